@@ -1,0 +1,115 @@
+//! A command's words as they arrived, and the strict parsers for them.
+
+use super::CommandError;
+use crate::key::{HashSeed, Key};
+
+/// The words of one command, the name first. Slices of the connection's buffer, or of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    words: &'a [&'a [u8]],
+    /// Index of the word whose position is known, and the position; index 0 means none.
+    hashed: (usize, u64),
+}
+
+impl<'a> Args<'a> {
+    /// Words without a position computed ahead.
+    pub fn new(words: &'a [&'a [u8]]) -> Self {
+        Args { words, hashed: (0, 0) }
+    }
+
+    /// Words whose key at `index` already has its position (a batch hashes all first keys before the first lookup).
+    pub fn with_position(words: &'a [&'a [u8]], index: usize, position: u64) -> Self {
+        Args { words, hashed: (index, position) }
+    }
+
+    /// How many words, the name included.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)] // There is always a name.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Word `index`; the arity check has made sure of it, or the command has looked at [`Args::len`].
+    #[inline]
+    pub fn get(&self, index: usize) -> &'a [u8] {
+        self.words[index]
+    }
+
+    /// All words.
+    #[inline]
+    pub fn words(&self) -> &'a [&'a [u8]] {
+        self.words
+    }
+
+    /// Word `index` as a key.
+    #[inline]
+    pub fn key(&self, index: usize, seed: &HashSeed) -> Key<'a> {
+        let bytes = self.words[index];
+        let position = if self.hashed.0 == index && index != 0 { self.hashed.1 } else { seed.position(bytes) };
+        Key { bytes, position }
+    }
+
+    /// Whether word `index` is `option`, in any case of letters.
+    #[inline]
+    pub fn is(&self, index: usize, option: &str) -> bool {
+        self.words[index].eq_ignore_ascii_case(option.as_bytes())
+    }
+
+    /// Word `index` as Redis' strict signed 64-bit integer.
+    ///
+    /// # Errors
+    /// `value is not an integer or out of range`.
+    pub fn integer(&self, index: usize) -> Result<i64, CommandError> {
+        parse_integer(self.words[index]).ok_or(CommandError::NotInteger)
+    }
+}
+
+/// Redis' strict integer: an optional minus, no plus, no leading zeros, no spaces, within `i64`.
+#[inline]
+pub fn parse_integer(word: &[u8]) -> Option<i64> {
+    let (negative, digits) = match word {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, word),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut sum: u64 = 0;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        sum = sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+    }
+    if negative { (sum <= 1 << 63).then(|| (sum as i64).wrapping_neg()) } else { i64::try_from(sum).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_integer;
+
+    #[test]
+    fn only_canonical_integers_parse() {
+        for good in [0, 1, -1, 10, i64::MAX, i64::MIN, i64::MIN + 1, 99] {
+            assert_eq!(parse_integer(good.to_string().as_bytes()), Some(good));
+        }
+        for bad in [
+            "",
+            "-",
+            "-0",
+            "00",
+            "01",
+            "+1",
+            " 1",
+            "1 ",
+            "1.0",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999",
+        ] {
+            assert_eq!(parse_integer(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+}

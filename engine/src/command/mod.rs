@@ -1,0 +1,68 @@
+//! Commands: one declaration each, the arguments they take, the replies they write, the effects they leave.
+//!
+//! A command never touches a socket, a clock or the disk. It checks everything before its first change, changes the
+//! keyspace, hands its canonical effect to [`Call::effect`], and writes its reply.
+
+mod args;
+mod error;
+mod reply;
+mod spec;
+
+pub use args::Args;
+pub use error::CommandError;
+pub use reply::{NoReply, Reply};
+pub use spec::{Arity, Categories, Flags, Group, Keys, Spec};
+
+use crate::engine::Engine;
+use crate::key::Key;
+use crate::log::Lsn;
+
+/// A command on data: its declaration and the function that runs it.
+pub struct Command {
+    /// Name, arity, flags, keys, documentation: serves dispatch, COMMAND, ACL and the docs.
+    pub spec: Spec,
+    /// What it does. `Err` means nothing was changed and no reply was begun.
+    pub run: Run,
+}
+
+/// The body of a command on data.
+pub type Run = fn(&mut Call<'_>, &Args<'_>, &mut dyn Reply) -> Result<(), CommandError>;
+
+/// What the engine keeps per client.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The selected database.
+    pub db: usize,
+    /// Replies given so far may leave once the policy holds for this LSN (0: at once).
+    pub promise: Lsn,
+    /// CLIENT NO-TOUCH: reads do not count as use of a key.
+    pub no_touch: bool,
+}
+
+/// One command's run: the engine and the client it runs for.
+pub struct Call<'a> {
+    /// The single-writer engine.
+    pub engine: &'a mut Engine,
+    /// The client.
+    pub session: &'a mut Session,
+}
+
+impl Call<'_> {
+    /// Records a change as canonical command words, in the selected database. All effects of one command (or
+    /// transaction) form one atomic record.
+    #[inline]
+    pub fn effect(&mut self, words: &[&[u8]]) {
+        self.effect_in(self.session.db, words);
+    }
+
+    /// [`Call::effect`] in another database.
+    pub fn effect_in(&mut self, db: usize, words: &[&[u8]]) {
+        self.engine.effect(db, words);
+    }
+
+    /// The key at `args[index]`, hashed at most once.
+    #[inline]
+    pub fn key<'k>(&self, args: &Args<'k>, index: usize) -> Key<'k> {
+        args.key(index, &self.engine.keyspace.seed())
+    }
+}

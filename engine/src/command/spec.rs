@@ -1,0 +1,212 @@
+//! A command's declaration: one row serves dispatch, COMMAND INFO/DOCS/GETKEYS, ACL categories and the documentation.
+
+/// How many words a command takes, its name included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arity {
+    /// Exactly so many.
+    Exactly(u16),
+    /// So many or more.
+    AtLeast(u16),
+}
+
+impl Arity {
+    /// Whether `words` words are right.
+    #[inline]
+    pub fn fits(self, words: usize) -> bool {
+        match self {
+            Arity::Exactly(n) => words == n as usize,
+            Arity::AtLeast(n) => words >= n as usize,
+        }
+    }
+
+    /// As COMMAND INFO prints it: negative means "at least".
+    pub fn as_redis(self) -> i64 {
+        match self {
+            Arity::Exactly(n) => i64::from(n),
+            Arity::AtLeast(n) => -i64::from(n),
+        }
+    }
+}
+
+/// Which words are keys.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys {
+    /// None.
+    None,
+    /// `first..=last` in steps; a negative `last` counts from the end (-1: the last word). `access` holds Redis' key-spec
+    /// flags for COMMAND INFO, e.g. `RW ACCESS UPDATE`.
+    Range {
+        /// Index of the first key.
+        first: u16,
+        /// Index of the last key, or negative from the end.
+        last: i16,
+        /// Distance between keys.
+        step: u16,
+        /// Key-spec flags, words separated by a space.
+        access: &'static str,
+    },
+    /// Found by looking at the words; pushes the indexes of keys. `access` as above.
+    Found {
+        /// Finds the keys' indexes.
+        find: fn(&[&[u8]], &mut Vec<usize>),
+        /// What COMMAND INFO prints as first, last, step.
+        legacy: (u16, i16, u16),
+        /// Key-spec flags.
+        access: &'static str,
+    },
+}
+
+/// A set of command flags (Redis' names).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flags(pub u32);
+
+#[allow(missing_docs)] // The names are Redis' own; `NAMES` has their texts.
+impl Flags {
+    pub const NONE: Flags = Flags(0);
+    pub const WRITE: Flags = Flags(1);
+    pub const READONLY: Flags = Flags(1 << 1);
+    pub const DENYOOM: Flags = Flags(1 << 2);
+    pub const ADMIN: Flags = Flags(1 << 3);
+    pub const PUBSUB: Flags = Flags(1 << 4);
+    pub const NOSCRIPT: Flags = Flags(1 << 5);
+    pub const BLOCKING: Flags = Flags(1 << 6);
+    pub const LOADING: Flags = Flags(1 << 7);
+    pub const STALE: Flags = Flags(1 << 8);
+    pub const SKIP_MONITOR: Flags = Flags(1 << 9);
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 10);
+    pub const ASKING: Flags = Flags(1 << 11);
+    pub const FAST: Flags = Flags(1 << 12);
+    pub const NO_AUTH: Flags = Flags(1 << 13);
+    pub const MAY_REPLICATE: Flags = Flags(1 << 14);
+    pub const NO_MULTI: Flags = Flags(1 << 15);
+    pub const MOVABLEKEYS: Flags = Flags(1 << 16);
+    pub const ALLOW_BUSY: Flags = Flags(1 << 17);
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
+    /// Only for replay and tools; clients get "unknown command".
+    pub const INTERNAL: Flags = Flags(1 << 19);
+
+    /// Bit and COMMAND INFO's name.
+    pub const NAMES: [(Flags, &'static str); 19] = [
+        (Flags::WRITE, "write"),
+        (Flags::READONLY, "readonly"),
+        (Flags::DENYOOM, "denyoom"),
+        (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
+        (Flags::NOSCRIPT, "noscript"),
+        (Flags::BLOCKING, "blocking"),
+        (Flags::LOADING, "loading"),
+        (Flags::STALE, "stale"),
+        (Flags::SKIP_MONITOR, "skip_monitor"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+        (Flags::ASKING, "asking"),
+        (Flags::FAST, "fast"),
+        (Flags::NO_AUTH, "no_auth"),
+        (Flags::MAY_REPLICATE, "may_replicate"),
+        (Flags::NO_MULTI, "no_multi"),
+        (Flags::MOVABLEKEYS, "movablekeys"),
+        (Flags::ALLOW_BUSY, "allow_busy"),
+        (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+    ];
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    #[inline]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The family a command belongs to (COMMAND DOCS' `group`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Group {
+    String,
+    Generic,
+    Server,
+    Connection,
+    Hash,
+    List,
+    Set,
+    SortedSet,
+    Stream,
+    Bitmap,
+    Hyperloglog,
+    Geo,
+    Pubsub,
+    Transactions,
+    Scripting,
+    Cluster,
+}
+
+impl Group {
+    /// As COMMAND DOCS prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::String => "string",
+            Group::Generic => "generic",
+            Group::Server => "server",
+            Group::Connection => "connection",
+            Group::Hash => "hash",
+            Group::List => "list",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Stream => "stream",
+            Group::Bitmap => "bitmap",
+            Group::Hyperloglog => "hyperloglog",
+            Group::Geo => "geo",
+            Group::Pubsub => "pubsub",
+            Group::Transactions => "transactions",
+            Group::Scripting => "scripting",
+            Group::Cluster => "cluster",
+        }
+    }
+}
+
+/// ACL categories beyond those that follow from flags and group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Categories(pub u32);
+
+#[allow(missing_docs)]
+impl Categories {
+    pub const NONE: Categories = Categories(0);
+    pub const DANGEROUS: Categories = Categories(1);
+    pub const KEYSPACE: Categories = Categories(1 << 1);
+
+    /// Whether all of `other` is in this set.
+    pub const fn has(self, other: Categories) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One command's declaration.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The name in upper case; a subcommand's own word (`GETKEYS`), without its container.
+    pub name: &'static str,
+    /// How many words.
+    pub arity: Arity,
+    /// What it may do.
+    pub flags: Flags,
+    /// Where its keys are.
+    pub keys: Keys,
+    /// Its family.
+    pub group: Group,
+    /// ACL categories that do not follow from flags and group (`keyspace`, `dangerous`).
+    pub categories: Categories,
+    /// The Redis (or Valkey, or Firn) version that first had it.
+    pub since: &'static str,
+    /// One line of what it does.
+    pub summary: &'static str,
+    /// Its cost, e.g. `O(1)`.
+    pub complexity: &'static str,
+    /// The words after the name in the notation of Redis' documentation, e.g. `key value [NX | XX] [GET] [EX seconds | PX milliseconds]`.
+    /// COMMAND DOCS' argument trees are parsed from it.
+    pub syntax: &'static str,
+    /// Subcommands, for containers such as OBJECT.
+    pub subcommands: &'static [Spec],
+}

@@ -1,0 +1,215 @@
+//! The engine: a plain single-writer object. No locks, threads or clocks inside: time, randomness and the disk are
+//! passed in, so that a test can replay any run exactly.
+
+use crate::command::{Args, Call, Command, Reply, Session};
+use crate::key::Key;
+use crate::keyspace::{Entry, Keyspace};
+use crate::log::Effects;
+
+/// Keyspace, records on their way to the log, and what commands need of settings and time.
+#[derive(Debug)]
+pub struct Engine {
+    /// All data.
+    pub keyspace: Keyspace,
+    /// Records no commit has taken yet.
+    pub effects: Effects,
+    /// Unix time in ms, set by the shell before each batch.
+    pub now_ms: u64,
+    /// Monotonic time in ms, set with it.
+    pub monotonic_ms: u64,
+    /// Counters for INFO.
+    pub stats: Stats,
+    /// Settings that commands look at.
+    pub settings: Settings,
+    /// Changes since the last snapshot (INFO's `rdb_changes_since_last_save`).
+    pub dirty: u64,
+    /// True while the log is replayed: effects apply as they are, nothing expires by itself, nothing is recorded.
+    pub replaying: bool,
+    /// State of the engine's own generator (splitmix64), seeded by the shell.
+    pub random: u64,
+    /// Keyspace events, filled only if `settings.events` asks for their class.
+    pub events: Vec<Event>,
+}
+
+/// A keyspace notification (`notify-keyspace-events`), delivered by the server after the batch.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its class.
+    pub class: EventClass,
+    /// Its name, e.g. `expired`.
+    pub name: &'static str,
+    /// The database.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+/// Classes of keyspace events, with the letters of `notify-keyspace-events`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum EventClass {
+    Generic = b'g',
+    String = b'$',
+    List = b'l',
+    Set = b's',
+    Hash = b'h',
+    SortedSet = b'z',
+    Expired = b'x',
+    Evicted = b'e',
+    Stream = b't',
+    KeyMiss = b'm',
+    New = b'n',
+    Module = b'd',
+}
+
+/// Counters that only grow (until CONFIG RESETSTAT).
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)] // INFO's names.
+pub struct Stats {
+    pub keyspace_hits: u64,
+    pub keyspace_misses: u64,
+    pub expired_keys: u64,
+    pub evicted_keys: u64,
+}
+
+/// Settings that commands look at; CONFIG SET changes them under the engine's lock.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bit set of event classes to report: `1 << (letter - b'$')`; 0 is none.
+    pub events: u128,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: bool,
+    /// `proto-max-bulk-len`: longest string a command may make.
+    pub string_len_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { events: 0, active_expire: true, string_len_max: crate::limits::STRING_LEN_MAX }
+    }
+}
+
+impl Engine {
+    /// An engine around a keyspace, whose next record is `effects`'.
+    pub fn new(keyspace: Keyspace, effects: Effects, random: u64) -> Self {
+        Engine {
+            keyspace,
+            effects,
+            now_ms: 0,
+            monotonic_ms: 0,
+            stats: Stats::default(),
+            settings: Settings::default(),
+            dirty: 0,
+            replaying: false,
+            random,
+            events: Vec::new(),
+        }
+    }
+
+    /// Runs one command whose arity was checked: all of it happens, as one record, or nothing and an error reply.
+    #[inline]
+    pub fn execute(&mut self, session: &mut Session, command: &Command, args: &Args<'_>, reply: &mut dyn Reply) {
+        let mut call = Call { engine: self, session };
+        if let Err(error) = (command.run)(&mut call, args, reply) {
+            reply.error(&error.to_string());
+        }
+        if let Some(lsn) = self.effects.finish() {
+            session.promise = lsn;
+        }
+    }
+
+    /// Adds a command to the record of the running command. See [`Call::effect`].
+    #[inline]
+    pub fn effect(&mut self, db: usize, words: &[&[u8]]) {
+        if !self.replaying {
+            self.dirty += 1;
+            self.effects.push(self.now_ms, db, words);
+        }
+    }
+
+    /// The next 64 random bits (splitmix64).
+    pub fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Reports a keyspace event if anyone asked for its class.
+    #[inline]
+    pub fn event(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {
+        if self.settings.events & (1 << (class as u8 - b'$')) != 0 && !self.replaying {
+            self.events.push(Event { class, name, db, key: key.into() });
+        }
+    }
+
+    /// Deletes `key` if its deadline has passed: a record, an event, a count. Says whether it did.
+    #[inline]
+    pub fn expire_if_dead(&mut self, db: usize, key: Key<'_>) -> bool {
+        let dead = self.keyspace.db(db).get(key).is_some_and(|entry| self.is_dead(&entry));
+        if dead {
+            self.reclaim(db, key);
+        }
+        dead
+    }
+
+    /// Whether an entry's deadline has passed. Never during replay: there the record decides.
+    #[inline]
+    pub fn is_dead(&self, entry: &Entry<'_>) -> bool {
+        !self.replaying && entry.deadline.is_some_and(|at| at <= self.now_ms)
+    }
+
+    /// Deletes a dead key: DEL goes to the log, so that a replay needs no clock.
+    pub fn reclaim(&mut self, db: usize, key: Key<'_>) {
+        self.keyspace.db_mut(db).remove(key);
+        self.effects.touch(key.position);
+        self.effect(db, &[b"DEL", key.bytes]);
+        self.stats.expired_keys += 1;
+        self.event(EventClass::Expired, "expired", db, key.bytes);
+    }
+}
+
+impl Call<'_> {
+    /// The live entry of `key` for a command that only reads; counts a hit or a miss, deletes a dead key, and makes the reply
+    /// wait if the key's newest change is not yet durable.
+    pub fn read(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        let db = self.session.db;
+        self.engine.expire_if_dead(db, key);
+        if self.engine.effects.in_flight(key.position) {
+            self.session.promise = self.engine.effects.last();
+        }
+        let engine = &mut *self.engine;
+        let found = engine.keyspace.db(db).get(key);
+        if found.is_some() {
+            engine.stats.keyspace_hits += 1
+        } else {
+            engine.stats.keyspace_misses += 1
+        }
+        found
+    }
+
+    /// The live entry of `key` for a command that may change it; deletes a dead key first.
+    pub fn write(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        let db = self.session.db;
+        self.engine.expire_if_dead(db, key);
+        if self.engine.effects.in_flight(key.position) {
+            self.session.promise = self.engine.effects.last();
+        }
+        self.engine.keyspace.db(db).get(key)
+    }
+
+    /// Must follow every change of a key: it is in flight now (and, later, watched and cached by clients).
+    #[inline]
+    pub fn changed(&mut self, key: Key<'_>) {
+        self.engine.effects.touch(key.position);
+    }
+
+    /// Reports a keyspace event of the selected database.
+    #[inline]
+    pub fn event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        let db = self.session.db;
+        self.engine.event(class, name, db, key);
+    }
+}

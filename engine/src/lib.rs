@@ -1,0 +1,14 @@
+//! Firn's storage engine: a durable, in-memory key-value store behind an append-only log and snapshots.
+//!
+//! Data flows one way: [`command`] -> [`keyspace`] -> [`log`] and [`snapshot`] -> [`disk`]. [`engine::Engine`] is a plain
+//! single-writer object: no threads, no clock, no locks. [`store::Store`] is the thin shell with those around it.
+//! The crate knows nothing of sockets, tokio or RESP bytes.
+
+pub mod command;
+pub mod disk;
+pub mod engine;
+pub mod key;
+pub mod keyspace;
+pub mod limits;
+pub mod log;
+pub mod store;

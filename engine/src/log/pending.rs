@@ -1,0 +1,340 @@
+//! Records on their way to the log: encoded as they happen, taken in groups by a commit.
+//!
+//! ```text
+//! record  = u32 length of the rest | varint ms since the frame's time | command*
+//! command = varint database | varint word count | (varint length | bytes) per word, the name first
+//! ```
+//! All commands of one record apply together or not at all.
+
+use super::Lsn;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Records that no commit has taken yet, and the positions of keys whose changes are not yet durable.
+#[derive(Debug)]
+pub struct Effects {
+    bytes: Vec<u8>,
+    /// LSN of the first record in `bytes`.
+    first: Lsn,
+    /// Finished records in `bytes`.
+    count: u32,
+    /// Unix time in ms of the first record in `bytes`.
+    base_ms: u64,
+    /// Where the unfinished record begins in `bytes`.
+    open: Option<usize>,
+    /// Positions changed by records in `bytes`, and by the group that a commit has taken.
+    changed: [PositionSet; 2],
+    /// Whether positions are kept (`appendfsync always`).
+    track: bool,
+    /// Whether records are kept at all (`appendonly`); LSNs are counted in any case.
+    keep: bool,
+}
+
+type PositionSet = HashSet<u64, BuildHasherDefault<Identity>>;
+
+/// Positions are hashes already.
+#[derive(Debug, Default)]
+pub struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        // hashbrown takes its tag from the top bits and the bucket from the low ones; both vary in a position.
+        self.0 = value;
+    }
+}
+
+/// What one commit takes: whole records, in order.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// The records' bytes, one after the other.
+    pub bytes: Vec<u8>,
+    /// LSN of the first.
+    pub first: Lsn,
+    /// How many.
+    pub count: u32,
+    /// Unix time in ms that the records' own times are relative to.
+    pub base_ms: u64,
+}
+
+impl Group {
+    /// LSN of the last record.
+    pub fn last(&self) -> Lsn {
+        self.first + Lsn::from(self.count) - 1
+    }
+}
+
+impl Effects {
+    /// An empty buffer whose next record will be `next`.
+    pub fn new(next: Lsn) -> Self {
+        Effects {
+            bytes: Vec::new(),
+            first: next,
+            count: 0,
+            base_ms: 0,
+            open: None,
+            changed: Default::default(),
+            track: false,
+            keep: true,
+        }
+    }
+
+    /// Whether positions of changed keys are kept (`appendfsync always`), and whether records are (`appendonly`).
+    pub fn configure(&mut self, track: bool, keep: bool) {
+        self.track = track;
+        self.keep = keep;
+        if !track {
+            self.changed = Default::default();
+        }
+    }
+
+    /// Adds a command to the unfinished record, beginning it if need be.
+    #[inline]
+    pub fn push(&mut self, now_ms: u64, db: usize, words: &[&[u8]]) {
+        if self.open.is_none() {
+            self.begin(now_ms);
+        }
+        if !self.keep {
+            return;
+        }
+        let room: usize = words.iter().map(|word| word.len() + 5).sum();
+        self.bytes.reserve(room + 10);
+        put_varint(&mut self.bytes, db as u64);
+        put_varint(&mut self.bytes, words.len() as u64);
+        for word in words {
+            put_varint(&mut self.bytes, word.len() as u64);
+            self.bytes.extend_from_slice(word);
+        }
+    }
+
+    fn begin(&mut self, now_ms: u64) {
+        if self.count == 0 {
+            self.base_ms = now_ms;
+        }
+        self.open = Some(self.bytes.len());
+        if self.keep {
+            self.bytes.extend_from_slice(&[0; 4]);
+            put_varint(&mut self.bytes, now_ms.saturating_sub(self.base_ms));
+        }
+    }
+
+    /// Ends the record, if one was begun, and says its LSN.
+    #[inline]
+    pub fn finish(&mut self) -> Option<Lsn> {
+        let start = self.open.take()?;
+        if self.keep {
+            let len = self.bytes.len() - start - 4;
+            self.bytes[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
+            self.count += 1;
+            Some(self.first + Lsn::from(self.count) - 1)
+        } else {
+            self.first += 1;
+            Some(self.first - 1)
+        }
+    }
+
+    /// Notes that the unfinished record changes the key at `position`.
+    #[inline]
+    pub fn touch(&mut self, position: u64) {
+        if self.track {
+            self.changed[0].insert(position);
+        }
+    }
+
+    /// Whether the key at `position` was changed by a record that is not yet durable.
+    #[inline]
+    pub fn in_flight(&self, position: u64) -> bool {
+        self.track && (self.changed[0].contains(&position) || self.changed[1].contains(&position))
+    }
+
+    /// LSN of the newest finished record.
+    pub fn last(&self) -> Lsn {
+        self.first + Lsn::from(self.count) - 1
+    }
+
+    /// Bytes waiting for a commit.
+    pub fn waiting(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes all finished records, leaving `spare` as the next buffer. `None` if there are none. Must not be called
+    /// within a command. With position tracking, the previous group must be durable: see [`Effects::durable`].
+    pub fn take(&mut self, spare: Vec<u8>) -> Option<Group> {
+        debug_assert!(self.open.is_none(), "a commit never takes half a record");
+        if self.count == 0 {
+            return None;
+        }
+        let bytes = std::mem::replace(&mut self.bytes, spare);
+        self.bytes.clear();
+        let group = Group { bytes, first: self.first, count: self.count, base_ms: self.base_ms };
+        self.first += Lsn::from(self.count);
+        self.count = 0;
+        let fresh = std::mem::take(&mut self.changed[0]);
+        if self.changed[1].is_empty() {
+            self.changed[1] = fresh;
+        } else {
+            self.changed[1].extend(fresh);
+        }
+        Some(group)
+    }
+
+    /// All records taken so far are durable.
+    pub fn durable(&mut self) {
+        self.changed[1].clear();
+    }
+
+    /// Skips to `next`: after recovery, or after records that were replayed from elsewhere.
+    pub fn restart(&mut self, next: Lsn) {
+        self.bytes.clear();
+        self.count = 0;
+        self.first = next;
+        self.open = None;
+        self.changed = Default::default();
+    }
+}
+
+/// Appends `value`, seven bits a byte, low bits first; the high bit says that more follow.
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Takes a varint off the front. `None` if it is cut, longer than ten bytes, or above `u64::MAX`.
+#[inline]
+pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for (at, &byte) in bytes.iter().take(10).enumerate() {
+        let bits = u64::from(byte & 0x7f);
+        if at == 9 && bits > 1 {
+            return None;
+        }
+        value |= bits << (7 * at);
+        if byte < 0x80 {
+            *bytes = &bytes[at + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// One record of a verified payload: when, and which commands.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its number.
+    pub lsn: Lsn,
+    /// Unix time in ms.
+    pub time_ms: u64,
+    /// Its commands, to be read by [`RecordCommands`].
+    pub commands: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Takes the next record off a payload. `Err` if the bytes are not a record (a defect of the writer: the payload's
+    /// checksum was right).
+    ///
+    /// # Errors
+    /// [`BadRecord`].
+    pub fn take(payload: &mut &'a [u8], lsn: Lsn, base_ms: u64) -> Result<Record<'a>, BadRecord> {
+        let (len, rest) = payload.split_first_chunk::<4>().ok_or(BadRecord)?;
+        let len = u32::from_le_bytes(*len) as usize;
+        let (mut body, rest) = rest.split_at_checked(len).ok_or(BadRecord)?;
+        let since = take_varint(&mut body).ok_or(BadRecord)?;
+        *payload = rest;
+        Ok(Record { lsn, time_ms: base_ms.saturating_add(since), commands: body })
+    }
+
+    /// The record's commands.
+    pub fn commands(&self) -> RecordCommands<'a> {
+        RecordCommands { rest: self.commands }
+    }
+}
+
+/// A payload whose checksum is right does not decode: a defect of whoever wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the record's bytes do not decode although their checksum is right")]
+pub struct BadRecord;
+
+/// Walks the commands of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordCommands<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> RecordCommands<'a> {
+    /// The next command: its database; its words are put into `words`.
+    ///
+    /// # Errors
+    /// [`BadRecord`].
+    pub fn next(&mut self, words: &mut Vec<&'a [u8]>) -> Result<Option<usize>, BadRecord> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        words.clear();
+        let db = take_varint(&mut self.rest).ok_or(BadRecord)?;
+        let count = take_varint(&mut self.rest).ok_or(BadRecord)?;
+        if count == 0 || count > self.rest.len() as u64 {
+            return Err(BadRecord);
+        }
+        for _ in 0..count {
+            let len = take_varint(&mut self.rest).ok_or(BadRecord)?;
+            let len = usize::try_from(len).map_err(|_| BadRecord)?;
+            let (word, rest) = self.rest.split_at_checked(len).ok_or(BadRecord)?;
+            words.push(word);
+            self.rest = rest;
+        }
+        usize::try_from(db).map(Some).map_err(|_| BadRecord)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_went_in() {
+        let mut effects = Effects::new(7);
+        effects.push(1000, 0, &[b"SET", b"a", b"1"]);
+        effects.push(1000, 3, &[b"DEL", b"b"]);
+        assert_eq!(effects.finish(), Some(7));
+        assert_eq!(effects.finish(), None);
+        effects.push(1005, 1, &[b"DEL", b""]);
+        assert_eq!(effects.finish(), Some(8));
+        let group = effects.take(Vec::new()).unwrap();
+        assert_eq!((group.first, group.count, group.last(), effects.last()), (7, 2, 8, 8));
+        let mut payload = &group.bytes[..];
+        let mut words = Vec::new();
+        let first = Record::take(&mut payload, 7, group.base_ms).unwrap();
+        let mut commands = first.commands();
+        assert_eq!((first.time_ms, commands.next(&mut words)), (1000, Ok(Some(0))));
+        assert_eq!(words, [&b"SET"[..], b"a", b"1"]);
+        assert_eq!(commands.next(&mut words), Ok(Some(3)));
+        assert_eq!(commands.next(&mut words), Ok(None));
+        let second = Record::take(&mut payload, 8, group.base_ms).unwrap();
+        assert_eq!((second.time_ms, payload.len()), (1005, 0));
+    }
+
+    #[test]
+    fn varints_round_trip_and_cuts_are_seen() {
+        for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            let mut rest = &bytes[..];
+            assert_eq!((take_varint(&mut rest), rest.len()), (Some(value), 0));
+            for cut in 0..bytes.len() {
+                assert_eq!(take_varint(&mut &bytes[..cut]), None);
+            }
+        }
+        assert_eq!(take_varint(&mut &[0xff; 10][..]), None);
+    }
+}
