@@ -7,6 +7,7 @@
 pub mod command;
 pub mod disk;
 pub mod engine;
+pub mod format;
 pub mod key;
 pub mod keyspace;
 pub mod limits;
