@@ -2,8 +2,19 @@
 //!
 //! This file is the contract that commands, snapshots and recovery use.
 
+mod capture;
+pub mod entry;
+mod expire;
+mod load;
+
+pub use capture::{CaptureProgress, RawBlock};
+pub use expire::{DeadKeys, ExpirePass};
+pub use load::{BadLoad, LoadedRange, Loader};
+
 use crate::key::{HashSeed, Key};
+use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 
 /// A value as a command reads it. Later types are added here; strings of any length are slices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,7 +78,7 @@ impl Db {
     /// The entry of `key`, whether its deadline has passed or not: commands use `Call::read` and `Call::write`, which look at the clock.
     pub fn get(&self, key: Key<'_>) -> Option<Entry<'_>> {
         let (stored, taken) = self.map.get_key_value(&(key.position, key.bytes.into()))?;
-        Some(entry(stored, taken))
+        Some(reference_entry(stored, taken))
     }
 
     /// Sets a string, creating or replacing the entry; `edited` becomes false.
@@ -149,7 +160,7 @@ impl Db {
                 return key.0;
             }
             last = Some(key.0);
-            visit(entry(key, taken));
+            visit(reference_entry(key, taken));
         }
         0
     }
@@ -160,17 +171,44 @@ impl Db {
             .range((random, Box::default())..)
             .next()
             .or_else(|| self.map.iter().next())
-            .map(|(key, taken)| entry(key, taken))
+            .map(|(key, taken)| reference_entry(key, taken))
     }
 
-    /// Up to `limit` keys whose deadline is at or before `now_ms`.
-    pub fn expired(&mut self, now_ms: u64, limit: usize) -> Vec<Box<[u8]>> {
-        let dead = self.map.iter().filter(|(_, taken)| taken.deadline.is_some_and(|at| at <= now_ms));
-        dead.take(limit).map(|((_, key), _)| key.clone()).collect()
+    /// A digest of all keys, values and deadlines that does not depend on their order or history: the wrapping sum of
+    /// [`entry_digest`] over the entries, 0 if there is none.
+    pub fn digest(&self) -> u128 {
+        self.map.iter().map(|(key, taken)| entry_digest(&reference_entry(key, taken))).fold(0, u128::wrapping_add)
+    }
+
+    /// Sum of the remaining times of all entries with a deadline divided by their number, in ms; 0 if there are none (INFO's
+    /// `avg_ttl`).
+    pub fn average_ttl(&self, now_ms: u64) -> u64 {
+        let deadlines = self.map.values().filter_map(|taken| taken.deadline);
+        let sum: u128 = deadlines.map(|at| u128::from(at.saturating_sub(now_ms))).sum();
+        (sum / (self.with_deadline() as u128).max(1)) as u64
+    }
+
+    /// Sets the 24 bits of use ([`Entry::access`]) of a key; false if it does not exist. Not a change of the data.
+    pub fn set_access(&mut self, key: Key<'_>, access: u32) -> bool {
+        let _ = access; // The reference keeps none.
+        self.map.contains_key(&(key.position, key.bytes.into()))
     }
 }
 
-fn entry<'a>(key: &'a (u64, Box<[u8]>), taken: &'a Taken) -> Entry<'a> {
+/// The part of [`Db::digest`] that one entry adds: a 128-bit hash of key, type, value and deadline. A model of a database can
+/// keep the sum by adding and subtracting it.
+pub fn entry_digest(entry: &Entry<'_>) -> u128 {
+    let mut hasher = SipHasher13::new();
+    let Value::String(value) = entry.value;
+    hasher.write(&(entry.key.len() as u64).to_le_bytes());
+    hasher.write(entry.key);
+    hasher.write(&[0]); // The type.
+    hasher.write(&entry.deadline.map_or([0xff; 8], u64::to_le_bytes));
+    hasher.write(value);
+    hasher.finish128().as_u128()
+}
+
+fn reference_entry<'a>(key: &'a (u64, Box<[u8]>), taken: &'a Taken) -> Entry<'a> {
     Entry { key: &key.1, value: Value::String(&taken.value), deadline: taken.deadline, edited: taken.edited, access: 0 }
 }
 
@@ -179,12 +217,13 @@ fn entry<'a>(key: &'a (u64, Box<[u8]>), taken: &'a Taken) -> Entry<'a> {
 pub struct Keyspace {
     seed: HashSeed,
     dbs: Vec<Db>,
+    capture: capture::Capture,
 }
 
 impl Keyspace {
     /// `databases` empty ones.
     pub fn new(seed: HashSeed, databases: usize) -> Self {
-        Keyspace { seed, dbs: (0..databases).map(|_| Db::default()).collect() }
+        Keyspace { seed, dbs: (0..databases).map(|_| Db::default()).collect(), capture: capture::Capture::default() }
     }
 
     /// The store's seed.
@@ -208,6 +247,19 @@ impl Keyspace {
     #[inline]
     pub fn db_mut(&mut self, db: usize) -> &mut Db {
         &mut self.dbs[db]
+    }
+
+    /// Fetches into the processor's caches what the commands of a batch will touch: all directories, then all lines, then all
+    /// blobs, so that the misses overlap. `keys` are databases and positions. Not worth it for fewer than two keys.
+    #[inline]
+    pub fn prefetch(&self, keys: &[(usize, u64)]) {
+        let _ = keys;
+    }
+
+    /// Bytes taken by all databases, index included, counted by size classes of the allocator.
+    pub fn used_bytes(&self) -> u64 {
+        let entries = self.dbs.iter().flat_map(|db| &db.map);
+        entries.map(|(key, taken)| (key.1.len() + taken.value.len() + 24) as u64).sum()
     }
 
     /// Exchanges two databases.
