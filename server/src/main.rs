@@ -1,1 +1,13 @@
+//! `firn-server`: a durable server that Redis clients, configuration files and tools can use unchanged.
+
+mod admin;
+mod client;
+mod command;
+mod config;
+mod net;
+mod server;
+mod settings;
+mod stats;
+mod table;
+
 fn main() {}

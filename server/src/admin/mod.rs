@@ -1,0 +1,6 @@
+//! Commands that administer the server: CONFIG, INFO, COMMAND, DEBUG and their like.
+
+use crate::command::ServerCommand;
+
+/// Their declarations.
+pub(crate) static COMMANDS: &[&ServerCommand] = &[];

@@ -1,0 +1,162 @@
+//! Clients: what a connection's own thread keeps of it, and what others may see and do.
+//!
+//! 1. [`Client`] belongs to the thread that serves the connection. [`ClientInfo`] is shared: CLIENT LIST reads it, its own thread
+//!    writes it, once per batch and without a lock but for names.
+//! 2. A client is in the registry from its acceptance until its socket is closed. Ids are never used twice.
+
+use crate::net::runtime::RuntimeHandle;
+use firn_engine::command::Session;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum ReplyMode {
+    /// Replies are sent.
+    #[default]
+    On,
+    /// None are.
+    Off,
+    /// The next command's is not (set by CLIENT REPLY SKIP, which itself answers nothing).
+    SkipNext,
+    /// This command's is not; then they are again.
+    SkipThis,
+}
+
+/// One connection's state, as commands see and change it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// What others see.
+    pub(crate) info: Arc<ClientInfo>,
+    /// Database, promise, NO-TOUCH.
+    pub(crate) session: Session,
+    /// 2 or 3.
+    pub(crate) protocol: u8,
+    /// Whether the client may run commands (always, if there is no password).
+    pub(crate) authenticated: bool,
+    /// CLIENT REPLY.
+    pub(crate) reply_mode: ReplyMode,
+}
+
+impl Client {
+    /// A client that has just connected.
+    pub(crate) fn new(info: Arc<ClientInfo>, authenticated: bool) -> Self {
+        Client { info, session: Session::default(), protocol: 2, authenticated, reply_mode: ReplyMode::On }
+    }
+}
+
+/// Names a client gave itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    /// CLIENT SETNAME.
+    pub(crate) name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub(crate) lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub(crate) lib_ver: Vec<u8>,
+}
+
+/// What everybody may know about a client. Numbers are as of its last batch.
+#[derive(Debug)]
+pub(crate) struct ClientInfo {
+    /// Its number.
+    pub(crate) id: u64,
+    /// The other end, as `ip:port`, or the socket's path with `:0`.
+    pub(crate) addr: String,
+    /// Our end.
+    pub(crate) laddr: String,
+    /// Whether it came over a unix socket.
+    pub(crate) unix: bool,
+    /// The socket's descriptor; only for display.
+    pub(crate) fd: i32,
+    /// The runtime that serves it.
+    pub(crate) runtime: Arc<RuntimeHandle>,
+    /// When it connected, in ms of `Server::clock_ms`.
+    pub(crate) created_ms: u64,
+    /// When it last sent or took something, in ms of `Server::clock_ms`.
+    pub(crate) active_ms: AtomicU64,
+    /// The selected database.
+    pub(crate) db: AtomicU32,
+    /// 2 or 3.
+    pub(crate) protocol: AtomicU8,
+    /// Last command: index in the table plus one in the low 16 bits, subcommand plus one above; 0 is none.
+    pub(crate) last_command: AtomicU32,
+    /// Unparsed bytes, and room beyond them.
+    pub(crate) query_len: AtomicUsize,
+    /// See `query_len`.
+    pub(crate) query_free: AtomicUsize,
+    /// Bytes of replies that have not left.
+    pub(crate) output_len: AtomicUsize,
+    /// Memory of the output buffer.
+    pub(crate) output_room: AtomicUsize,
+    /// Commands it ran.
+    pub(crate) commands: AtomicU64,
+    /// Bytes it sent.
+    pub(crate) bytes_in: AtomicU64,
+    /// Bytes it was sent.
+    pub(crate) bytes_out: AtomicU64,
+    /// CLIENT NO-EVICT.
+    pub(crate) no_evict: AtomicBool,
+    /// CLIENT NO-TOUCH.
+    pub(crate) no_touch: AtomicBool,
+    /// A reply is awaited.
+    pub(crate) waiting: AtomicBool,
+    /// It is about to be closed.
+    pub(crate) closing: AtomicBool,
+    /// Names it gave itself.
+    pub(crate) names: Mutex<Names>,
+}
+
+/// All connected clients.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    next_id: AtomicU64,
+    connected: AtomicUsize,
+    by_id: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
+}
+
+impl Clients {
+    /// A number that no client had before.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes a place for one more client unless `max` are taken.
+    pub(crate) fn admit(&self, max: usize) -> bool {
+        self.connected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
+    }
+
+    /// Gives the place of a client back that was never registered.
+    pub(crate) fn dismiss(&self) {
+        self.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many are connected.
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Makes an admitted client known.
+    pub(crate) fn register(&self, info: &Arc<ClientInfo>) {
+        self.by_id.lock().insert(info.id, info.clone());
+    }
+
+    /// Forgets a registered client and gives its place back.
+    pub(crate) fn unregister(&self, id: u64) {
+        if self.by_id.lock().remove(&id).is_some() {
+            self.dismiss();
+        }
+    }
+
+    /// The client with this number.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
+        self.by_id.lock().get(&id).cloned()
+    }
+
+    /// All of them, in order of their numbers.
+    pub(crate) fn all(&self) -> Vec<Arc<ClientInfo>> {
+        self.by_id.lock().values().cloned().collect()
+    }
+}

@@ -1,0 +1,97 @@
+//! Commands of the server: what the engine cannot answer because it knows nothing of connections, configuration, threads.
+//!
+//! They are declared with the engine's own `Spec` and stand in one table with the commands on data (`table.rs`). They run
+//! without the engine's lock, and take it with [`ServerCall::engine`] when they need it; it is then held to the end
+//! of the batch. What takes long, or itself needs the lock elsewhere, is answered by [`After::Await`], which holds no lock.
+
+use crate::client::Client;
+use crate::server::Server;
+use firn_engine::command::{Args, CommandError, Reply, Spec};
+use firn_engine::engine::Engine;
+use firn_engine::store::Store;
+use parking_lot::MutexGuard;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A command of the server: its declaration and the function that runs it.
+pub(crate) struct ServerCommand {
+    /// Name, arity, flags, documentation. Of a container, `run` looks at the second word; that it is a known subcommand with
+    /// the right number of words was checked.
+    pub(crate) spec: Spec,
+    /// What it does. `Err` means nothing was changed and no reply was begun.
+    pub(crate) run: Run,
+}
+
+/// The body of a command of the server.
+pub(crate) type Run = fn(&mut ServerCall<'_, '_>, &Args<'_>, &mut dyn Reply) -> Result<After, CommandError>;
+
+/// What follows a command.
+pub(crate) enum After {
+    /// The next command.
+    Nothing,
+    /// The connection is closed when the replies so far have left.
+    Close,
+    /// No reply was written: the future brings it. Until then this client's next commands wait, other clients' do not. The future is
+    /// dropped if the client goes away; work that must go on belongs into a task or thread of its own.
+    Await(Pending),
+}
+
+/// A reply that comes later.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// Writes the reply that was awaited.
+pub(crate) type Answer = Box<dyn FnOnce(&mut dyn Reply)>;
+
+impl After {
+    /// Awaits `future`, whose output writes the reply.
+    pub(crate) fn answer(future: impl Future<Output = Answer> + 'static) -> After {
+        After::Await(Box::pin(future))
+    }
+}
+
+/// One command's run: the server and the client it runs for.
+pub(crate) struct ServerCall<'a, 's> {
+    /// What all threads share.
+    pub(crate) server: &'s Arc<Server>,
+    /// The client.
+    pub(crate) client: &'a mut Client,
+    /// The engine, if this batch has locked it.
+    pub(crate) lock: &'a mut EngineLock<'s>,
+}
+
+impl ServerCall<'_, '_> {
+    /// The engine, locked now if it was not; stays locked until the batch ends.
+    pub(crate) fn engine(&mut self) -> &mut Engine {
+        self.lock.get()
+    }
+
+    /// Lets the lock go, for calls that take it themselves.
+    pub(crate) fn unlock(&mut self) {
+        self.lock.release();
+    }
+}
+
+/// The engine's lock, taken at most once per batch and only if a command needs it.
+pub(crate) struct EngineLock<'s> {
+    store: &'s Store,
+    guard: Option<MutexGuard<'s, Engine>>,
+}
+
+impl<'s> EngineLock<'s> {
+    /// Not locked yet.
+    pub(crate) fn new(store: &'s Store) -> Self {
+        EngineLock { store, guard: None }
+    }
+
+    /// The engine, locked now if it was not.
+    #[inline]
+    pub(crate) fn get(&mut self) -> &mut Engine {
+        self.guard.get_or_insert_with(|| self.store.lock())
+    }
+
+    /// Lets the lock go.
+    pub(crate) fn release(&mut self) {
+        self.guard = None;
+    }
+}

@@ -1,0 +1,5 @@
+//! Configuration directives.
+
+/// All directives and their values.
+#[derive(Debug, Default)]
+pub(crate) struct Config {}

@@ -1,0 +1,3 @@
+//! The network: listeners, runtimes, connections.
+
+pub(crate) mod runtime;

@@ -1,0 +1,180 @@
+//! The command table: every command a client can call, by the name it has here.
+//!
+//! 1. Commands on data (the engine's) and of the server stand in one table; what follows from a declaration is the same for both.
+//! 2. `rename-command` changes only the names in this table. Effects in the log carry the names of the declarations.
+//! 3. The table does not change after the start; its counters do.
+
+use crate::command::ServerCommand;
+use firn_engine::command::{Command, Flags, Spec};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What runs a command.
+#[derive(Clone, Copy)]
+pub(crate) enum Runner {
+    /// The engine.
+    Data(&'static Command),
+    /// The server.
+    Server(&'static ServerCommand),
+}
+
+/// Counters of a command (INFO commandstats).
+#[derive(Debug, Default)]
+pub(crate) struct CommandStats {
+    /// Times it was run.
+    pub(crate) calls: AtomicU64,
+    /// Time it took altogether, in ns. Of a batch the time is measured once and shared out evenly.
+    pub(crate) nanos: AtomicU64,
+    /// Times it was refused before it ran.
+    pub(crate) rejected: AtomicU64,
+    /// Times it ran and answered an error.
+    pub(crate) failed: AtomicU64,
+}
+
+impl CommandStats {
+    /// CONFIG RESETSTAT.
+    pub(crate) fn reset(&self) {
+        for counter in [&self.calls, &self.nanos, &self.rejected, &self.failed] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A command as clients find it.
+pub(crate) struct Entry {
+    /// The name it is called by, in lower case.
+    pub(crate) name: Box<[u8]>,
+    /// Its declaration, with its original name.
+    pub(crate) spec: &'static Spec,
+    /// What runs it.
+    pub(crate) runner: Runner,
+    /// Its own counters (of a container: calls without a known subcommand).
+    pub(crate) stats: CommandStats,
+    /// One for each of `spec.subcommands`.
+    pub(crate) subcommand_stats: Box<[CommandStats]>,
+}
+
+impl Entry {
+    /// Index in `spec.subcommands` of the subcommand called `word`.
+    pub(crate) fn subcommand(&self, word: &[u8]) -> Option<usize> {
+        self.spec.subcommands.iter().position(|sub| sub.name.as_bytes().eq_ignore_ascii_case(word))
+    }
+}
+
+/// Why `rename-command` cannot be followed; Redis' texts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum RenameError {
+    /// No command has the old name.
+    #[error("No such command in rename-command")]
+    Unknown,
+    /// Another command has the new name.
+    #[error("Target command name already exists")]
+    Taken,
+}
+
+/// All commands by name.
+pub(crate) struct Table {
+    entries: Vec<Entry>,
+    /// Open addressing; index in `entries` plus one, 0 is free. At most a quarter is taken.
+    slots: Box<[u16]>,
+}
+
+impl Table {
+    /// The table of these commands, after `renames` (old and new name; an empty new name removes).
+    pub(crate) fn new(
+        data: impl IntoIterator<Item = &'static Command>,
+        server: impl IntoIterator<Item = &'static ServerCommand>,
+        renames: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Table, RenameError> {
+        let data = data.into_iter().map(|command| (&command.spec, Runner::Data(command)));
+        let server = server.into_iter().map(|command| (&command.spec, Runner::Server(command)));
+        let mut entries: Vec<Entry> = data
+            .chain(server)
+            .filter(|(spec, _)| !spec.flags.has(Flags::INTERNAL))
+            .map(|(spec, runner)| Entry {
+                name: spec.name.to_ascii_lowercase().into_bytes().into(),
+                spec,
+                runner,
+                stats: CommandStats::default(),
+                subcommand_stats: spec.subcommands.iter().map(|_| CommandStats::default()).collect(),
+            })
+            .collect();
+        for (old, new) in renames {
+            let at =
+                entries.iter().position(|entry| entry.name.eq_ignore_ascii_case(old)).ok_or(RenameError::Unknown)?;
+            if new.is_empty() {
+                entries.remove(at);
+            } else if entries.iter().any(|entry| entry.name.eq_ignore_ascii_case(new)) {
+                return Err(RenameError::Taken);
+            } else {
+                entries[at].name = new.to_ascii_lowercase().into();
+            }
+        }
+        let mut slots = vec![0u16; (entries.len() * 4).next_power_of_two()].into_boxed_slice();
+        for (at, entry) in entries.iter().enumerate() {
+            let mut slot = hash(&entry.name) as usize & (slots.len() - 1);
+            while slots[slot] != 0 {
+                slot = (slot + 1) & (slots.len() - 1);
+            }
+            slots[slot] = at as u16 + 1;
+        }
+        Ok(Table { entries, slots })
+    }
+
+    /// Index of the command called `name`, in any case of letters.
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
+        let mut slot = hash(name) as usize & (self.slots.len() - 1);
+        loop {
+            match self.slots[slot] {
+                0 => return None,
+                at => {
+                    let at = usize::from(at) - 1;
+                    if self.entries[at].name.eq_ignore_ascii_case(name) {
+                        return Some(at);
+                    }
+                }
+            }
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    /// Entry `at`.
+    #[inline]
+    pub(crate) fn entry(&self, at: usize) -> &Entry {
+        &self.entries[at]
+    }
+
+    /// All of them.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+/// A hash of a name that does not look at the case of letters: the first and the last eight bytes, and the length.
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    let len = name.len();
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    let mixed = if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (u64::from_le_bytes(*first) | CASE) ^ (u64::from_le_bytes(*last) | CASE).rotate_left(23)
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32) | CASE
+    } else if len > 0 {
+        (u64::from(name[0]) | u64::from(name[len / 2]) << 8 | u64::from(name[len - 1]) << 16) | CASE
+    } else {
+        0
+    };
+    (mixed ^ (len as u64) << 59).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hash;
+
+    #[test]
+    fn the_hash_of_a_name_does_not_depend_on_case() {
+        for name in ["get", "a", "ab", "mget", "setrange", "pexpiretime", "bgrewriteaof", "incrbyfloat"] {
+            assert_eq!(hash(name.as_bytes()), hash(name.to_uppercase().as_bytes()), "{name}");
+        }
+    }
+}
