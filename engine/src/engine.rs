@@ -3,7 +3,7 @@
 
 use crate::command::{Args, Call, Command, Reply, Session};
 use crate::key::Key;
-use crate::keyspace::{Entry, Keyspace};
+use crate::keyspace::{Db, Entry, Keyspace};
 use crate::log::Effects;
 
 /// Keyspace, records on their way to the log, and what commands need of settings and time.
@@ -29,6 +29,8 @@ pub struct Engine {
     pub random: u64,
     /// Keyspace events, filled only if `settings.events` asks for their class.
     pub events: Vec<Event>,
+    /// Flushed databases: the shell takes them after the batch and drops them outside the lock. See [`Engine::discard`].
+    pub discarded: Vec<Db>,
 }
 
 /// A keyspace notification (`notify-keyspace-events`), delivered by the server after the batch.
@@ -82,11 +84,21 @@ pub struct Settings {
     pub active_expire: bool,
     /// `proto-max-bulk-len`: longest string a command may make.
     pub string_len_max: usize,
+    /// Whether `maxmemory-policy` is one of LFU: `Entry::access` is a frequency counter then, else a time of use.
+    pub lfu: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { events: 0, active_expire: true, string_len_max: crate::limits::STRING_LEN_MAX }
+        Settings { events: 0, active_expire: true, string_len_max: crate::limits::STRING_LEN_MAX, lfu: false }
+    }
+}
+
+impl Settings {
+    /// Whether events of `class` are asked for.
+    #[inline]
+    pub fn wants(&self, class: EventClass) -> bool {
+        self.events & (1 << (class as u8 - b'$')) != 0
     }
 }
 
@@ -104,6 +116,7 @@ impl Engine {
             replaying: false,
             random,
             events: Vec::new(),
+            discarded: Vec::new(),
         }
     }
 
@@ -122,10 +135,25 @@ impl Engine {
     /// Adds a command to the record of the running command. See [`Call::effect`].
     #[inline]
     pub fn effect(&mut self, db: usize, words: &[&[u8]]) {
+        self.effect_parts(db, words, &[]);
+    }
+
+    /// [`Engine::effect`] of the words of `head`, then those of `tail`.
+    #[inline]
+    pub fn effect_parts(&mut self, db: usize, head: &[&[u8]], tail: &[&[u8]]) {
         if !self.replaying {
             self.dirty += 1;
-            self.effects.push(self.now_ms, db, words);
+            self.effects.push_parts(self.now_ms, db, head, tail);
         }
+    }
+
+    /// Hands a flushed database to the shell, which drops it outside the lock. If nobody took those of earlier commands they are
+    /// dropped here: an engine without a shell keeps at most as many as there are databases.
+    pub fn discard(&mut self, db: Db) {
+        if self.discarded.len() >= self.keyspace.databases() {
+            self.discarded.clear();
+        }
+        self.discarded.push(db);
     }
 
     /// The next 64 random bits (splitmix64).
@@ -140,7 +168,7 @@ impl Engine {
     /// Reports a keyspace event if anyone asked for its class.
     #[inline]
     pub fn event(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {
-        if self.settings.events & (1 << (class as u8 - b'$')) != 0 && !self.replaying {
+        if self.settings.wants(class) && !self.replaying {
             self.events.push(Event { class, name, db, key: key.into() });
         }
     }
@@ -183,21 +211,35 @@ impl Call<'_> {
         let engine = &mut *self.engine;
         let found = engine.keyspace.db(db).get(key);
         if found.is_some() {
-            engine.stats.keyspace_hits += 1
+            engine.stats.keyspace_hits += 1;
         } else {
-            engine.stats.keyspace_misses += 1
+            engine.stats.keyspace_misses += 1;
+            // The entry is borrowed, so `Engine::event` cannot be called.
+            if engine.settings.wants(EventClass::KeyMiss) && !engine.replaying {
+                engine.events.push(Event { class: EventClass::KeyMiss, name: "keymiss", db, key: key.bytes.into() });
+            }
         }
         found
     }
 
     /// The live entry of `key` for a command that may change it; deletes a dead key first.
+    #[inline]
     pub fn write(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
-        let db = self.session.db;
+        self.write_in(self.session.db, key)
+    }
+
+    /// [`Call::write`] in another database.
+    pub fn write_in(&mut self, db: usize, key: Key<'_>) -> Option<Entry<'_>> {
         self.engine.expire_if_dead(db, key);
         if self.engine.effects.in_flight(key.position) {
             self.session.promise = self.engine.effects.last();
         }
         self.engine.keyspace.db(db).get(key)
+    }
+
+    /// Makes the reply wait for every change so far: for reads that tell of keys nobody named (SCAN, DBSIZE).
+    pub fn reads_everything(&mut self) {
+        self.session.promise = self.engine.effects.last();
     }
 
     /// Must follow every change of a key: it is in flight now (and, later, watched and cached by clients).

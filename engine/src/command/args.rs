@@ -2,6 +2,7 @@
 
 use super::CommandError;
 use crate::key::{HashSeed, Key};
+use crate::number::parse_integer;
 
 /// The words of one command, the name first. Slices of the connection's buffer, or of a record.
 #[derive(Clone, Copy, Debug)]
@@ -61,55 +62,5 @@ impl<'a> Args<'a> {
     /// `value is not an integer or out of range`.
     pub fn integer(&self, index: usize) -> Result<i64, CommandError> {
         parse_integer(self.words[index]).ok_or(CommandError::NotInteger)
-    }
-}
-
-/// Redis' strict integer: an optional minus, no plus, no leading zeros, no spaces, within `i64`.
-#[inline]
-pub fn parse_integer(word: &[u8]) -> Option<i64> {
-    let (negative, digits) = match word {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, word),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    let mut sum: u64 = 0;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        sum = sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-    }
-    if negative { (sum <= 1 << 63).then(|| (sum as i64).wrapping_neg()) } else { i64::try_from(sum).ok() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_integer;
-
-    #[test]
-    fn only_canonical_integers_parse() {
-        for good in [0, 1, -1, 10, i64::MAX, i64::MIN, i64::MIN + 1, 99] {
-            assert_eq!(parse_integer(good.to_string().as_bytes()), Some(good));
-        }
-        for bad in [
-            "",
-            "-",
-            "-0",
-            "00",
-            "01",
-            "+1",
-            " 1",
-            "1 ",
-            "1.0",
-            "9223372036854775808",
-            "-9223372036854775809",
-            "99999999999999999999",
-        ] {
-            assert_eq!(parse_integer(bad.as_bytes()), None, "{bad:?}");
-        }
     }
 }

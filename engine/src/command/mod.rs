@@ -4,12 +4,28 @@
 //! keyspace, hands its canonical effect to [`Call::effect`], and writes its reply.
 
 mod args;
+mod counters;
 mod error;
+mod expiry;
+mod flush;
+mod keys;
+mod lcs;
+mod move_keys;
+mod names;
+mod object;
+mod ranges;
 mod reply;
+mod scan;
 mod spec;
+mod strings;
+pub mod table;
+#[cfg(test)]
+mod testing;
+mod typed;
 
 pub use args::Args;
 pub use error::CommandError;
+pub use names::NameIndex;
 pub use reply::{NoReply, Reply};
 pub use spec::{Arity, Categories, Flags, Group, Keys, Spec};
 
@@ -58,6 +74,11 @@ impl Call<'_> {
     /// [`Call::effect`] in another database.
     pub fn effect_in(&mut self, db: usize, words: &[&[u8]]) {
         self.engine.effect(db, words);
+    }
+
+    /// [`Call::effect`] of the words of `head`, then those of `tail`: a canonical name in front of the client's own words.
+    pub fn effect_parts(&mut self, head: &[&[u8]], tail: &[&[u8]]) {
+        self.engine.effect_parts(self.session.db, head, tail);
     }
 
     /// The key at `args[index]`, hashed at most once.

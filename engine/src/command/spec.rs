@@ -34,7 +34,8 @@ pub enum Keys {
     /// None.
     None,
     /// `first..=last` in steps; a negative `last` counts from the end (-1: the last word). `access` holds Redis' key-spec
-    /// flags for COMMAND INFO, e.g. `RW ACCESS UPDATE`.
+    /// flags for COMMAND INFO, e.g. `RW ACCESS UPDATE`; where each key has its own spec they are separated by ` | `, e.g.
+    /// `RW ACCESS DELETE | OW UPDATE` for RENAME.
     Range {
         /// Index of the first key.
         first: u16,
@@ -54,6 +55,18 @@ pub enum Keys {
         /// Key-spec flags.
         access: &'static str,
     },
+}
+
+impl Keys {
+    /// The first word after the name, and no other.
+    pub const fn first(access: &'static str) -> Keys {
+        Keys::Range { first: 1, last: 1, step: 1, access }
+    }
+
+    /// Every word after the name.
+    pub const fn all(access: &'static str) -> Keys {
+        Keys::Range { first: 1, last: -1, step: 1, access }
+    }
 }
 
 /// A set of command flags (Redis' names).
@@ -209,4 +222,26 @@ pub struct Spec {
     pub syntax: &'static str,
     /// Subcommands, for containers such as OBJECT.
     pub subcommands: &'static [Spec],
+}
+
+impl Spec {
+    /// What most commands do not have: no keys, no extra categories, no subcommands. A declaration ends with `..Spec::BASE`.
+    pub const BASE: Spec = Spec {
+        name: "",
+        arity: Arity::Exactly(1),
+        flags: Flags::NONE,
+        keys: Keys::None,
+        group: Group::Generic,
+        categories: Categories::NONE,
+        since: "1.0.0",
+        summary: "",
+        complexity: "O(1)",
+        syntax: "",
+        subcommands: &[],
+    };
+
+    /// The subcommand called `word`, in any case of letters.
+    pub fn subcommand(&self, word: &[u8]) -> Option<&'static Spec> {
+        self.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(word))
+    }
 }

@@ -24,6 +24,8 @@ pub struct Effects {
     open: Option<usize>,
     /// Positions changed by records in `bytes`, and by the group that a commit has taken.
     changed: [PositionSet; 2],
+    /// Whether records in `bytes`, and in the group that a commit has taken, change keys that are not listed (FLUSHALL).
+    changed_all: [bool; 2],
     /// Whether positions are kept (`appendfsync always`).
     track: bool,
     /// Whether records are kept at all (`appendonly`); LSNs are counted in any case.
@@ -81,6 +83,7 @@ impl Effects {
             base_ms: 0,
             open: None,
             changed: Default::default(),
+            changed_all: [false; 2],
             track: false,
             keep: true,
         }
@@ -92,23 +95,29 @@ impl Effects {
         self.keep = keep;
         if !track {
             self.changed = Default::default();
+            self.changed_all = [false; 2];
         }
     }
 
     /// Adds a command to the unfinished record, beginning it if need be.
     #[inline]
     pub fn push(&mut self, now_ms: u64, db: usize, words: &[&[u8]]) {
+        self.push_parts(now_ms, db, words, &[]);
+    }
+
+    /// [`Effects::push`] of the words of `head`, then those of `tail`: a canonical name in front of a client's own words.
+    pub fn push_parts(&mut self, now_ms: u64, db: usize, head: &[&[u8]], tail: &[&[u8]]) {
         if self.open.is_none() {
             self.begin(now_ms);
         }
         if !self.keep {
             return;
         }
-        let room: usize = words.iter().map(|word| word.len() + 5).sum();
+        let room: usize = head.iter().chain(tail).map(|word| word.len() + 5).sum();
         self.bytes.reserve(room + 10);
         put_varint(&mut self.bytes, db as u64);
-        put_varint(&mut self.bytes, words.len() as u64);
-        for word in words {
+        put_varint(&mut self.bytes, (head.len() + tail.len()) as u64);
+        for word in head.iter().chain(tail) {
             put_varint(&mut self.bytes, word.len() as u64);
             self.bytes.extend_from_slice(word);
         }
@@ -148,10 +157,19 @@ impl Effects {
         }
     }
 
+    /// Notes that the unfinished record may change any key.
+    pub fn touch_all(&mut self) {
+        self.changed_all[0] |= self.track;
+    }
+
     /// Whether the key at `position` was changed by a record that is not yet durable.
     #[inline]
     pub fn in_flight(&self, position: u64) -> bool {
-        self.track && (self.changed[0].contains(&position) || self.changed[1].contains(&position))
+        self.track
+            && (self.changed_all[0]
+                || self.changed_all[1]
+                || self.changed[0].contains(&position)
+                || self.changed[1].contains(&position))
     }
 
     /// LSN of the newest finished record.
@@ -182,12 +200,14 @@ impl Effects {
         } else {
             self.changed[1].extend(fresh);
         }
+        self.changed_all = [false, self.changed_all[0] || self.changed_all[1]];
         Some(group)
     }
 
     /// All records taken so far are durable.
     pub fn durable(&mut self) {
         self.changed[1].clear();
+        self.changed_all[1] = false;
     }
 
     /// Skips to `next`: after recovery, or after records that were replayed from elsewhere.
@@ -197,6 +217,7 @@ impl Effects {
         self.first = next;
         self.open = None;
         self.changed = Default::default();
+        self.changed_all = [false; 2];
     }
 }
 
@@ -322,6 +343,20 @@ mod tests {
         assert_eq!(commands.next(&mut words), Ok(None));
         let second = Record::take(&mut payload, 8, group.base_ms).unwrap();
         assert_eq!((second.time_ms, payload.len()), (1005, 0));
+    }
+
+    #[test]
+    fn a_flush_puts_every_key_in_flight_until_it_is_durable() {
+        let mut effects = Effects::new(1);
+        effects.configure(true, true);
+        effects.push_parts(0, 0, &[b"FLUSHALL"], &[]);
+        effects.touch_all();
+        assert_eq!(effects.finish(), Some(1));
+        assert!(effects.in_flight(5));
+        effects.take(Vec::new());
+        assert!(effects.in_flight(5), "taken is not durable");
+        effects.durable();
+        assert!(!effects.in_flight(5));
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! OBJECT: how a key's value is kept. The names are those that clients know from Redis.
+
+use super::typed::string;
+use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Keys, Reply, Spec};
+use crate::keyspace::Entry;
+use crate::number::parse_integer;
+
+/// Longest string whose encoding is called `embstr`.
+const EMBEDDED_LEN_MAX: usize = 44;
+/// `Entry::access` holds seconds modulo this, where it holds a time.
+const ACCESS_MASK: u64 = 0xff_ffff;
+
+const SUBCOMMAND: Spec = Spec {
+    arity: Arity::Exactly(3),
+    flags: Flags::READONLY,
+    keys: Keys::Range { first: 2, last: 2, step: 1, access: "RO" },
+    categories: Categories::KEYSPACE,
+    since: "2.2.3",
+    syntax: "key",
+    ..Spec::BASE
+};
+
+/// `OBJECT`.
+pub static OBJECT: Command = Command {
+    spec: Spec {
+        name: "OBJECT",
+        arity: Arity::AtLeast(2),
+        flags: Flags::NONE,
+        since: "2.2.3",
+        summary: "Commands that look at how a value is kept.",
+        complexity: "Depends on subcommand.",
+        subcommands: &[
+            Spec { name: "ENCODING", summary: "Returns the name of a value's encoding.", ..SUBCOMMAND },
+            Spec {
+                name: "FREQ",
+                since: "4.0.0",
+                summary: "Returns how often a key is used, as LFU counts.",
+                ..SUBCOMMAND
+            },
+            Spec {
+                name: "HELP",
+                arity: Arity::Exactly(2),
+                flags: Flags::LOADING.and(Flags::STALE),
+                keys: Keys::None,
+                since: "6.2.0",
+                summary: "Returns what the subcommands do.",
+                syntax: "",
+                ..SUBCOMMAND
+            },
+            Spec { name: "IDLETIME", summary: "Returns the seconds since a key was last used.", ..SUBCOMMAND },
+            Spec { name: "REFCOUNT", summary: "Returns the number of references to a value.", ..SUBCOMMAND },
+        ],
+        ..Spec::BASE
+    },
+    run: object,
+};
+
+const HELP: &[&str] = &[
+    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+    "HELP",
+    "    Print this help.",
+];
+
+fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+    let Some(sub) = OBJECT.spec.subcommand(args.get(1)) else {
+        let word = String::from_utf8_lossy(&args.get(1)[..args.get(1).len().min(128)]);
+        return Err(CommandError::text(format!("ERR unknown subcommand '{word}'. Try OBJECT HELP.")));
+    };
+    if !sub.arity.fits(args.len()) {
+        return Err(CommandError::WrongArity(format!("object|{}", sub.name.to_lowercase()).into()));
+    }
+    if sub.name == "HELP" {
+        reply.array(HELP.len());
+        HELP.iter().for_each(|line| reply.simple(line));
+        return Ok(());
+    }
+    let lfu = call.engine.settings.lfu;
+    let now_s = call.engine.now_ms / 1000;
+    let key = call.key(args, 2);
+    let Some(entry) = call.read(key) else {
+        reply.null();
+        return Ok(());
+    };
+    match sub.name {
+        "ENCODING" => reply.bulk(encoding(&entry).as_bytes()),
+        "REFCOUNT" => reply.integer(1),
+        "FREQ" if lfu => reply.integer(i64::from(entry.access & 0xff)),
+        "FREQ" => {
+            return Err(CommandError::text(
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                 switching between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
+        _ if lfu => {
+            return Err(CommandError::text(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                 between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
+        _ => reply.integer(idle_seconds(&entry, now_s) as i64),
+    }
+    Ok(())
+}
+
+/// Seconds since an entry was used; `Entry::access` is a time modulo 2^24, 0 if it is not known.
+pub(crate) fn idle_seconds(entry: &Entry<'_>, now_s: u64) -> u64 {
+    match entry.access {
+        0 => 0,
+        access => now_s.wrapping_sub(u64::from(access)) & ACCESS_MASK,
+    }
+}
+
+/// The encoding's name as Redis would call it.
+pub(crate) fn encoding(entry: &Entry<'_>) -> &'static str {
+    match string(entry) {
+        Ok(_) if entry.edited => "raw",
+        Ok(bytes) if parse_integer(bytes).is_some() => "int",
+        Ok(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => "embstr",
+        _ => "raw",
+    }
+}

@@ -1,0 +1,103 @@
+//! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
+
+use super::{Command, NameIndex, counters, expiry, flush, keys, lcs, move_keys, object, ranges, scan, strings};
+use std::sync::LazyLock;
+
+/// Every command on data, by family.
+pub fn commands() -> &'static [&'static Command] {
+    static COMMANDS: [&Command; 50] = [
+        &strings::SET,
+        &strings::GET,
+        &strings::GETEX,
+        &strings::GETDEL,
+        &strings::GETSET,
+        &strings::MSET,
+        &strings::MSETNX,
+        &strings::MGET,
+        &strings::SETEX,
+        &strings::PSETEX,
+        &strings::SETNX,
+        &strings::DELIFEQ,
+        &counters::INCR,
+        &counters::DECR,
+        &counters::INCRBY,
+        &counters::DECRBY,
+        &counters::INCRBYFLOAT,
+        &ranges::APPEND,
+        &ranges::STRLEN,
+        &ranges::GETRANGE,
+        &ranges::SUBSTR,
+        &ranges::SETRANGE,
+        &lcs::LCS,
+        &keys::DEL,
+        &keys::UNLINK,
+        &keys::EXISTS,
+        &keys::TYPE,
+        &keys::TOUCH,
+        &keys::DBSIZE,
+        &keys::SELECT,
+        &object::OBJECT,
+        &expiry::EXPIRE,
+        &expiry::PEXPIRE,
+        &expiry::EXPIREAT,
+        &expiry::PEXPIREAT,
+        &expiry::TTL,
+        &expiry::PTTL,
+        &expiry::EXPIRETIME,
+        &expiry::PEXPIRETIME,
+        &expiry::PERSIST,
+        &scan::KEYS,
+        &scan::SCAN,
+        &scan::RANDOMKEY,
+        &move_keys::RENAME,
+        &move_keys::RENAMENX,
+        &move_keys::COPY,
+        &move_keys::MOVE,
+        &flush::SWAPDB,
+        &flush::FLUSHDB,
+        &flush::FLUSHALL,
+    ];
+    &COMMANDS
+}
+
+/// The command called `name`, in any case of letters. Takes about ten nanoseconds and no memory.
+#[inline]
+pub fn find(name: &[u8]) -> Option<&'static Command> {
+    static INDEX: LazyLock<NameIndex<&'static Command>> =
+        LazyLock::new(|| NameIndex::new(commands().iter().map(|command| (command.spec.name.as_bytes(), *command))));
+    INDEX.find(name)
+}
+
+/// COMMAND INFO's tips for cluster clients; `container` is `OBJECT` for one of its subcommands.
+pub fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
+    match (container, name) {
+        (None, "MSET") => &["request_policy:multi_shard", "response_policy:all_succeeded"],
+        (None, "MGET") => &["request_policy:multi_shard"],
+        (None, "DEL" | "UNLINK" | "EXISTS" | "TOUCH") => &["request_policy:multi_shard", "response_policy:agg_sum"],
+        (None, "DBSIZE") => &["request_policy:all_shards", "response_policy:agg_sum"],
+        (None, "FLUSHDB" | "FLUSHALL") => &["request_policy:all_shards", "response_policy:all_succeeded"],
+        (None, "KEYS") => &["request_policy:all_shards", "nondeterministic_output_order"],
+        (None, "SCAN") => &["nondeterministic_output", "request_policy:special", "response_policy:special"],
+        (None, "RANDOMKEY") => &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
+        (None, "TTL" | "PTTL") | (Some("OBJECT"), "ENCODING" | "FREQ" | "IDLETIME" | "REFCOUNT") => {
+            &["nondeterministic_output"]
+        }
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name_and_documented() {
+        for command in commands() {
+            let spec = &command.spec;
+            assert!(std::ptr::eq(find(spec.name.to_lowercase().as_bytes()).unwrap(), *command), "{}", spec.name);
+            assert!(!spec.summary.is_empty() && !spec.complexity.is_empty() && !spec.since.is_empty(), "{}", spec.name);
+            assert_eq!(spec.name, spec.name.to_uppercase());
+        }
+        assert!(find(b"nope").is_none());
+    }
+}
