@@ -1,7 +1,17 @@
 //! The only door to the file system. A [`Disk`] is one folder; names are plain file names inside it.
 //!
-//! What a crash may do is stated here and done by [`sim::SimDisk`]: unsynced writes, lengths and names survive or not, each on
+//! What a crash may do is stated here and done by `sim::SimDisk`: unsynced writes, lengths and names survive or not, each on
 //! its own and in any order; after a failed sync the page cache is not to be believed.
+
+#[cfg(any(test, feature = "sim"))]
+pub mod chooser;
+#[cfg(test)]
+mod contract;
+pub mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
+pub use real::RealDisk;
 
 use std::io;
 
@@ -33,9 +43,10 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a name. Durable only after [`Disk::sync_dir`].
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// All files of the folder, sorted by name. Sub-folders are not listed.
+    /// All files of the folder, sorted by name. Sub-folders, the lock, and names that are not UTF-8 are not listed.
     fn list(&self) -> io::Result<Vec<DirEntry>>;
-    /// Makes creations, renames and removals so far durable.
+    /// Makes creations, renames and removals so far durable. After a failure none of those since the last success is known,
+    /// and a later success says nothing about them.
     fn sync_dir(&self) -> io::Result<()>;
     /// Takes the folder for this process, or fails with [`io::ErrorKind::WouldBlock`] if another has it.
     fn lock(&self) -> io::Result<Box<dyn DirLock>>;
@@ -47,6 +58,7 @@ pub trait Disk: Send + Sync {
 pub trait DirLock: Send + Sync {}
 
 /// One open file. Offsets are absolute; calls from several threads may overlap.
+#[allow(clippy::len_without_is_empty)] // A length is a call that may fail, not a property of a collection.
 pub trait File: Send + Sync {
     /// Writes some of `bytes` at `offset`, extending the file if needed, and says how many. May be short.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
@@ -56,12 +68,27 @@ pub trait File: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Cuts or extends (with zeros) the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Reserves blocks for `0..len` without promising their content or changing what is read.
+    /// Reserves blocks for `0..len` without promising their content or changing what is read. A file system that cannot
+    /// says [`io::ErrorKind::Unsupported`].
     fn preallocate(&self, len: u64) -> io::Result<()>;
-    /// Makes content and length durable (fdatasync). After a failure nothing written since the last success is known.
+    /// Makes content and length durable (fdatasync), not the name. After a failure nothing written since the last success is
+    /// known, reads may show what the device will never have, and a later success says nothing about it.
     fn sync(&self) -> io::Result<()>;
-    /// Forgets the page cache of this file, so that the next read asks the device.
+    /// Forgets the page cache of this file, so that the next read asks the device. Cached writes that wait for the device
+    /// stay: call [`File::sync`] first.
     fn drop_cache(&self) -> io::Result<()>;
+}
+
+/// Longest file name that the file systems of this kind of machine take, in bytes.
+const NAME_LEN_MAX: usize = 255;
+
+/// Refuses what is not a plain file name: empty, `.`, `..`, with a `/` or a NUL, or too long.
+fn check_name(name: &str) -> io::Result<()> {
+    let plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
+    if plain && name.len() <= NAME_LEN_MAX {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not a plain file name")))
 }
 
 /// Writes all of `bytes` at `offset`.
