@@ -5,6 +5,7 @@
 //! The crate knows nothing of sockets, tokio or RESP bytes.
 
 pub mod command;
+pub mod debug;
 pub mod disk;
 pub mod engine;
 pub mod format;

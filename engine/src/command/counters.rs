@@ -15,7 +15,7 @@ const COUNTER: Spec = Spec {
 };
 
 /// `INCR`.
-pub static INCR: Command = Command {
+pub(super) static INCR: Command = Command {
     spec: Spec {
         name: "INCR",
         arity: Arity::Exactly(2),
@@ -28,7 +28,7 @@ pub static INCR: Command = Command {
 };
 
 /// `DECR`.
-pub static DECR: Command = Command {
+pub(super) static DECR: Command = Command {
     spec: Spec {
         name: "DECR",
         arity: Arity::Exactly(2),
@@ -41,7 +41,7 @@ pub static DECR: Command = Command {
 };
 
 /// `INCRBY`.
-pub static INCRBY: Command = Command {
+pub(super) static INCRBY: Command = Command {
     spec: Spec {
         name: "INCRBY",
         arity: Arity::Exactly(3),
@@ -57,7 +57,7 @@ pub static INCRBY: Command = Command {
 };
 
 /// `DECRBY`.
-pub static DECRBY: Command = Command {
+pub(super) static DECRBY: Command = Command {
     spec: Spec {
         name: "DECRBY",
         arity: Arity::Exactly(3),
@@ -95,7 +95,7 @@ fn add(
 }
 
 /// `INCRBYFLOAT`.
-pub static INCRBYFLOAT: Command = Command {
+pub(super) static INCRBYFLOAT: Command = Command {
     spec: Spec {
         name: "INCRBYFLOAT",
         arity: Arity::Exactly(3),

@@ -88,7 +88,7 @@ const SETTER: Spec = Spec {
 };
 
 /// `EXPIRE`.
-pub static EXPIRE: Command = Command {
+pub(super) static EXPIRE: Command = Command {
     spec: Spec {
         name: "EXPIRE",
         since: "1.0.0",
@@ -100,7 +100,7 @@ pub static EXPIRE: Command = Command {
 };
 
 /// `PEXPIRE`.
-pub static PEXPIRE: Command = Command {
+pub(super) static PEXPIRE: Command = Command {
     spec: Spec {
         name: "PEXPIRE",
         since: "2.6.0",
@@ -112,7 +112,7 @@ pub static PEXPIRE: Command = Command {
 };
 
 /// `EXPIREAT`.
-pub static EXPIREAT: Command = Command {
+pub(super) static EXPIREAT: Command = Command {
     spec: Spec {
         name: "EXPIREAT",
         since: "1.2.0",
@@ -124,7 +124,7 @@ pub static EXPIREAT: Command = Command {
 };
 
 /// `PEXPIREAT`.
-pub static PEXPIREAT: Command = Command {
+pub(super) static PEXPIREAT: Command = Command {
     spec: Spec {
         name: "PEXPIREAT",
         since: "2.6.0",
@@ -208,19 +208,19 @@ const GETTER: Spec = Spec {
 };
 
 /// `TTL`.
-pub static TTL: Command = Command {
+pub(super) static TTL: Command = Command {
     spec: Spec { name: "TTL", since: "1.0.0", summary: "Returns how many seconds a key has left.", ..GETTER },
     run: |call, args, reply| time_left(call, args, reply, Unit::Seconds, false),
 };
 
 /// `PTTL`.
-pub static PTTL: Command = Command {
+pub(super) static PTTL: Command = Command {
     spec: Spec { name: "PTTL", since: "2.6.0", summary: "Returns how many milliseconds a key has left.", ..GETTER },
     run: |call, args, reply| time_left(call, args, reply, Unit::Milliseconds, false),
 };
 
 /// `EXPIRETIME`.
-pub static EXPIRETIME: Command = Command {
+pub(super) static EXPIRETIME: Command = Command {
     spec: Spec {
         name: "EXPIRETIME",
         since: "7.0.0",
@@ -231,7 +231,7 @@ pub static EXPIRETIME: Command = Command {
 };
 
 /// `PEXPIRETIME`.
-pub static PEXPIRETIME: Command = Command {
+pub(super) static PEXPIRETIME: Command = Command {
     spec: Spec {
         name: "PEXPIRETIME",
         since: "7.0.0",
@@ -268,7 +268,7 @@ fn time_left(
 }
 
 /// `PERSIST`.
-pub static PERSIST: Command = Command {
+pub(super) static PERSIST: Command = Command {
     spec: Spec {
         name: "PERSIST",
         arity: Arity::Exactly(2),

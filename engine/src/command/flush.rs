@@ -14,7 +14,7 @@ const DATABASES: Spec = Spec {
 };
 
 /// `SWAPDB`.
-pub static SWAPDB: Command = Command {
+pub(super) static SWAPDB: Command = Command {
     spec: Spec {
         name: "SWAPDB",
         arity: Arity::Exactly(3),
@@ -46,7 +46,7 @@ fn swapdb(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
 }
 
 /// `FLUSHDB`.
-pub static FLUSHDB: Command = Command {
+pub(super) static FLUSHDB: Command = Command {
     spec: Spec {
         name: "FLUSHDB",
         arity: Arity::AtLeast(1),
@@ -68,7 +68,7 @@ pub static FLUSHDB: Command = Command {
 };
 
 /// `FLUSHALL`.
-pub static FLUSHALL: Command = Command {
+pub(super) static FLUSHALL: Command = Command {
     spec: Spec {
         name: "FLUSHALL",
         arity: Arity::AtLeast(1),

@@ -26,7 +26,7 @@ pub(super) fn parse_db(call: &Call<'_>, word: &[u8]) -> Result<usize, CommandErr
 }
 
 /// `DEL`.
-pub static DEL: Command = Command {
+pub(super) static DEL: Command = Command {
     spec: Spec {
         name: "DEL",
         arity: Arity::AtLeast(2),
@@ -43,7 +43,7 @@ pub static DEL: Command = Command {
 };
 
 /// `UNLINK`.
-pub static UNLINK: Command = Command {
+pub(super) static UNLINK: Command = Command {
     spec: Spec {
         name: "UNLINK",
         arity: Arity::AtLeast(2),
@@ -73,7 +73,7 @@ fn del(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<()
 }
 
 /// `EXISTS`.
-pub static EXISTS: Command = Command {
+pub(super) static EXISTS: Command = Command {
     spec: Spec {
         name: "EXISTS",
         arity: Arity::AtLeast(2),
@@ -90,7 +90,7 @@ pub static EXISTS: Command = Command {
 };
 
 /// `TOUCH`.
-pub static TOUCH: Command = Command {
+pub(super) static TOUCH: Command = Command {
     spec: Spec {
         name: "TOUCH",
         arity: Arity::AtLeast(2),
@@ -124,7 +124,7 @@ pub(super) fn type_name(value: &Value<'_>) -> &'static str {
 }
 
 /// `TYPE`.
-pub static TYPE: Command = Command {
+pub(super) static TYPE: Command = Command {
     spec: Spec {
         name: "TYPE",
         arity: Arity::Exactly(2),
@@ -144,7 +144,7 @@ pub static TYPE: Command = Command {
 };
 
 /// `DBSIZE`.
-pub static DBSIZE: Command = Command {
+pub(super) static DBSIZE: Command = Command {
     spec: Spec {
         name: "DBSIZE",
         arity: Arity::Exactly(1),
@@ -163,7 +163,7 @@ pub static DBSIZE: Command = Command {
 };
 
 /// `SELECT`.
-pub static SELECT: Command = Command {
+pub(super) static SELECT: Command = Command {
     spec: Spec {
         name: "SELECT",
         arity: Arity::Exactly(2),

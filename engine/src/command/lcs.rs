@@ -7,7 +7,7 @@ use super::typed::string;
 use super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply, Spec};
 
 /// `LCS`.
-pub static LCS: Command = Command {
+pub(super) static LCS: Command = Command {
     spec: Spec {
         name: "LCS",
         arity: Arity::AtLeast(3),

@@ -8,19 +8,25 @@ mod counters;
 mod error;
 mod expiry;
 mod flush;
+#[cfg(test)]
+mod key_tests;
 mod keys;
 mod lcs;
 mod move_keys;
 mod names;
-mod object;
+pub(crate) mod object;
 mod ranges;
+#[cfg(test)]
+mod replay_tests;
 mod reply;
 mod scan;
 mod spec;
+#[cfg(test)]
+mod string_tests;
 mod strings;
 pub mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod typed;
 
 pub use args::Args;

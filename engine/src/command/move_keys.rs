@@ -13,7 +13,7 @@ const fn two_keys(access: &'static str) -> Keys {
 }
 
 /// `RENAME`.
-pub static RENAME: Command = Command {
+pub(super) static RENAME: Command = Command {
     spec: Spec {
         name: "RENAME",
         arity: Arity::Exactly(3),
@@ -33,7 +33,7 @@ pub static RENAME: Command = Command {
 };
 
 /// `RENAMENX`.
-pub static RENAMENX: Command = Command {
+pub(super) static RENAMENX: Command = Command {
     spec: Spec {
         name: "RENAMENX",
         arity: Arity::Exactly(3),
@@ -79,7 +79,7 @@ fn put(call: &mut Call<'_>, db: usize, key: Key<'_>, taken: Taken) {
 }
 
 /// `COPY`.
-pub static COPY: Command = Command {
+pub(super) static COPY: Command = Command {
     spec: Spec {
         name: "COPY",
         arity: Arity::AtLeast(3),
@@ -131,7 +131,7 @@ fn copy(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
 }
 
 /// `MOVE`.
-pub static MOVE: Command = Command {
+pub(super) static MOVE: Command = Command {
     spec: Spec {
         name: "MOVE",
         arity: Arity::Exactly(3),

@@ -21,7 +21,7 @@ const SUBCOMMAND: Spec = Spec {
 };
 
 /// `OBJECT`.
-pub static OBJECT: Command = Command {
+pub(super) static OBJECT: Command = Command {
     spec: Spec {
         name: "OBJECT",
         arity: Arity::AtLeast(2),

@@ -5,7 +5,7 @@ use crate::engine::EventClass;
 use crate::keyspace::Deadline;
 
 /// `APPEND`.
-pub static APPEND: Command = Command {
+pub(super) static APPEND: Command = Command {
     spec: Spec {
         name: "APPEND",
         arity: Arity::Exactly(3),
@@ -43,7 +43,7 @@ fn append(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
 }
 
 /// `STRLEN`.
-pub static STRLEN: Command = Command {
+pub(super) static STRLEN: Command = Command {
     spec: Spec {
         name: "STRLEN",
         arity: Arity::Exactly(2),
@@ -73,7 +73,7 @@ const RANGE: Spec = Spec {
 };
 
 /// `GETRANGE`.
-pub static GETRANGE: Command = Command {
+pub(super) static GETRANGE: Command = Command {
     spec: Spec {
         name: "GETRANGE",
         since: "2.4.0",
@@ -84,7 +84,7 @@ pub static GETRANGE: Command = Command {
 };
 
 /// `SUBSTR`, the older name of GETRANGE.
-pub static SUBSTR: Command = Command {
+pub(super) static SUBSTR: Command = Command {
     spec: Spec {
         name: "SUBSTR",
         since: "1.0.0",
@@ -114,7 +114,7 @@ fn part(value: &[u8], start: i64, end: i64) -> &[u8] {
 }
 
 /// `SETRANGE`.
-pub static SETRANGE: Command = Command {
+pub(super) static SETRANGE: Command = Command {
     spec: Spec {
         name: "SETRANGE",
         arity: Arity::Exactly(4),

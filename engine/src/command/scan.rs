@@ -14,7 +14,7 @@ const SCAN_COUNT: usize = 10;
 const TYPES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 
 /// `KEYS`.
-pub static KEYS: Command = Command {
+pub(super) static KEYS: Command = Command {
     spec: Spec {
         name: "KEYS",
         arity: Arity::Exactly(2),
@@ -84,7 +84,7 @@ impl<'a> Pattern<'a> {
 }
 
 /// `SCAN`.
-pub static SCAN: Command = Command {
+pub(super) static SCAN: Command = Command {
     spec: Spec {
         name: "SCAN",
         arity: Arity::AtLeast(2),
@@ -160,7 +160,7 @@ fn scan(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
 }
 
 /// `RANDOMKEY`.
-pub static RANDOMKEY: Command = Command {
+pub(super) static RANDOMKEY: Command = Command {
     spec: Spec {
         name: "RANDOMKEY",
         arity: Arity::Exactly(1),

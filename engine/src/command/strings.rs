@@ -13,7 +13,7 @@ const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
 const FAST_WRITE: Flags = WRITE.and(Flags::FAST);
 
 /// `SET`.
-pub static SET: Command = Command {
+pub(super) static SET: Command = Command {
     spec: Spec {
         name: "SET",
         arity: Arity::AtLeast(3),
@@ -197,7 +197,7 @@ fn set_with_deadline(call: &mut Call<'_>, key: Key<'_>, value: &[u8], at: u64, e
 }
 
 /// `SETEX`.
-pub static SETEX: Command = Command {
+pub(super) static SETEX: Command = Command {
     spec: Spec {
         name: "SETEX",
         arity: Arity::Exactly(4),
@@ -213,7 +213,7 @@ pub static SETEX: Command = Command {
 };
 
 /// `PSETEX`.
-pub static PSETEX: Command = Command {
+pub(super) static PSETEX: Command = Command {
     spec: Spec {
         name: "PSETEX",
         arity: Arity::Exactly(4),
@@ -244,7 +244,7 @@ fn set_for(
 }
 
 /// `SETNX`.
-pub static SETNX: Command = Command {
+pub(super) static SETNX: Command = Command {
     spec: Spec {
         name: "SETNX",
         arity: Arity::Exactly(3),
@@ -268,7 +268,7 @@ pub static SETNX: Command = Command {
 };
 
 /// `GET`.
-pub static GET: Command = Command {
+pub(super) static GET: Command = Command {
     spec: Spec {
         name: "GET",
         arity: Arity::Exactly(2),
@@ -291,7 +291,7 @@ pub static GET: Command = Command {
 };
 
 /// `GETEX`.
-pub static GETEX: Command = Command {
+pub(super) static GETEX: Command = Command {
     spec: Spec {
         name: "GETEX",
         arity: Arity::AtLeast(2),
@@ -335,7 +335,7 @@ fn getex(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<
 }
 
 /// `GETDEL`.
-pub static GETDEL: Command = Command {
+pub(super) static GETDEL: Command = Command {
     spec: Spec {
         name: "GETDEL",
         arity: Arity::Exactly(2),
@@ -363,7 +363,7 @@ pub static GETDEL: Command = Command {
 };
 
 /// `GETSET`.
-pub static GETSET: Command = Command {
+pub(super) static GETSET: Command = Command {
     spec: Spec {
         name: "GETSET",
         arity: Arity::Exactly(3),
@@ -389,7 +389,7 @@ pub static GETSET: Command = Command {
 };
 
 /// `MGET`.
-pub static MGET: Command = Command {
+pub(super) static MGET: Command = Command {
     spec: Spec {
         name: "MGET",
         arity: Arity::AtLeast(2),
@@ -420,7 +420,7 @@ const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2, access: "OW UPDAT
 const NEW_PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2, access: "OW INSERT" };
 
 /// `MSET`.
-pub static MSET: Command = Command {
+pub(super) static MSET: Command = Command {
     spec: Spec {
         name: "MSET",
         arity: Arity::AtLeast(3),
@@ -442,7 +442,7 @@ pub static MSET: Command = Command {
 };
 
 /// `MSETNX`.
-pub static MSETNX: Command = Command {
+pub(super) static MSETNX: Command = Command {
     spec: Spec {
         name: "MSETNX",
         arity: Arity::AtLeast(3),
@@ -484,7 +484,7 @@ fn set_pairs(call: &mut Call<'_>, args: &Args<'_>) {
 }
 
 /// `DELIFEQ`.
-pub static DELIFEQ: Command = Command {
+pub(super) static DELIFEQ: Command = Command {
     spec: Spec {
         name: "DELIFEQ",
         arity: Arity::Exactly(3),

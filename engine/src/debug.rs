@@ -1,0 +1,183 @@
+//! What DEBUG asks of the engine: digests, a description of one key, keys made up for tests.
+//!
+//! Digests are Redis' own, bit for bit (SHA-1, mixed in an order that does not depend on the order of keys), so that two
+//! servers of different make that hold the same data can be told to do so. They look at keys, values and whether there is
+//! a deadline; dead keys not yet reclaimed are left out, since nobody can see them.
+
+use crate::command::object::{encoding, idle_seconds};
+use crate::engine::Engine;
+use crate::key::Key;
+use crate::keyspace::{Deadline, Entry, Value};
+use sha1::{Digest as _, Sha1};
+
+/// A SHA-1 sized digest; zeros stand for "nothing".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Digest([u8; 20]);
+
+impl Digest {
+    /// Adds `bytes` so that order does not matter.
+    fn add(&mut self, bytes: &[u8]) {
+        let hash: [u8; 20] = Sha1::digest(bytes).into();
+        self.0.iter_mut().zip(hash).for_each(|(mine, other)| *mine ^= other);
+    }
+
+    /// Adds `bytes` so that order does matter.
+    fn mix(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+        self.0 = Sha1::digest(self.0).into();
+    }
+
+    /// Adds a value and its deadline.
+    fn entry(&mut self, entry: &Entry<'_>) {
+        match entry.value {
+            Value::String(bytes) => {
+                self.mix(&TYPE_STRING.to_be_bytes());
+                self.mix(bytes);
+            }
+        }
+        if entry.deadline.is_some() {
+            self.add(b"!!expire!!");
+        }
+    }
+}
+
+/// Redis' number of the string type.
+const TYPE_STRING: u32 = 0;
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Of all data (DEBUG DIGEST): every database that is not empty, in order of its number.
+pub fn digest(engine: &Engine) -> Digest {
+    let mut all = Digest::default();
+    for db in 0..engine.keyspace.databases() {
+        if !engine.keyspace.db(db).is_empty() {
+            all.mix(&(db as u32).to_be_bytes());
+            add_db(engine, db, &mut all);
+        }
+    }
+    all
+}
+
+/// Of one database's keys.
+pub fn digest_db(engine: &Engine, db: usize) -> Digest {
+    let mut digest = Digest::default();
+    add_db(engine, db, &mut digest);
+    digest
+}
+
+fn add_db(engine: &Engine, db: usize, all: &mut Digest) {
+    engine.keyspace.db(db).scan(0, usize::MAX, &mut |entry| {
+        if !engine.is_dead(&entry) {
+            let mut digest = Digest::default();
+            digest.mix(entry.key);
+            digest.entry(&entry);
+            all.add(&digest.0);
+        }
+    });
+}
+
+/// Of one key's value (DEBUG DIGEST-VALUE); zeros for a key that does not exist.
+pub fn digest_value(engine: &Engine, db: usize, key: Key<'_>) -> Digest {
+    let mut digest = Digest::default();
+    if let Some(entry) = engine.keyspace.db(db).get(key).filter(|entry| !engine.is_dead(entry)) {
+        digest.entry(&entry);
+    }
+    digest
+}
+
+/// DEBUG OBJECT's line; `None` for a key that does not exist. `serializedlength` is what an RDB file would take for the value
+/// without compression.
+pub fn object_line(engine: &Engine, db: usize, key: Key<'_>) -> Option<String> {
+    let entry = engine.keyspace.db(db).get(key).filter(|entry| !engine.is_dead(entry))?;
+    let Value::String(bytes) = entry.value;
+    let encoding = encoding(&entry);
+    let (len, access) = (serialized_len(bytes), entry.access);
+    let idle = idle_seconds(&entry, engine.now_ms / 1000);
+    Some(format!(
+        "Value at:{bytes:p} refcount:1 encoding:{encoding} serializedlength:{len} lru:{access} lru_seconds_idle:{idle}"
+    ))
+}
+
+/// Bytes of a string in an RDB file: small integers have forms of their own.
+fn serialized_len(bytes: &[u8]) -> usize {
+    match crate::number::parse_integer(bytes) {
+        Some(-128..=127) => return 2,
+        Some(-32_768..=32_767) => return 3,
+        Some(-2_147_483_648..=2_147_483_647) => return 5,
+        _ => {}
+    }
+    let header = match bytes.len() {
+        0..64 => 1,
+        64..16_384 => 2,
+        _ => 5,
+    };
+    header + bytes.len()
+}
+
+/// DEBUG POPULATE: `count` strings `PREFIX:0 ...`, each of `size` bytes (`value:N`, cut or filled up with zeros), where no key is
+/// yet. Each is a record of its own. The caller bounds `count` at a time.
+pub fn populate(engine: &mut Engine, db: usize, numbers: std::ops::Range<u64>, prefix: &[u8], size: Option<usize>) {
+    let (mut name, mut value) = (Vec::new(), Vec::new());
+    for number in numbers {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number).as_bytes();
+        name.clear();
+        name.extend_from_slice(prefix);
+        name.push(b':');
+        name.extend_from_slice(digits);
+        let key = engine.keyspace.seed().key(&name);
+        engine.expire_if_dead(db, key);
+        if engine.keyspace.db(db).get(key).is_none() {
+            value.clear();
+            value.extend_from_slice(b"value:");
+            value.extend_from_slice(digits);
+            value.resize(size.unwrap_or(value.len()), 0);
+            engine.keyspace.db_mut(db).set_string(key, &value, Deadline::Clear);
+            engine.effects.touch(key.position);
+            engine.effect(db, &[b"SET", &name, &value]);
+        }
+        engine.effects.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::Bench;
+
+    /// The values that redis-server 7.0 and Valkey 9.1 answer for the same data.
+    #[test]
+    fn digests_are_those_of_redis() {
+        let mut bench = Bench::new();
+        assert_eq!(digest(&bench.engine).to_string(), "0".repeat(40));
+        bench.run(&[b"SET", b"k", b"1"]);
+        let key = bench.engine.keyspace.seed().key(b"k");
+        let value = digest_value(&bench.engine, 0, key).to_string();
+        assert_eq!(value, "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da");
+        bench.run(&[b"SET", b"b", b"hello", b"PX", b"100"]);
+        bench.run(&[b"SELECT", b"3"]);
+        bench.run(&[b"SET", b"", b"x"]);
+        assert_eq!(digest(&bench.engine).to_string(), DIGEST_OF_THREE);
+        bench.engine.now_ms += 100;
+        assert_ne!(digest(&bench.engine).to_string(), DIGEST_OF_THREE, "a dead key counts no more");
+    }
+
+    const DIGEST_OF_THREE: &str = "88bb9fef2cea9b65b1b58fa8c8a0868a4d62ef15";
+
+    #[test]
+    fn populate_fills_up_and_leaves_what_is_there() {
+        let mut bench = Bench::new();
+        bench.run(&[b"SET", b"p:1", b"mine"]);
+        bench.effects();
+        populate(&mut bench.engine, 0, 0..3, b"p", Some(9));
+        assert_eq!(bench.effects(), ["SET p:0 value:0\\x00\\x00", "SET p:2 value:2\\x00\\x00"]);
+        assert_eq!(bench.run(&[b"GET", b"p:1"]), "$mine\n");
+        let key = bench.engine.keyspace.seed().key(b"p:0");
+        let line = object_line(&bench.engine, 0, key).unwrap();
+        assert!(line.contains("refcount:1 encoding:embstr serializedlength:10 lru:"), "{line}");
+    }
+}
