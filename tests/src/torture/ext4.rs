@@ -1,0 +1,92 @@
+//! A real ext4 in a file, mounted through a loop device, whose power can be cut: needs root.
+//!
+//! The cut is the file system's own shutdown call without a flush of its journal: from then on nothing reaches the
+//! image, and what was not flushed before is gone after the next mount. What the image's own host still caches is not
+//! lost, so a missing flush of the device itself is not seen by this test.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// `_IOR('X', 125, __u32)`, fs/ext4/ext4.h.
+const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587D;
+/// `EXT4_GOING_FLAGS_NOLOGFLUSH`: neither data nor journal are flushed.
+const NO_LOG_FLUSH: u32 = 2;
+/// How large the image is; it is sparse.
+const IMAGE_LEN: u64 = 512 * 1024 * 1024;
+
+/// The image and where it is mounted; unmounted when dropped.
+#[derive(Debug)]
+pub struct Ext4 {
+    image: PathBuf,
+    mount: PathBuf,
+    mounted: bool,
+}
+
+fn run(program: &str, arguments: &[&OsStr]) -> io::Result<()> {
+    let output = Command::new(program).args(arguments).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+impl Ext4 {
+    /// Makes a file system under `folder` and mounts it.
+    pub fn create(folder: &Path) -> io::Result<Ext4> {
+        let (image, mount) = (folder.join("disk.img"), folder.join("disk"));
+        File::create(&image)?.set_len(IMAGE_LEN)?;
+        std::fs::create_dir_all(&mount)?;
+        run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image.as_os_str()])?;
+        let mut disk = Ext4 { image, mount, mounted: false };
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Mounts it; the journal is replayed.
+    pub fn mount(&mut self) -> io::Result<()> {
+        run("mount", &["-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), self.mount.as_os_str()])?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    /// Unmounts it; a process that has just ended may hold it for a moment.
+    pub fn unmount(&mut self) -> io::Result<()> {
+        let mut tries = 0;
+        while let Err(error) = run("umount", &[self.mount.as_os_str()]) {
+            tries += 1;
+            if tries == 200 {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.mounted = false;
+        Ok(())
+    }
+
+    /// Cuts the power: nothing is written from here on.
+    pub fn cut(&self) -> io::Result<()> {
+        let folder = File::open(&self.mount)?;
+        let flags: u32 = NO_LOG_FLUSH;
+        // SAFETY: the descriptor is open, and the call reads one u32 behind the pointer, which outlives it.
+        let status = unsafe { libc::ioctl(folder.as_raw_fd(), EXT4_IOC_SHUTDOWN as _, &raw const flags) };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        if self.mounted {
+            let _ = self.unmount();
+        }
+    }
+}
