@@ -12,3 +12,28 @@ pub const BLOCK_LEN_TARGET: usize = 64 * 1024;
 pub const BLOCK_LEN_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
 /// Databases at most (`databases`).
 pub const DATABASES_MAX: usize = 16_384;
+/// A group larger than this is written as several frames (each of whole records), so that readers need little memory.
+pub const FRAME_PAYLOAD_TARGET: usize = 16 * 1024 * 1024;
+/// Frames with smaller payloads are not compressed: the gain would be less than the cost.
+pub const FRAME_COMPRESS_MIN: usize = 4 * 1024;
+/// LZ4 cannot shrink below this: a longer raw length is refused before memory is taken.
+pub const LZ4_RATIO_MAX: usize = 255;
+/// Bytes of a segment that are read at a time while looking for frames.
+pub const SCAN_CHUNK: usize = 256 * 1024;
+/// Written frames that are not yet durable are kept in memory, to be written again after a failed flush; above this many bytes
+/// a flush is due at once, whatever the policy.
+pub const RETAINED_MAX: usize = 64 * 1024 * 1024;
+/// Under `everysec` a flush begins when the oldest unflushed write is this old: a fifth of the second is left for the flush itself.
+pub const SYNC_AFTER_MS: u64 = 800;
+/// Under `everysec` replies are held back once the oldest unflushed write is this old.
+pub const HOLD_BACK_AFTER_MS: u64 = 2000;
+/// A durable marker is written this long after the last flush if nothing newer was written.
+pub const MARKER_AFTER_MS: u64 = 100;
+/// Default length of `reserve.seg`: what deletions may still write on a full disk.
+pub const RESERVE_LEN_DEFAULT: u64 = 4 * 1024 * 1024;
+/// First and longest pause before a failed write to the log is tried again; it doubles in between.
+pub const LOG_RETRY_MS: std::ops::Range<u64> = 100..10_000;
+/// Bytes of zeros that are written ahead at a time.
+pub const FILL_CHUNK: usize = 256 * 1024;
+/// How far ahead of the frames the current segment is kept filled with zeros.
+pub const FILL_LEAD: u64 = 8 * 1024 * 1024;

@@ -1,5 +1,6 @@
 //! The append-only log: records, frames, segments, group commit. Layout of the bytes: `FORMAT.md`.
 
+pub mod frame;
 pub mod pending;
 
 pub use pending::{BadRecord, Effects, Group, Record, RecordCommands};

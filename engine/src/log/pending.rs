@@ -7,12 +7,14 @@
 //! All commands of one record apply together or not at all.
 
 use super::Lsn;
+use super::frame::FRAME_HEADER_LEN;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Records that no commit has taken yet, and the positions of keys whose changes are not yet durable.
 #[derive(Debug)]
 pub struct Effects {
+    /// Room for a frame's header, then the records: a commit writes its frame in this buffer, without a copy.
     bytes: Vec<u8>,
     /// LSN of the first record in `bytes`.
     first: Lsn,
@@ -56,7 +58,7 @@ impl Hasher for Identity {
 /// What one commit takes: whole records, in order.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// The records' bytes, one after the other.
+    /// Room for a frame's header (64 bytes), then the records, one after the other.
     pub bytes: Vec<u8>,
     /// LSN of the first.
     pub first: Lsn,
@@ -67,6 +69,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// The records' bytes.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[FRAME_HEADER_LEN..]
+    }
+
     /// LSN of the last record.
     pub fn last(&self) -> Lsn {
         self.first + Lsn::from(self.count) - 1
@@ -127,6 +134,9 @@ impl Effects {
         if self.count == 0 {
             self.base_ms = now_ms;
         }
+        if self.bytes.is_empty() {
+            self.bytes.resize(FRAME_HEADER_LEN, 0);
+        }
         self.open = Some(self.bytes.len());
         if self.keep {
             self.bytes.extend_from_slice(&[0; 4]);
@@ -179,7 +189,7 @@ impl Effects {
 
     /// Bytes waiting for a commit.
     pub fn waiting(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len().saturating_sub(FRAME_HEADER_LEN)
     }
 
     /// Takes all finished records, leaving `spare` as the next buffer. `None` if there are none. Must not be called
@@ -190,7 +200,7 @@ impl Effects {
             return None;
         }
         let bytes = std::mem::replace(&mut self.bytes, spare);
-        self.bytes.clear();
+        self.bytes.clear(); // Whatever the spare buffer held.
         let group = Group { bytes, first: self.first, count: self.count, base_ms: self.base_ms };
         self.first += Lsn::from(self.count);
         self.count = 0;
@@ -333,7 +343,7 @@ mod tests {
         assert_eq!(effects.finish(), Some(8));
         let group = effects.take(Vec::new()).unwrap();
         assert_eq!((group.first, group.count, group.last(), effects.last()), (7, 2, 8, 8));
-        let mut payload = &group.bytes[..];
+        let mut payload = group.payload();
         let mut words = Vec::new();
         let first = Record::take(&mut payload, 7, group.base_ms).unwrap();
         let mut commands = first.commands();
