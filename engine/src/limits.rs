@@ -37,3 +37,5 @@ pub const LOG_RETRY_MS: std::ops::Range<u64> = 100..10_000;
 pub const FILL_CHUNK: usize = 256 * 1024;
 /// How far ahead of the frames the current segment is kept filled with zeros.
 pub const FILL_LEAD: u64 = 8 * 1024 * 1024;
+/// Pause between two looks whether a full disk has room again.
+pub const LOG_FULL_RETRY_MS: u64 = 1000;

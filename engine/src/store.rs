@@ -3,21 +3,10 @@
 use crate::engine::Engine;
 use crate::key::HashSeed;
 use crate::keyspace::Keyspace;
+pub use crate::log::SyncPolicy;
 use crate::log::{Effects, Lsn};
 use parking_lot::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// When an acknowledged write is on the device (`appendfsync`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum SyncPolicy {
-    /// Before the reply.
-    Always,
-    /// Within a second after it; written to the kernel before it.
-    #[default]
-    EverySecond,
-    /// When the kernel likes; written to the kernel before the reply.
-    Never,
-}
 
 /// How a store is opened.
 #[derive(Clone, Debug)]

@@ -548,7 +548,7 @@ fn under_always_replies_wait_only_for_what_they_show() {
     bench.engine.effects.configure(true, true);
     bench.run(&[b"SET", b"a", b"1"]);
     bench.engine.effects.take(Vec::new());
-    bench.engine.effects.durable();
+    bench.engine.effects.durable(u64::MAX);
     bench.run(&[b"SET", b"b", b"1"]);
     for (words, waits) in [
         (&[&b"GET"[..], b"a"][..], false),

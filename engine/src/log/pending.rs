@@ -8,7 +8,7 @@
 
 use super::Lsn;
 use super::frame::FRAME_HEADER_LEN;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Records that no commit has taken yet, and the positions of keys whose changes are not yet durable.
@@ -24,10 +24,16 @@ pub struct Effects {
     base_ms: u64,
     /// Where the unfinished record begins in `bytes`.
     open: Option<usize>,
-    /// Positions changed by records in `bytes`, and by the group that a commit has taken.
-    changed: [PositionSet; 2],
-    /// Whether records in `bytes`, and in the group that a commit has taken, change keys that are not listed (FLUSHALL).
-    changed_all: [bool; 2],
+    /// Positions changed by records in `bytes`.
+    changed: PositionSet,
+    /// Positions changed by groups that commits have taken, with each group's last LSN, until they are durable.
+    taken: VecDeque<(Lsn, PositionSet)>,
+    /// Empty sets whose memory is used again.
+    spare_sets: Vec<PositionSet>,
+    /// Whether records in `bytes` change keys that are not listed (FLUSHALL).
+    changed_all: bool,
+    /// LSN up to which taken groups change keys that are not listed; 0 if none that is not durable does.
+    taken_all: Lsn,
     /// Whether positions are kept (`appendfsync always`).
     track: bool,
     /// Whether records are kept at all (`appendonly`); LSNs are counted in any case.
@@ -81,6 +87,11 @@ impl Group {
 }
 
 impl Effects {
+    /// Sets that a look-up asks at most: one group's in the flush under way, the rest for groups written meanwhile.
+    const SETS_MAX: usize = 3;
+    /// Larger sets are not kept for use again.
+    const SET_CAPACITY_KEPT: usize = 1 << 16;
+
     /// An empty buffer whose next record will be `next`.
     pub fn new(next: Lsn) -> Self {
         Effects {
@@ -89,8 +100,11 @@ impl Effects {
             count: 0,
             base_ms: 0,
             open: None,
-            changed: Default::default(),
-            changed_all: [false; 2],
+            changed: PositionSet::default(),
+            taken: VecDeque::new(),
+            spare_sets: Vec::new(),
+            changed_all: false,
+            taken_all: 0,
             track: false,
             keep: true,
         }
@@ -101,8 +115,9 @@ impl Effects {
         self.track = track;
         self.keep = keep;
         if !track {
-            self.changed = Default::default();
-            self.changed_all = [false; 2];
+            self.changed = PositionSet::default();
+            self.taken.clear();
+            (self.changed_all, self.taken_all) = (false, 0);
         }
     }
 
@@ -163,23 +178,23 @@ impl Effects {
     #[inline]
     pub fn touch(&mut self, position: u64) {
         if self.track {
-            self.changed[0].insert(position);
+            self.changed.insert(position);
         }
     }
 
     /// Notes that the unfinished record may change any key.
     pub fn touch_all(&mut self) {
-        self.changed_all[0] |= self.track;
+        self.changed_all |= self.track;
     }
 
     /// Whether the key at `position` was changed by a record that is not yet durable.
     #[inline]
     pub fn in_flight(&self, position: u64) -> bool {
         self.track
-            && (self.changed_all[0]
-                || self.changed_all[1]
-                || self.changed[0].contains(&position)
-                || self.changed[1].contains(&position))
+            && (self.changed_all
+                || self.taken_all > 0
+                || self.changed.contains(&position)
+                || self.taken.iter().any(|(_, set)| set.contains(&position)))
     }
 
     /// LSN of the newest finished record.
@@ -193,7 +208,7 @@ impl Effects {
     }
 
     /// Takes all finished records, leaving `spare` as the next buffer. `None` if there are none. Must not be called
-    /// within a command. With position tracking, the previous group must be durable: see [`Effects::durable`].
+    /// within a command. With position tracking, [`Effects::durable`] must be told how far the log is durable.
     pub fn take(&mut self, spare: Vec<u8>) -> Option<Group> {
         debug_assert!(self.open.is_none(), "a commit never takes half a record");
         if self.count == 0 {
@@ -204,20 +219,40 @@ impl Effects {
         let group = Group { bytes, first: self.first, count: self.count, base_ms: self.base_ms };
         self.first += Lsn::from(self.count);
         self.count = 0;
-        let fresh = std::mem::take(&mut self.changed[0]);
-        if self.changed[1].is_empty() {
-            self.changed[1] = fresh;
-        } else {
-            self.changed[1].extend(fresh);
+        if self.track {
+            let set = std::mem::replace(&mut self.changed, self.spare_sets.pop().unwrap_or_default());
+            let many = self.taken.len() == Self::SETS_MAX;
+            match self.taken.back_mut().filter(|_| many) {
+                // Groups taken during one flush wait for the next together.
+                Some((last, earlier)) => {
+                    *last = group.last();
+                    earlier.extend(set.iter());
+                    Self::recycle(&mut self.spare_sets, set);
+                }
+                None => self.taken.push_back((group.last(), set)),
+            }
         }
-        self.changed_all = [false, self.changed_all[0] || self.changed_all[1]];
+        if std::mem::take(&mut self.changed_all) {
+            self.taken_all = group.last();
+        }
         Some(group)
     }
 
-    /// All records taken so far are durable.
-    pub fn durable(&mut self) {
-        self.changed[1].clear();
-        self.changed_all[1] = false;
+    /// All records up to `lsn` are durable: nobody waits for their keys any more.
+    pub fn durable(&mut self, lsn: Lsn) {
+        while let Some((_, set)) = self.taken.pop_front_if(|(last, _)| *last <= lsn) {
+            Self::recycle(&mut self.spare_sets, set);
+        }
+        if self.taken_all <= lsn {
+            self.taken_all = 0;
+        }
+    }
+
+    fn recycle(spare_sets: &mut Vec<PositionSet>, mut set: PositionSet) {
+        if spare_sets.len() < Self::SETS_MAX && set.capacity() <= Self::SET_CAPACITY_KEPT {
+            set.clear();
+            spare_sets.push(set);
+        }
     }
 
     /// Skips to `next`: after recovery, or after records that were replayed from elsewhere.
@@ -226,8 +261,9 @@ impl Effects {
         self.count = 0;
         self.first = next;
         self.open = None;
-        self.changed = Default::default();
-        self.changed_all = [false; 2];
+        self.changed = PositionSet::default();
+        self.taken.clear();
+        (self.changed_all, self.taken_all) = (false, 0);
     }
 }
 
@@ -365,8 +401,40 @@ mod tests {
         assert!(effects.in_flight(5));
         effects.take(Vec::new());
         assert!(effects.in_flight(5), "taken is not durable");
-        effects.durable();
+        effects.durable(0);
+        assert!(effects.in_flight(5));
+        effects.durable(1);
         assert!(!effects.in_flight(5));
+    }
+
+    #[test]
+    fn a_key_is_in_flight_until_its_own_group_is_durable() {
+        let mut effects = Effects::new(1);
+        effects.configure(true, true);
+        let write = |effects: &mut Effects, position| {
+            effects.push(0, 0, &[b"DEL", b"k"]);
+            effects.touch(position);
+            effects.finish()
+        };
+        for position in 11..=16 {
+            write(&mut effects, position);
+            if position < 16 {
+                effects.take(Vec::new()).unwrap();
+            }
+        }
+        let flight = |effects: &Effects| (11..=17).filter(|&position| effects.in_flight(position)).collect::<Vec<_>>();
+        assert_eq!(flight(&effects), [11, 12, 13, 14, 15, 16]);
+        effects.durable(1);
+        assert_eq!(flight(&effects), [12, 13, 14, 15, 16]);
+        effects.durable(4);
+        assert!([13, 14, 15, 16].iter().all(|&position| position < 15 || effects.in_flight(position)));
+        effects.durable(5);
+        assert_eq!(flight(&effects), [16], "not taken yet");
+        effects.take(Vec::new()).unwrap();
+        effects.durable(5);
+        assert_eq!(flight(&effects), [16], "taken, not durable");
+        effects.durable(6);
+        assert_eq!(flight(&effects), [0u64; 0]);
     }
 
     #[test]
