@@ -63,12 +63,23 @@ fn deadlines_are_logged_as_absolute_milliseconds() {
         :1700000001
         > PEXPIRETIME d
         :1700000001499
+        > PEXPIRETIME a
+        :1700000010000
+        > EXPIRETIME b
+        :1700000000
         > TTL nope
         :-2
         > PEXPIRETIME nope
         :-2
         after 1ms > TTL d
         :1
+        > TTL c
+        :1
+        > PEXPIREAT c 1700000001501
+        :1
+        effect PEXPIREAT c 1700000001501
+        > TTL c
+        :2
         > TTL b
         :0
         > PERSIST d
@@ -570,4 +581,22 @@ fn under_always_replies_wait_only_for_what_they_show() {
     bench.session.promise = 0;
     bench.run(&[b"GET", b"a"]);
     assert_eq!(bench.session.promise, 3, "that a key is gone is shown only once it is durable");
+    bench.run(&[b"SET", b"a", b"1"]);
+    bench.engine.effects.take(Vec::new());
+    bench.engine.effects.durable();
+    bench.run(&[b"SWAPDB", b"0", b"1"]);
+    bench.session.promise = 0;
+    bench.run(&[b"GET", b"c"]);
+    assert_eq!(bench.session.promise, 5, "so is what another database had");
+}
+
+#[test]
+fn flushed_databases_nobody_takes_do_not_pile_up() {
+    let mut bench = Bench::new();
+    for _ in 0..100 {
+        bench.run(&[b"SET", b"a", b"1"]);
+        bench.run(&[b"FLUSHDB"]);
+        assert!(bench.engine.discarded.len() <= 16);
+    }
+    assert!(!bench.engine.discarded.is_empty(), "the shell drops them, not the command");
 }

@@ -63,7 +63,6 @@ fn rename(call: &mut Call<'_>, args: &Args<'_>, replace: bool) -> Result<bool, C
     let db = call.session.db;
     let Some(taken) = call.engine.keyspace.db_mut(db).take(from) else { return Ok(false) };
     call.changed(from);
-    call.engine.keyspace.db_mut(db).remove(to);
     put(call, db, to, taken);
     call.event(EventClass::Generic, "rename_from", from.bytes);
     call.event(EventClass::Generic, "rename_to", to.bytes);
@@ -71,7 +70,7 @@ fn rename(call: &mut Call<'_>, args: &Args<'_>, replace: bool) -> Result<bool, C
     Ok(true)
 }
 
-/// Puts an entry where none is.
+/// Puts an entry in place of any that is there; to everybody that looks, it is a new one.
 fn put(call: &mut Call<'_>, db: usize, key: Key<'_>, taken: Taken) {
     call.engine.keyspace.db_mut(db).put(key, taken);
     call.changed(key);
@@ -121,7 +120,6 @@ fn copy(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     let copied = if exists && !replace { None } else { call.engine.keyspace.db(call.session.db).duplicate(from) };
     reply.integer(i64::from(copied.is_some()));
     if let Some(taken) = copied {
-        call.engine.keyspace.db_mut(db).remove(to);
         put(call, db, to, taken);
         call.engine.event(EventClass::Generic, "copy_to", db, to.bytes);
         let mut digits = itoa::Buffer::new();

@@ -461,6 +461,10 @@ fn lcs_finds_text_length_and_ranges() {
         :1
         $len
         :6
+        > MSET x ab y ba
+        +OK
+        > LCS x y
+        $b
         > LCS a nope
         $
         > LCS a nope IDX
