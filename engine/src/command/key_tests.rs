@@ -583,7 +583,7 @@ fn under_always_replies_wait_only_for_what_they_show() {
     assert_eq!(bench.session.promise, 3, "that a key is gone is shown only once it is durable");
     bench.run(&[b"SET", b"a", b"1"]);
     bench.engine.effects.take(Vec::new());
-    bench.engine.effects.durable();
+    bench.engine.effects.durable(bench.engine.effects.last());
     bench.run(&[b"SWAPDB", b"0", b"1"]);
     bench.session.promise = 0;
     bench.run(&[b"GET", b"c"]);

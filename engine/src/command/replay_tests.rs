@@ -21,7 +21,7 @@ fn state(engine: &Engine) -> Vec<(usize, Vec<u8>, String)> {
 
 fn replay(engine: &mut Engine, group: &Group) {
     engine.replaying = true;
-    let (mut payload, mut words) = (&group.bytes[..], Vec::new());
+    let (mut payload, mut words) = (group.payload(), Vec::new());
     for lsn in group.first..=group.last() {
         let mut commands = Record::take(&mut payload, lsn, group.base_ms).unwrap().commands();
         while let Some(db) = commands.next(&mut words).unwrap() {

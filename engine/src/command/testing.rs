@@ -119,7 +119,7 @@ impl Bench {
     /// What was logged since the last call: one line per command, with its database unless that is 0.
     pub(crate) fn effects(&mut self) -> Vec<String> {
         let Some(group) = self.engine.effects.take(Vec::new()) else { return Vec::new() };
-        let mut payload = &group.bytes[..];
+        let mut payload = group.payload();
         let (mut lines, mut words) = (Vec::new(), Vec::new());
         for lsn in group.first..=group.last() {
             let mut commands = Record::take(&mut payload, lsn, group.base_ms).unwrap().commands();
