@@ -1,9 +1,9 @@
 //! The engine: a plain single-writer object. No locks, threads or clocks inside: time, randomness and the disk are
 //! passed in, so that a test can replay any run exactly.
 
-use crate::command::{Args, Call, Command, Reply, Session};
+use crate::command::{Args, Call, Command, Flags, Reply, Session};
 use crate::key::Key;
-use crate::keyspace::{Db, Entry, Keyspace};
+use crate::keyspace::{Db, DeadKeys, Entry, ExpirePass, Keyspace};
 use crate::log::Effects;
 
 /// Keyspace, records on their way to the log, and what commands need of settings and time.
@@ -31,6 +31,24 @@ pub struct Engine {
     pub events: Vec<Event>,
     /// Flushed databases: the shell takes them after the batch and drops them outside the lock. See [`Engine::discard`].
     pub discarded: Vec<Db>,
+    /// What the shell refuses while the log cannot take writes.
+    pub refused: Refused,
+    /// The clock jumped while nobody looked: until this monotonic time, dead keys are hidden but not deleted by themselves.
+    pub hold_expiry_until_ms: u64,
+    /// Keys found dead, reused from slice to slice.
+    dead: DeadKeys,
+}
+
+/// What commands are refused, and with which words, while the log cannot take writes. Reads always go on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Refused {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Full disk: what may grow the data (`DENYOOM`); deletions go on.
+    Growth(String),
+    /// The disk fails: every write.
+    Writes(String),
 }
 
 /// A keyspace notification (`notify-keyspace-events`), delivered by the server after the batch.
@@ -117,12 +135,18 @@ impl Engine {
             random,
             events: Vec::new(),
             discarded: Vec::new(),
+            refused: Refused::Nothing,
+            hold_expiry_until_ms: 0,
+            dead: DeadKeys::default(),
         }
     }
 
     /// Runs one command whose arity was checked: all of it happens, as one record, or nothing and an error reply.
     #[inline]
     pub fn execute(&mut self, session: &mut Session, command: &Command, args: &Args<'_>, reply: &mut dyn Reply) {
+        if self.refused != Refused::Nothing && self.refuses(command, reply) {
+            return;
+        }
         let mut call = Call { engine: self, session };
         if let Err(error) = (command.run)(&mut call, args, reply) {
             reply.error(&error.to_string());
@@ -130,6 +154,19 @@ impl Engine {
         if let Some(lsn) = self.effects.finish() {
             session.promise = lsn;
         }
+    }
+
+    /// Answers an error if the log's state does not allow `command`.
+    #[cold]
+    fn refuses(&self, command: &Command, reply: &mut dyn Reply) -> bool {
+        let flags = command.spec.flags;
+        let why = match &self.refused {
+            Refused::Growth(why) if flags.has(Flags::DENYOOM) => why,
+            Refused::Writes(why) if flags.has(Flags::WRITE) => why,
+            _ => return false,
+        };
+        reply.error(&format!("MISCONF Errors writing to the log: {why}"));
+        true
     }
 
     /// Adds a command to the record of the running command. See [`Call::effect`].
@@ -173,9 +210,13 @@ impl Engine {
         }
     }
 
-    /// Deletes `key` if its deadline has passed: a record, an event, a count. Says whether it did.
+    /// Deletes `key` if its deadline has passed: a record, an event, a count. Says whether it is dead.
     #[inline]
     pub fn expire_if_dead(&mut self, db: usize, key: Key<'_>) -> bool {
+        // Most databases of a cache hold deadlines, most counters and queues none: those pay one compare.
+        if self.keyspace.db(db).with_deadline() == 0 {
+            return false;
+        }
         let dead = self.keyspace.db(db).get(key).is_some_and(|entry| self.is_dead(&entry));
         if dead {
             self.reclaim(db, key);
@@ -199,12 +240,41 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// One slice of active expiry: deletes about `limit` dead keys, one record for all of them. Says whether more may be due.
+    pub fn expire_slice(&mut self, limit: usize) -> bool {
+        if !self.settings.active_expire || self.holds_expiry() {
+            return false;
+        }
+        let mut dead = std::mem::take(&mut self.dead);
+        let pass = self.keyspace.expired(self.now_ms, limit, &mut dead);
+        for (db, key) in dead.iter() {
+            self.reclaim(db, key);
+        }
+        self.effects.finish();
+        self.dead = dead;
+        pass == ExpirePass::More
+    }
+
+    /// Whether dead keys stay hidden without being deleted: the clock may be wrong, or the log takes no record of it.
+    fn holds_expiry(&self) -> bool {
+        self.monotonic_ms < self.hold_expiry_until_ms || self.refused != Refused::Nothing
+    }
+}
+
 impl Call<'_> {
     /// The live entry of `key` for a command that only reads; counts a hit or a miss, deletes a dead key, and makes the reply
     /// wait if the key's newest change is not yet durable.
     pub fn read(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
         let db = self.session.db;
-        self.engine.expire_if_dead(db, key);
+        if self.engine.holds_expiry() {
+            if self.engine.keyspace.db(db).get(key).is_some_and(|entry| self.engine.is_dead(&entry)) {
+                self.engine.stats.keyspace_misses += 1;
+                return None;
+            }
+        } else {
+            self.engine.expire_if_dead(db, key);
+        }
         if self.engine.effects.in_flight(key.position) {
             self.session.promise = self.engine.effects.last();
         }

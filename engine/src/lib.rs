@@ -16,4 +16,5 @@ pub mod limits;
 pub mod log;
 pub mod number;
 pub mod planted;
+pub mod recovery;
 pub mod store;

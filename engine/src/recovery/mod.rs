@@ -1,0 +1,3 @@
+//! Opening a store: what its files say, what that means, and the state they hold.
+
+pub mod replay;
