@@ -80,7 +80,7 @@ fn apply_record<'a>(engine: &mut Engine, record: &Record<'a>, words: &mut Vec<&'
             return Err(ReplayError::NoSuchDatabase { lsn, db, databases });
         }
         let name = || String::from_utf8_lossy(words[0]).into_owned();
-        let command = table::lookup(words[0]).ok_or_else(|| ReplayError::UnknownCommand { lsn, name: name() })?;
+        let command = table::find(words[0]).ok_or_else(|| ReplayError::UnknownCommand { lsn, name: name() })?;
         if !command.spec.arity.fits(words.len()) {
             return Err(ReplayError::Failed { lsn, name: name(), error: format!("{} words", words.len()) });
         }

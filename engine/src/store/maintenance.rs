@@ -1,0 +1,83 @@
+//! What happens by itself: dead keys are reclaimed, segments are prepared, snapshots become due, replies held back are let go.
+
+use super::Shared;
+use crate::snapshot::schedule::{AutoCompaction, SavePoint};
+use crate::snapshot::retention::Retention;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Dead keys that one hold of the engine's lock reclaims at most: some tens of microseconds.
+const EXPIRE_SLICE: usize = 64;
+/// Of its time the maintenance thread gives at most this share to expiry, in percent (as Redis' slow cycle).
+pub(super) const EXPIRE_SHARE: u64 = 25;
+
+/// Settings that can change while the store is open.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Which snapshots and segments are kept.
+    pub retention: Retention,
+    /// When the log has grown so much that a snapshot is made by itself.
+    pub auto_compaction: AutoCompaction,
+    /// `save` points; an empty list is none.
+    pub save_points: Vec<SavePoint>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning { retention: Retention::default(), auto_compaction: AutoCompaction::default(), save_points: Vec::new() }
+    }
+}
+
+impl Shared {
+    /// One short hold of the engine's lock that reclaims dead keys. Says whether more may be due at once.
+    pub(super) fn expire_round(&self) -> bool {
+        let mut engine = self.engine.lock();
+        self.set_clock(&mut engine);
+        let more = engine.expire_slice(EXPIRE_SLICE);
+        let discarded = std::mem::take(&mut engine.discarded);
+        let waiting = engine.effects.waiting() > 0;
+        drop(engine);
+        drop(discarded);
+        if waiting {
+            self.commit();
+        }
+        more
+    }
+
+    /// Prepares what the log will need next, in short steps. Says whether there is more to do.
+    pub(super) fn prepare_round(&self) -> bool {
+        let prepare = self.log.lock().as_mut().and_then(|log| log.prepare());
+        if let Some(mut prepare) = prepare {
+            while !self.stopping() && matches!(prepare.step(), Ok(true)) {}
+            if let Some(log) = self.log.lock().as_mut() {
+                log.finish_prepare(prepare);
+            }
+        }
+        self.log.lock().as_mut().is_some_and(|log| log.fill_ahead())
+    }
+
+    /// Asks for a snapshot if the log has grown enough or a `save` point is reached; lets replies go that a slow disk held back.
+    pub(super) fn schedule_round(&self) {
+        let now = self.now();
+        let info = self.snapshots.info.lock().clone();
+        if !info.running && info.status.may_try(now.mono_ms) {
+            let tuning = self.tuning.lock().clone();
+            let grown = self.log_bytes().saturating_sub(self.log_base.load(Relaxed));
+            let dirty = self.engine.lock().dirty;
+            let logged = self.log.lock().is_some();
+            if (logged && tuning.auto_compaction.is_due(grown, info.last_len))
+                || info.status.save_point_reached(&tuning.save_points, dirty, now.unix_ms / 1000)
+            {
+                self.request_snapshot();
+            }
+        }
+        let stalled = self.progress.read().as_ref().is_some_and(|progress| progress.stalled(now.mono_ms));
+        if self.stalled.swap(stalled, Relaxed) && !stalled {
+            self.progressed();
+        }
+    }
+
+    /// Bytes of log that were replayed at the start or written since.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log.lock().as_ref().map_or(0, |log| log.stats().bytes + self.report.replayed_bytes)
+    }
+}

@@ -1,0 +1,75 @@
+//! The store's three threads: thin loops around the steps that tests call one by one.
+
+use super::Shared;
+use super::maintenance::EXPIRE_SHARE;
+use crate::log::SyncPolicy;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// The maintenance thread looks around so often.
+const TICK: Duration = Duration::from_millis(100);
+/// The log thread sleeps no longer than this.
+const LOG_SLEEP_MAX_MS: u64 = 1000;
+
+/// Starts them.
+pub(super) fn spawn(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let start = |name: &str, body: fn(&Shared)| {
+        let shared = Arc::clone(shared);
+        Builder::new().name(name.to_owned()).spawn(move || body(&shared))
+    };
+    Ok(vec![
+        start("firn-log", log_loop)?,
+        start("firn-snapshot", snapshot_loop)?,
+        start("firn-upkeep", maintenance_loop)?,
+    ])
+}
+
+/// Writes (under `always`), flushes, rescues.
+fn log_loop(shared: &Shared) {
+    while !shared.stopping() {
+        if shared.log_round() {
+            continue;
+        }
+        let due = shared.log.lock().as_ref().and_then(|log| log.next_due());
+        let now = shared.clock.monotonic_ms();
+        let sleep = due.map_or(LOG_SLEEP_MAX_MS, |at| at.saturating_sub(now).clamp(1, LOG_SLEEP_MAX_MS));
+        // Under `everysec` writers do not wake this thread; a second is its rhythm.
+        let sleep = if shared.policy() == SyncPolicy::EverySecond { sleep.min(250) } else { sleep };
+        let mut work = shared.log_work.0.lock();
+        if !*work && !shared.stopping() {
+            shared.log_work.1.wait_for(&mut work, Duration::from_millis(sleep));
+        }
+        *work = false;
+    }
+}
+
+/// Makes the snapshots that are asked for.
+fn snapshot_loop(shared: &Shared) {
+    while !shared.stopping() {
+        if shared.snapshot_step() {
+            continue;
+        }
+        let mut work = shared.snapshot_work.0.lock();
+        if !*work && !shared.stopping() {
+            shared.snapshot_work.1.wait(&mut work);
+        }
+        *work = false;
+    }
+}
+
+/// Expires, prepares segments, decides about snapshots.
+fn maintenance_loop(shared: &Shared) {
+    while !shared.stopping() {
+        let began = Instant::now();
+        let budget = TICK * EXPIRE_SHARE as u32 / 100;
+        while shared.expire_round() && began.elapsed() < budget && !shared.stopping() {
+            // Between two holds of the engine's lock others get their turn.
+            std::thread::yield_now();
+        }
+        shared.schedule_round();
+        while shared.prepare_round() && began.elapsed() < TICK && !shared.stopping() {}
+        std::thread::sleep(TICK.saturating_sub(began.elapsed()));
+    }
+}
