@@ -140,6 +140,8 @@ struct Shared {
     /// Snapshots (LSN, epoch) that this process has read back whole.
     verified: Mutex<HashSet<(Lsn, u64)>>,
     tuning: Mutex<Tuning>,
+    /// As the store was opened; `policy`, `log` and `tuning` may have changed since.
+    options: Options,
     /// [`Shared::log_bytes`] when the newest snapshot was finished.
     log_base: AtomicU64,
     last_flush_ms: AtomicU64,
@@ -237,6 +239,7 @@ impl Store {
             snapshots: Snapshots::default(),
             verified: Mutex::new(verified),
             tuning: Mutex::new(options.tuning.clone()),
+            options: options.clone(),
             log_base: AtomicU64::new(0),
             last_flush_ms: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
@@ -432,7 +435,7 @@ impl Store {
     ///
     /// # Errors
     /// Why the files cannot be read; the keyspace is then as it was.
-    pub fn reload(&self, databases: usize, load_threads: usize) -> Result<u64, String> {
+    pub fn reload(&self) -> Result<u64, String> {
         let mut slot = self.shared.log.lock();
         let mut engine = self.shared.engine.lock();
         if let Some(log) = slot.as_mut()
@@ -443,7 +446,8 @@ impl Store {
         if engine.keyspace.is_capturing() {
             return Err("a snapshot is being made: try again when it is done".to_owned());
         }
-        let fresh = recovery::read_state(&self.shared.disk, self.shared.identity, databases, load_threads, engine.effects.last())
+        let shared = &self.shared;
+        let fresh = recovery::read_state(&shared.disk, shared.identity, &shared.options, engine.effects.last())
             .map_err(|error| snapshots::error_chain(&error))?;
         let old = std::mem::replace(&mut engine.keyspace, fresh);
         let keys = (0..engine.keyspace.databases()).map(|db| engine.keyspace.db(db).len() as u64).sum();

@@ -1,0 +1,73 @@
+//! Why a store is not opened: which file, where, and what to do next.
+
+use super::judge::Refusal;
+use super::replay::ReplayError;
+use crate::snapshot::SnapshotError;
+use std::io;
+
+/// A store was not opened. Nothing in its folder was changed, unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has the folder.
+    #[error("{0} is in use by another process: stop it first, or open another folder")]
+    InUse(String),
+    /// The disk failed. Says nothing about the files.
+    #[error("the disk failed {doing} {file}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file.
+        file: String,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// Files of Redis or Valkey, and no store.
+    #[error(
+        "{folder} holds {file}, a file of Redis or Valkey, and no Firn store: it is not started empty beside it. Importing such files \
+         is not part of this release; move it away, or choose another folder with `dir` or `appenddirname`"
+    )]
+    RedisFiles {
+        /// The folder.
+        folder: String,
+        /// The file.
+        file: String,
+    },
+    /// The folder is not empty, and nothing in it is of a Firn store.
+    #[error("{folder} holds {file}, which is not a file of a Firn store: choose an empty folder with `dir` or `appenddirname`")]
+    NotAStore {
+        /// The folder.
+        folder: String,
+        /// The first strange file.
+        file: String,
+    },
+    /// The log, or the files as a whole, cannot be trusted.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// No snapshot can be used.
+    #[error("{0}; nothing was changed")]
+    Snapshot(#[from] SnapshotError),
+    /// A verified record cannot be applied.
+    #[error("{file}: {source}; nothing was changed")]
+    Replay {
+        /// The segment.
+        file: String,
+        /// Which record, and why.
+        source: ReplayError,
+    },
+    /// The state that the files hold is not the one that was asked for.
+    #[error("the files hold the state at LSN {found}, wanted was {wanted}")]
+    OtherState {
+        /// What they hold.
+        found: u64,
+        /// What was wanted.
+        wanted: u64,
+    },
+}
+
+impl OpenError {
+    /// For `map_err`: the disk failed doing something to a file.
+    pub(super) fn io(doing: &'static str, file: &str) -> impl FnOnce(io::Error) -> OpenError {
+        move |source| OpenError::Io { doing, file: file.to_owned(), source }
+    }
+}
