@@ -15,5 +15,4 @@ pub mod keyspace;
 pub mod limits;
 pub mod log;
 pub mod number;
-pub mod planted;
 pub mod store;
