@@ -79,13 +79,7 @@ pub(crate) fn purge() {
     let name = c"arena.4096.purge"; // 4096 is MALLCTL_ARENAS_ALL.
     // SAFETY: the name ends in 0, and this control takes and gives no data.
     unsafe {
-        jemalloc::mallctl(
-            name.as_ptr(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            0,
-        );
+        jemalloc::mallctl(name.as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0);
     }
 }
 
@@ -104,13 +98,7 @@ fn refresh() {
     let mut len = size_of::<u64>();
     // SAFETY: `epoch` is a u64 that is read and written within `len` bytes.
     unsafe {
-        jemalloc::mallctl(
-            c"epoch".as_ptr(),
-            (&raw mut epoch).cast(),
-            &raw mut len,
-            (&raw mut epoch).cast(),
-            len,
-        );
+        jemalloc::mallctl(c"epoch".as_ptr(), (&raw mut epoch).cast(), &raw mut len, (&raw mut epoch).cast(), len);
     }
 }
 
@@ -118,9 +106,8 @@ fn read(name: &std::ffi::CStr) -> Option<u64> {
     let mut value: usize = 0;
     let mut len = size_of::<usize>();
     // SAFETY: the controls read here give a size_t, which is what `value` and `len` describe.
-    let result = unsafe {
-        jemalloc::mallctl(name.as_ptr(), (&raw mut value).cast(), &raw mut len, std::ptr::null_mut(), 0)
-    };
+    let result =
+        unsafe { jemalloc::mallctl(name.as_ptr(), (&raw mut value).cast(), &raw mut len, std::ptr::null_mut(), 0) };
     (result == 0).then_some(value as u64)
 }
 

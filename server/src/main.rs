@@ -1,6 +1,7 @@
 //! `firn-server`: a durable server that Redis clients, configuration files and tools can use unchanged.
 
 mod admin;
+mod allocator;
 mod client;
 mod command;
 mod config;

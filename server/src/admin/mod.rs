@@ -1,9 +1,34 @@
 //! Commands that administer the server: CONFIG, INFO, COMMAND, DEBUG and their like.
 
+mod apply;
 mod categories;
+mod command;
+mod config;
+mod digest;
+mod help;
+mod info;
+mod memory;
 mod syntax;
+mod time;
 
-use crate::command::ServerCommand;
+use crate::client::Client;
+use crate::command::{ServerCall, ServerCommand};
+use crate::config::Config;
+use parking_lot::MutexGuard;
 
 /// Their declarations.
-pub(crate) static COMMANDS: &[&ServerCommand] = &[];
+pub(crate) static COMMANDS: &[&ServerCommand] =
+    &[&command::COMMAND, &config::CONFIG, &info::INFO, &memory::MEMORY, &time::TIME];
+
+/// Whether a client is on this machine: over a unix socket or a loopback address.
+pub(crate) fn is_local(client: &Client) -> bool {
+    let ip = client.info.addr.rsplit_once(':').map_or("", |(ip, _)| ip.trim_matches(['[', ']']));
+    client.info.unix || ip.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// The configuration, locked. The engine's lock is let go first: whoever holds the configuration may wait for the engine or for the
+/// store, so nobody who holds one of those may wait for the configuration.
+fn configuration<'s>(call: &mut ServerCall<'_, 's>) -> MutexGuard<'s, Config> {
+    call.unlock();
+    call.server.config.lock()
+}

@@ -295,7 +295,7 @@ rows! {
     // Data and memory
     "databases", Kind::Int(1, firn_engine::limits::DATABASES_MAX as i64), "16", FIXED, Acts("databases, 0 to this minus 1");
     "maxmemory", Kind::Memory(0, u64::MAX), "0", LIVE, Acts("bytes of data at which commands that need memory are refused; 0 is no limit");
-    "maxmemory-policy", Kind::Choice(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"]), "noeviction", LIVE, Nothing(LRU);
+    "maxmemory-policy", Kind::Choice(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"]), "noeviction", LIVE, Nothing("there is no eviction yet: at maxmemory, commands that need memory are refused; only OBJECT FREQ and IDLETIME follow it");
     "maxmemory-samples", Kind::Int(1, i32::MAX as i64), "5", LIVE, Nothing(LRU);
     "maxmemory-eviction-tenacity", Kind::Int(0, 100), "10", LIVE, Nothing(LRU);
     "lfu-log-factor", COUNT, "10", LIVE, Nothing(LRU);

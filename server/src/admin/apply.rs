@@ -1,0 +1,30 @@
+//! A changed configuration takes effect in the running server.
+//!
+//! What can fail is done first and undone if a later one fails; what cannot fail follows. So a change holds whole or not at all.
+
+use crate::command::ServerCall;
+use crate::config::table::DIRECTIVES;
+use crate::config::{Config, SetError};
+use firn_engine::engine::Engine;
+
+/// Makes `new` hold where `rows` of the table changed.
+///
+/// # Errors
+/// The directive that could not be followed; everything is then as `old` says.
+pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, rows: &[usize]) -> Result<(), SetError> {
+    let changed = |name: &str| rows.iter().any(|&row| DIRECTIVES[row].name == name);
+    if changed("dir") && std::fs::canonicalize(new.path("dir")).ok() != Some(old.path("dir")) {
+        let reason = format!("the store is open in {}; only a start can move it", old.path("dir").display());
+        return Err(SetError::failed("dir", reason));
+    }
+    apply_to_engine(call.engine(), new);
+    call.unlock();
+    call.server.settings.publish(new.settings());
+    Ok(())
+}
+
+/// The settings that commands on data look at. Also called once at the start.
+pub(crate) fn apply_to_engine(engine: &mut Engine, config: &Config) {
+    engine.settings.string_len_max = usize::try_from(config.size("proto-max-bulk-len")).unwrap_or(usize::MAX);
+    engine.settings.lfu = config.choice("maxmemory-policy").ends_with("-lfu");
+}

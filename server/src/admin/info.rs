@@ -1,0 +1,456 @@
+//! INFO: Redis' sections and field names, and a section of Firn's own.
+//!
+//! A field that Redis has and Firn has nothing for says what is true here (no replicas, no forks, no modules); tools that add it up or
+//! watch it go on working. Fields are written from one snapshot of the counters each; sections are not cached.
+
+use super::configuration;
+use crate::allocator;
+use crate::command::{After, ServerCall, ServerCommand};
+use crate::table::{CommandStats, Entry};
+use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Reply, Spec};
+use rustix::process::{Resource, getrlimit};
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The Redis version whose commands and replies Firn has: clients look at it.
+pub(crate) const REDIS_VERSION: &str = "7.2.4";
+
+/// `INFO`.
+pub(super) static INFO: ServerCommand = ServerCommand {
+    spec: Spec {
+        name: "INFO",
+        arity: Arity::AtLeast(1),
+        flags: Flags::LOADING.and(Flags::STALE),
+        group: Group::Server,
+        categories: Categories::DANGEROUS,
+        summary: "Returns how the server is doing.",
+        syntax: "[section [section ...]]",
+        ..Spec::BASE
+    },
+    run: info,
+};
+
+/// A section: its name, its heading, and whether plain INFO shows it.
+struct Section {
+    name: &'static str,
+    title: &'static str,
+    default: bool,
+    write: fn(&mut Text, &mut ServerCall<'_, '_>),
+}
+
+const SECTIONS: &[Section] = &[
+    Section { name: "server", title: "Server", default: true, write: server },
+    Section { name: "clients", title: "Clients", default: true, write: clients },
+    Section { name: "memory", title: "Memory", default: true, write: memory },
+    Section { name: "persistence", title: "Persistence", default: true, write: persistence },
+    Section { name: "stats", title: "Stats", default: true, write: stats },
+    Section { name: "replication", title: "Replication", default: true, write: replication },
+    Section { name: "cpu", title: "CPU", default: true, write: cpu },
+    Section { name: "modules", title: "Modules", default: true, write: |_, _| {} },
+    Section { name: "commandstats", title: "Commandstats", default: false, write: command_stats },
+    Section { name: "errorstats", title: "Errorstats", default: true, write: error_stats },
+    Section { name: "latencystats", title: "Latencystats", default: false, write: |_, _| {} },
+    Section { name: "cluster", title: "Cluster", default: true, write: cluster },
+    Section { name: "keyspace", title: "Keyspace", default: true, write: keyspace },
+    Section { name: "firn", title: "Firn", default: true, write: firn },
+];
+
+/// The text as it grows: `name:value` lines.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn field(&mut self, name: &str, value: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+
+    /// The same amount twice: as a number and for the eye.
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.field(name, bytes);
+        self.field(&format!("{name}_human"), human(bytes));
+    }
+}
+
+fn info(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
+    let asked = &args.words()[1..];
+    let named = |name: &str| asked.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    let all = named("all") || named("everything");
+    let default = asked.is_empty() || named("default");
+    let mut text = Text::default();
+    for section in SECTIONS {
+        let wanted = (default && section.default)
+            || (all && (section.name != "modules" || named("everything")))
+            || named(section.name);
+        if !wanted {
+            continue;
+        }
+        if !text.0.is_empty() {
+            text.0.push_str("\r\n");
+        }
+        let _ = write!(text.0, "# {}\r\n", section.title);
+        (section.write)(&mut text, call);
+    }
+    reply.verbatim("txt", text.0.as_bytes());
+    Ok(After::Nothing)
+}
+
+/// Bytes with one unit and two digits, as Redis shows them.
+pub(super) fn human(bytes: u64) -> String {
+    let units = [(1u64 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+    for (unit, letter) in units {
+        if bytes >= unit {
+            return format!("{:.2}{letter}", bytes as f64 / unit as f64);
+        }
+    }
+    format!("{bytes}B")
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn server(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let server = call.server;
+    let uptime_s = server.clock_ms() / 1000;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let system = rustix::system::uname();
+    let settings = server.settings.get();
+    text.field("redis_version", REDIS_VERSION);
+    text.field("firn_version", env!("CARGO_PKG_VERSION"));
+    text.field("server_name", "firn");
+    text.field("redis_git_sha1", "00000000");
+    text.field("redis_git_dirty", 0);
+    text.field("redis_build_id", "0");
+    text.field("redis_mode", "standalone");
+    let os = [system.sysname(), system.release(), system.machine()].map(|part| part.to_string_lossy().into_owned());
+    text.field("os", os.join(" "));
+    text.field("arch_bits", usize::BITS);
+    text.field("monotonic_clock", "POSIX clock_gettime");
+    text.field("multiplexing_api", "epoll");
+    text.field("process_id", std::process::id());
+    text.field("process_supervised", "no");
+    text.field("run_id", &server.run_id);
+    text.field("tcp_port", settings.port);
+    text.field("server_time_usec", now.as_micros());
+    text.field("uptime_in_seconds", uptime_s);
+    text.field("uptime_in_days", uptime_s / 86_400);
+    text.field("hz", settings.hz);
+    text.field("configured_hz", settings.hz);
+    text.field("lru_clock", now.as_secs() & 0xff_ffff);
+    text.field("executable", server.executable.display());
+    let config = configuration(call);
+    text.field("config_file", config.file().map(|path| path.display().to_string()).unwrap_or_default());
+    text.field("io_threads_active", u8::from(settings.io_threads > 1));
+}
+
+fn clients(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let server = call.server;
+    let all = server.clients.all();
+    let largest = |of: fn(&crate::client::ClientInfo) -> usize| all.iter().map(|client| of(client)).max().unwrap_or(0);
+    let waiting = all.iter().filter(|client| client.waiting.load(Ordering::Relaxed)).count();
+    text.field("connected_clients", server.clients.connected());
+    text.field("cluster_connections", 0);
+    text.field("maxclients", server.settings.get().maxclients);
+    let input = |client: &crate::client::ClientInfo| {
+        client.query_len.load(Ordering::Relaxed) + client.query_free.load(Ordering::Relaxed)
+    };
+    text.field("client_recent_max_input_buffer", largest(input));
+    text.field("client_recent_max_output_buffer", largest(|client| client.output_room.load(Ordering::Relaxed)));
+    text.field("blocked_clients", waiting);
+    text.field("tracking_clients", 0);
+    text.field("pubsub_clients", 0);
+    text.field("watching_clients", 0);
+    text.field("clients_in_timeout_table", 0);
+    text.field("total_watched_keys", 0);
+    text.field("total_blocking_keys", 0);
+    text.field("total_blocking_keys_on_nokey", 0);
+}
+
+/// What INFO and MEMORY STATS say about memory, in bytes.
+pub(super) struct Memory {
+    /// Blocks handed out by the allocator.
+    pub(super) used: u64,
+    /// The most that was ever seen there.
+    pub(super) peak: u64,
+    /// Keys and values, index included.
+    pub(super) dataset: u64,
+    /// Pages that hold blocks.
+    pub(super) active: u64,
+    /// Physical memory of the process.
+    pub(super) resident: u64,
+    /// Buffers of clients.
+    pub(super) clients: u64,
+}
+
+impl Memory {
+    /// As it is now.
+    pub(super) fn now(call: &mut ServerCall<'_, '_>) -> Memory {
+        static PEAK: AtomicU64 = AtomicU64::new(0);
+        let dataset = call.engine().keyspace.used_bytes();
+        let used = allocator::allocated_bytes().unwrap_or(dataset);
+        let peak = PEAK.fetch_max(used, Ordering::Relaxed).max(used);
+        let clients = call.server.clients.all().into_iter().map(|client| {
+            let room = client.query_len.load(Ordering::Relaxed)
+                + client.query_free.load(Ordering::Relaxed)
+                + client.output_room.load(Ordering::Relaxed);
+            room as u64
+        });
+        Memory {
+            used,
+            peak,
+            dataset,
+            active: allocator::active_bytes().unwrap_or(used),
+            resident: allocator::resident_bytes().unwrap_or(used),
+            clients: clients.sum(),
+        }
+    }
+}
+
+fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let Memory { used, peak, dataset, active, resident, clients } = Memory::now(call);
+    let system = rustix::system::sysinfo();
+    let total = (system.totalram as u64).saturating_mul(u64::from(system.mem_unit).max(1));
+    let maxmemory = call.server.settings.get().maxmemory;
+    let config = configuration(call);
+    text.bytes("used_memory", used);
+    text.bytes("used_memory_rss", resident);
+    text.bytes("used_memory_peak", peak);
+    text.field("used_memory_peak_perc", format!("{:.2}%", ratio(used, peak) * 100.0));
+    text.field("used_memory_overhead", used.saturating_sub(dataset));
+    text.field("used_memory_startup", 0);
+    text.field("used_memory_dataset", dataset);
+    text.field("used_memory_dataset_perc", format!("{:.2}%", ratio(dataset, used) * 100.0));
+    text.field("allocator_allocated", used);
+    text.field("allocator_active", active);
+    text.field("allocator_resident", resident);
+    text.bytes("total_system_memory", total);
+    text.field("used_memory_lua", 0);
+    text.field("used_memory_vm_eval", 0);
+    text.field("used_memory_lua_human", "0B");
+    text.field("used_memory_scripts_eval", 0);
+    text.field("number_of_cached_scripts", 0);
+    text.field("number_of_functions", 0);
+    text.field("number_of_libraries", 0);
+    text.field("used_memory_vm_functions", 0);
+    text.field("used_memory_vm_total", 0);
+    text.field("used_memory_vm_total_human", "0B");
+    text.field("used_memory_functions", 0);
+    text.field("used_memory_scripts", 0);
+    text.field("used_memory_scripts_human", "0B");
+    text.bytes("maxmemory", maxmemory);
+    text.field("maxmemory_policy", config.choice("maxmemory-policy"));
+    text.field("allocator_frag_ratio", format!("{:.2}", ratio(active, used)));
+    text.field("allocator_frag_bytes", active.saturating_sub(used));
+    text.field("allocator_rss_ratio", format!("{:.2}", ratio(resident, active)));
+    text.field("allocator_rss_bytes", resident as i64 - active as i64);
+    text.field("rss_overhead_ratio", "1.00");
+    text.field("rss_overhead_bytes", 0);
+    text.field("mem_fragmentation_ratio", format!("{:.2}", ratio(resident, used)));
+    text.field("mem_fragmentation_bytes", resident as i64 - used as i64);
+    text.field("mem_not_counted_for_evict", 0);
+    text.field("mem_replication_backlog", 0);
+    text.field("mem_total_replication_buffers", 0);
+    text.field("mem_clients_slaves", 0);
+    text.field("mem_clients_normal", clients);
+    text.field("mem_cluster_links", 0);
+    text.field("mem_aof_buffer", 0);
+    text.field("mem_allocator", "jemalloc");
+    text.field("active_defrag_running", 0);
+    text.field("lazyfree_pending_objects", 0);
+    text.field("lazyfreed_objects", 0);
+}
+
+fn persistence(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let dirty = call.engine().dirty;
+    let log = configuration(call).bool("appendonly");
+    text.field("loading", 0);
+    text.field("async_loading", 0);
+    text.field("current_cow_peak", 0);
+    text.field("current_cow_size", 0);
+    text.field("current_cow_size_age", 0);
+    text.field("current_fork_perc", "0.00");
+    text.field("rdb_changes_since_last_save", dirty);
+    text.field("aof_enabled", u8::from(log));
+    text.field("module_fork_in_progress", 0);
+    text.field("module_fork_last_cow_size", 0);
+}
+
+fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let engine = call.engine().stats.clone();
+    let stats = &call.server.stats;
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (commands, input, output) = {
+        let rates = stats.rates.lock();
+        (rates.commands.per_second(), rates.input.per_second(), rates.output.per_second())
+    };
+    text.field("total_connections_received", read(&stats.connections_received));
+    text.field("total_commands_processed", read(&stats.commands_processed));
+    text.field("instantaneous_ops_per_sec", commands);
+    text.field("total_net_input_bytes", read(&stats.net_input_bytes));
+    text.field("total_net_output_bytes", read(&stats.net_output_bytes));
+    text.field("total_net_repl_input_bytes", 0);
+    text.field("total_net_repl_output_bytes", 0);
+    text.field("instantaneous_input_kbps", format!("{:.2}", input as f64 / 1024.0));
+    text.field("instantaneous_output_kbps", format!("{:.2}", output as f64 / 1024.0));
+    text.field("instantaneous_input_repl_kbps", "0.00");
+    text.field("instantaneous_output_repl_kbps", "0.00");
+    text.field("rejected_connections", read(&stats.rejected_connections));
+    text.field("sync_full", 0);
+    text.field("sync_partial_ok", 0);
+    text.field("sync_partial_err", 0);
+    text.field("expired_keys", engine.expired_keys);
+    text.field("expired_stale_perc", "0.00");
+    text.field("expired_time_cap_reached_count", 0);
+    text.field("expire_cycle_cpu_milliseconds", 0);
+    text.field("evicted_keys", engine.evicted_keys);
+    text.field("evicted_clients", 0);
+    text.field("evicted_scripts", 0);
+    text.field("total_eviction_exceeded_time", 0);
+    text.field("current_eviction_exceeded_time", 0);
+    text.field("keyspace_hits", engine.keyspace_hits);
+    text.field("keyspace_misses", engine.keyspace_misses);
+    text.field("pubsub_channels", 0);
+    text.field("pubsub_patterns", 0);
+    text.field("pubsubshard_channels", 0);
+    text.field("latest_fork_usec", 0);
+    text.field("total_forks", 0);
+    text.field("migrate_cached_sockets", 0);
+    text.field("slave_expires_tracked_keys", 0);
+    for name in ["hits", "misses", "key_hits", "key_misses"] {
+        text.field(&format!("active_defrag_{name}"), 0);
+    }
+    text.field("total_active_defrag_time", 0);
+    text.field("current_active_defrag_time", 0);
+    text.field("tracking_total_keys", 0);
+    text.field("tracking_total_items", 0);
+    text.field("tracking_total_prefixes", 0);
+    text.field("unexpected_error_replies", 0);
+    text.field("total_error_replies", read(&stats.error_replies));
+    text.field("dump_payload_sanitizations", 0);
+    text.field("total_reads_processed", read(&stats.reads_processed));
+    text.field("total_writes_processed", read(&stats.writes_processed));
+    text.field("io_threaded_reads_processed", 0);
+    text.field("io_threaded_writes_processed", 0);
+    text.field("client_query_buffer_limit_disconnections", read(&stats.query_buffer_closed));
+    text.field("client_output_buffer_limit_disconnections", read(&stats.output_buffer_closed));
+    text.field("reply_buffer_shrinks", 0);
+    text.field("reply_buffer_expands", 0);
+    text.field("acl_access_denied_auth", read(&stats.auth_denied));
+    text.field("acl_access_denied_cmd", 0);
+    text.field("acl_access_denied_key", 0);
+    text.field("acl_access_denied_channel", 0);
+}
+
+fn replication(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    text.field("role", "master");
+    text.field("connected_slaves", 0);
+    text.field("master_failover_state", "no-failover");
+    text.field("master_replid", &call.server.run_id);
+    text.field("master_replid2", "0".repeat(40));
+    text.field("master_repl_offset", 0);
+    text.field("second_repl_offset", -1);
+    text.field("repl_backlog_active", 0);
+    text.field("repl_backlog_size", configuration(call).size("repl-backlog-size"));
+    text.field("repl_backlog_first_byte_offset", 0);
+    text.field("repl_backlog_histlen", 0);
+}
+
+fn cpu(text: &mut Text, _: &mut ServerCall<'_, '_>) {
+    // Seconds that the process spent: utime and stime of /proc/self/stat, in ticks of 1/100 s, are all that needs no unsafe call.
+    let (user, system) = cpu_ticks().unwrap_or((0, 0));
+    text.field("used_cpu_sys", format!("{:.6}", system as f64 / 100.0));
+    text.field("used_cpu_user", format!("{:.6}", user as f64 / 100.0));
+    text.field("used_cpu_sys_children", "0.000000");
+    text.field("used_cpu_user_children", "0.000000");
+    text.field("used_cpu_sys_main_thread", format!("{:.6}", system as f64 / 100.0));
+    text.field("used_cpu_user_main_thread", format!("{:.6}", user as f64 / 100.0));
+}
+
+fn cpu_ticks() -> Option<(u64, u64)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name in parentheses and may hold anything; utime and stime are the 12th and 13th after it.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+fn command_stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let line = |text: &mut Text, name: &str, stats: &CommandStats| {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (calls, rejected, failed) = (read(&stats.calls), read(&stats.rejected), read(&stats.failed));
+        if calls == 0 && rejected == 0 && failed == 0 {
+            return;
+        }
+        let usec = read(&stats.nanos) as f64 / 1000.0;
+        let each = if calls == 0 { 0.0 } else { usec / calls as f64 };
+        let usec = usec as u64;
+        text.field(
+            &format!("cmdstat_{name}"),
+            format!(
+                "calls={calls},usec={usec},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+            ),
+        );
+    };
+    for Entry { spec, stats, subcommand_stats, .. } in call.server.commands.entries() {
+        let name = spec.name.to_ascii_lowercase();
+        line(text, &name, stats);
+        for (sub, stats) in spec.subcommands.iter().zip(subcommand_stats) {
+            line(text, &format!("{name}|{}", sub.name.to_ascii_lowercase()), stats);
+        }
+    }
+}
+
+fn error_stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    for (prefix, count) in call.server.stats.errors() {
+        text.field(&format!("errorstat_{prefix}"), format!("count={count}"));
+    }
+}
+
+fn cluster(text: &mut Text, _: &mut ServerCall<'_, '_>) {
+    text.field("cluster_enabled", 0);
+}
+
+fn keyspace(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let engine = call.engine();
+    for number in 0..engine.keyspace.databases() {
+        let db = engine.keyspace.db(number);
+        if db.is_empty() {
+            continue;
+        }
+        let (keys, expires, ttl) = (db.len(), db.with_deadline(), db.average_ttl(engine.now_ms));
+        text.field(&format!("db{number}"), format!("keys={keys},expires={expires},avg_ttl={ttl}"));
+    }
+}
+
+fn firn(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    text.field("firn_version", env!("CARGO_PKG_VERSION"));
+    text.field("max_open_files", getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
+    let config = configuration(call);
+    text.field("store_folder", config.path("dir").join(config.path("appenddirname")).display());
+    text.field("appendfsync", config.choice("appendfsync"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_shown_with_one_unit() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.00K"),
+            (941_144, "919.09K"),
+            (12_185_600, "11.62M"),
+            (25_276_502_016, "23.54G"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+
+    #[test]
+    fn processor_time_is_found() {
+        assert!(cpu_ticks().is_some());
+    }
+}
