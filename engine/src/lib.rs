@@ -15,4 +15,5 @@ pub mod keyspace;
 pub mod limits;
 pub mod log;
 pub mod number;
+pub mod recovery;
 pub mod store;
