@@ -348,7 +348,7 @@ impl Log {
             durable: self.durable,
         };
         let prepared = self.prepared.take();
-        match Segment::successor(&*self.disk, self.identity, header, prepared, self.options.segment_len) {
+        match Segment::successor(&*self.disk, self.identity, &header, prepared, self.options.segment_len) {
             Ok(next) => {
                 let segment = std::mem::replace(&mut self.current, next);
                 self.ending = Some(Ending { segment, next: first, unix_ms: now.unix_ms });

@@ -240,7 +240,9 @@ impl Effects {
 
     /// All records up to `lsn` are durable: nobody waits for their keys any more.
     pub fn durable(&mut self, lsn: Lsn) {
-        while let Some((_, set)) = self.taken.pop_front_if(|(last, _)| *last <= lsn) {
+        while self.taken.front().is_some_and(|(last, _)| *last <= lsn)
+            && let Some((_, set)) = self.taken.pop_front()
+        {
             Self::recycle(&mut self.spare_sets, set);
         }
         if self.taken_all <= lsn {

@@ -83,7 +83,7 @@ impl Segment {
     pub(super) fn successor(
         disk: &dyn Disk,
         identity: Identity,
-        header: FileHeader,
+        header: &FileHeader,
         prepared: Option<Prepared>,
         len: u64,
     ) -> io::Result<Segment> {

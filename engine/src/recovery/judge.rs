@@ -1,0 +1,708 @@
+//! What recovery does, as a pure function of what was found: open (with what, up to where), or refuse (why, and what to do).
+//!
+//! Let D be the highest LSN that anything found states as durable, E the next LSN that replay expects.
+//!
+//! | found | verdict |
+//! | --- | --- |
+//! | broken or missing bytes at E, D < E | open with E - 1; what follows is set aside, even whole segments |
+//! | broken or missing bytes at E, D >= E | refuse: damaged |
+//! | broken bytes that a snapshot covers | open, with a warning |
+//! | a segment's header broken, nothing behind it, D < E | open: it was being made; set aside |
+//! | a segment's header broken otherwise | refuse: damaged |
+//! | frames of an older epoch at or above the first LSN of a newer one | superseded: not part of history |
+//! | a sealed segment without successor; LSNs missing between segments or before the first | refuse: a file is missing |
+//! | a file of another store; renamed; of a newer format | refuse, naming it |
+//! | an unanchored segment without the snapshot that anchors it | left out with all behind it (refuse if that snapshot is broken) |
+//! | a snapshot that does not verify | an older one and the log, with a warning; D is at least its LSN, so refuse if they do not reach it |
+//! | a store's identity, and nothing else | refuse: the store vanished |
+//! | a read error | refuse: the disk |
+//!
+//! ```no_run
+//! # use firn_engine::{disk::{Disk, OpenMode}, format::StoreId, log::{Lsn, reader::SegmentReader}};
+//! # use firn_engine::recovery::judge::{chain, judge, needed, Found, SegmentFound, Verdict};
+//! # fn recover(disk: &dyn Disk, names: &[(Lsn, u64, String)], snapshot: Option<Lsn>, store: StoreId) {
+//! let links = chain(&names.iter().map(|(first, epoch, _)| (*first, *epoch)).collect::<Vec<_>>());
+//! let segments = needed(&links, snapshot).iter().map(|link| {
+//!     let name = names[link.index].2.clone();
+//!     let file = disk.open(&name, OpenMode::Read).unwrap();
+//!     let scan = SegmentReader::open(&*file, link.first, link.epoch, Some(store))
+//!         .and_then(|reader| reader.until(link.until).covered(snapshot.unwrap_or(0)).scan());
+//!     SegmentFound { name, first: link.first, epoch: link.epoch, scan }
+//! }).collect();
+//! let found = Found { snapshot, broken_snapshots: vec![], durable: 0, identity: true, segments };
+//! match judge(&found) {
+//!     Verdict::Open(plan) => println!("records up to {}", plan.next - 1),
+//!     Verdict::Refuse(refusal) => println!("{refusal}"),
+//! }
+//! # }
+//! ```
+
+use crate::format::BadHeader;
+use crate::log::Lsn;
+use crate::log::frame::BadFrame;
+use crate::log::reader::{End, ReadFailure, Scan};
+use std::fmt;
+
+/// A segment that is part of history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// Its index in what [`chain`] was given.
+    pub index: usize,
+    /// First LSN, from its name.
+    pub first: Lsn,
+    /// Epoch, from its name.
+    pub epoch: u64,
+    /// The first LSN that newer epochs hold: here it counts no more.
+    pub until: Lsn,
+}
+
+/// Orders segments, given as (first LSN, epoch) of their names, and leaves out those that newer epochs supersede whole.
+pub fn chain(names: &[(Lsn, u64)]) -> Vec<Link> {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by_key(|&index| (names[index].1, names[index].0));
+    let mut links = Vec::new();
+    // From the newest: `until` is the lowest first LSN of all newer epochs, `lowest` that of this epoch and the newer ones.
+    let (mut until, mut lowest, mut epoch) = (Lsn::MAX, Lsn::MAX, None);
+    for &index in order.iter().rev() {
+        let (first, of) = names[index];
+        if epoch != Some(of) {
+            until = lowest;
+            epoch = Some(of);
+        }
+        lowest = lowest.min(first);
+        if first < until {
+            links.push(Link { index, first, epoch: of, until });
+        }
+    }
+    links.reverse();
+    links
+}
+
+/// The links that replay behind `snapshot` needs: from the last one that begins at or before the next LSN.
+pub fn needed(links: &[Link], snapshot: Option<Lsn>) -> &[Link] {
+    let next = snapshot.unwrap_or(0) + 1;
+    let start = links.iter().rposition(|link| link.first <= next).unwrap_or(0);
+    &links[start..]
+}
+
+/// One needed segment and what reading it gave.
+#[derive(Debug)]
+pub struct SegmentFound {
+    /// Its name.
+    pub name: String,
+    /// First LSN, from its name.
+    pub first: Lsn,
+    /// Epoch, from its name.
+    pub epoch: u64,
+    /// What reading it gave (`until` its [`Link::until`], `covered` by the snapshot).
+    pub scan: Result<Scan, ReadFailure>,
+}
+
+/// All that recovery looked at.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// LSN of the newest snapshot that verifies.
+    pub snapshot: Option<Lsn>,
+    /// LSNs of newer snapshots that do not.
+    pub broken_snapshots: Vec<Lsn>,
+    /// The highest LSN that a snapshot states as durable.
+    pub durable: Lsn,
+    /// Whether the folder has a store's identity.
+    pub identity: bool,
+    /// The [`needed`] segments, in that order.
+    pub segments: Vec<SegmentFound>,
+}
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The store can be opened.
+    Open(Plan),
+    /// It cannot, without losing what was promised or guessing.
+    Refuse(Refusal),
+}
+
+/// How to open.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// Records to replay, in order: the segment's index in [`Found::segments`], and the LSNs.
+    pub replay: Vec<Replay>,
+    /// The next LSN: the state is exactly that of `next - 1`.
+    pub next: Lsn,
+    /// D.
+    pub durable: Lsn,
+    /// Records from here to `next - 1` go into the new epoch's first segment, which begins with this LSN. `next` if none do.
+    pub copy_from: Lsn,
+    /// Whether that segment is unanchored: the log ends before the snapshot.
+    pub unanchored: bool,
+    /// What does not count: to be kept as `NAME.torn-<epoch>`, never to be replayed.
+    pub set_aside: Vec<SetAside>,
+    /// What a person should be told.
+    pub warnings: Vec<String>,
+}
+
+/// Records of one segment to replay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Replay {
+    /// Index in [`Found::segments`].
+    pub segment: usize,
+    /// First LSN.
+    pub from: Lsn,
+    /// Last LSN.
+    pub to: Lsn,
+}
+
+/// Bytes that do not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SetAside {
+    /// Index in [`Found::segments`].
+    pub segment: usize,
+    /// Where they begin; they end with the file. 0 for all of it.
+    pub offset: u64,
+}
+
+/// Why a store cannot be opened, where, and what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}{why}{}; {}", Place(self), State(self), self.why.advice())]
+pub struct Refusal {
+    /// The file.
+    pub file: Option<String>,
+    /// Where in it.
+    pub offset: Option<u64>,
+    /// The record that is wanted next (E).
+    pub lsn: Lsn,
+    /// The last record known to have been durable (D).
+    pub durable: Lsn,
+    /// What is wrong.
+    pub why: Why,
+}
+
+/// What is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Why {
+    /// Bytes that were durable are not what was written.
+    #[error("the log is damaged: {0}")]
+    Damaged(String),
+    /// Records that were durable are not there.
+    #[error("the log ends too early: records are missing that were on the device")]
+    Missing,
+    /// A segment is sealed, and the next is not there.
+    #[error("the segment is sealed, but the next one, log-{0:020}-*.seg, is missing")]
+    NoSuccessor(Lsn),
+    /// No file has these records.
+    #[error("records {0} to {1} are in no file: a segment or a snapshot is missing")]
+    Gap(Lsn, Lsn),
+    /// Two segments of one epoch hold the same records.
+    #[error("it holds records beyond {0}, where the next segment of the same epoch begins")]
+    Overlap(Lsn),
+    /// A newer release wrote this.
+    #[error("{0}")]
+    Newer(String),
+    /// Not a file of this store, or not under its own name.
+    #[error("{0}")]
+    Foreign(String),
+    /// The snapshot that a segment needs does not verify.
+    #[error("the snapshot at {0} does not verify, and no log leads up to it")]
+    SnapshotBroken(Lsn),
+    /// An identity and no data.
+    #[error("the folder says that a store lives here, but its data has vanished")]
+    Vanished,
+    /// The disk.
+    #[error("the disk could not be read (this says nothing about the file): {0}")]
+    Disk(String),
+}
+
+impl Why {
+    /// The next step.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Why::Damaged(_) | Why::Missing | Why::Overlap(_) | Why::SnapshotBroken(_) => {
+                "nothing was changed. `firn check` shows all that is wrong, `firn repair` keeps what is whole before it, `firn restore` \
+                 goes back to a state that is whole"
+            }
+            Why::NoSuccessor(_) | Why::Gap(..) => {
+                "nothing was changed. Put the missing file back, or use `firn restore` for the last state that is whole"
+            }
+            Why::Newer(_) => "nothing was changed. Start a newer release of Firn",
+            Why::Foreign(_) => "nothing was changed. Move the file out of the folder, and the right one back in",
+            Why::Vanished => "put the files back, or start anew on purpose with an empty folder or the flag for it",
+            Why::Disk(_) => "look at the disk and the system's log, then start again",
+        }
+    }
+}
+
+struct Place<'a>(&'a Refusal);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.file, self.0.offset) {
+            (Some(file), Some(offset)) => write!(out, "{file}, byte {offset}: "),
+            (Some(file), None) => write!(out, "{file}: "),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct State<'a>(&'a Refusal);
+
+impl fmt::Display for State<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, " (wanted: record {}; known durable: up to {})", self.0.lsn, self.0.durable)
+    }
+}
+
+/// The verdict. See the table above.
+pub fn judge(found: &Found) -> Verdict {
+    match Walk::new(found).and_then(Walk::run) {
+        Ok(plan) => Verdict::Open(plan),
+        Err(refusal) => Verdict::Refuse(refusal),
+    }
+}
+
+/// The way along the chain.
+struct Walk<'a> {
+    found: &'a Found,
+    /// Segments that count, with their scans: up to the first that is not anchored.
+    segments: Vec<(&'a SegmentFound, &'a Scan)>,
+    plan: Plan,
+    /// The LSN behind the last record of the log that is there without a gap.
+    log_next: Lsn,
+}
+
+impl<'a> Walk<'a> {
+    fn new(found: &'a Found) -> Result<Walk<'a>, Refusal> {
+        let next = found.snapshot.unwrap_or(0) + 1;
+        // A snapshot gets its name when it is durable, and with it all that it holds.
+        let durable = found.broken_snapshots.iter().copied().fold(found.durable, Lsn::max);
+        let plan = Plan { next, durable, ..Plan::default() };
+        let mut walk = Walk { found, segments: Vec::new(), plan, log_next: 0 };
+        let nothing = found.segments.is_empty() && found.snapshot.is_none() && found.broken_snapshots.is_empty();
+        if nothing && found.identity {
+            return Err(walk.refuse(None, None, Why::Vanished));
+        }
+        for segment in &found.segments {
+            let scan = match &segment.scan {
+                Ok(scan) => scan,
+                Err(ReadFailure { offset, source }) => {
+                    return Err(walk.refuse(Some(segment), Some(*offset), Why::Disk(source.to_string())));
+                }
+            };
+            let unanchored = scan.header.as_ref().is_some_and(|header| header.unanchored());
+            if unanchored && segment.first > next {
+                if let Some(&broken) = found.broken_snapshots.iter().find(|&&lsn| lsn + 1 >= segment.first) {
+                    return Err(walk.refuse(Some(segment), None, Why::SnapshotBroken(broken)));
+                }
+                walk.plan.warnings.push(format!(
+                    "{}: the log was turned on at record {} but no snapshot was finished since; it does not count",
+                    segment.name, segment.first
+                ));
+                let rest = walk.segments.len()..found.segments.len();
+                walk.plan.set_aside.extend(rest.map(|segment| SetAside { segment, offset: 0 }));
+                break;
+            }
+            walk.plan.durable = walk.plan.durable.max(scan.durable);
+            walk.segments.push((segment, scan));
+        }
+        Ok(walk)
+    }
+
+    fn refuse(&self, segment: Option<&SegmentFound>, offset: Option<u64>, why: Why) -> Refusal {
+        let (lsn, durable) = (self.plan.next, self.plan.durable);
+        Refusal { file: segment.map(|segment| segment.name.clone()), offset, lsn, durable, why }
+    }
+
+    fn run(mut self) -> Result<Plan, Refusal> {
+        if let Some((segment, _)) = self.segments.first()
+            && segment.first > self.plan.next
+        {
+            return Err(self.refuse(Some(segment), None, Why::Gap(self.plan.next, segment.first - 1)));
+        }
+        let mut at = 0;
+        while at < self.segments.len() && self.step(at)? {
+            at += 1;
+        }
+        if self.segments.is_empty() && self.plan.durable >= self.plan.next {
+            let why = match self.only_snapshots_say_so() {
+                true => Why::SnapshotBroken(self.plan.durable),
+                false => Why::Gap(self.plan.next, self.plan.durable),
+            };
+            return Err(self.refuse(None, None, why));
+        }
+        Ok(self.finish())
+    }
+
+    /// Takes one segment; says whether history goes on behind it.
+    fn step(&mut self, at: usize) -> Result<bool, Refusal> {
+        let (segment, scan) = self.segments[at];
+        let successor = self.segments.get(at + 1).map(|(next, _)| *next);
+        let fail = |walk: &Self, why| Err(walk.refuse(Some(segment), Some(scan.offset), why));
+        match &scan.end {
+            End::BadHeader(bad @ BadHeader::Newer { .. }) => return fail(self, Why::Newer(bad.to_string())),
+            End::BadHeader(bad @ (BadHeader::OtherStore { .. } | BadHeader::OtherName { .. })) => {
+                return fail(self, Why::Foreign(bad.to_string()));
+            }
+            // A segment's header is durable before the next segment is made, and before anything in it is called durable.
+            End::BadHeader(bad) if successor.is_some() || self.plan.durable >= self.plan.next => {
+                return fail(self, Why::Damaged(bad.to_string()));
+            }
+            End::BadHeader(_) => {
+                // Made when the log had come to its first LSN, and nothing in it ever counted.
+                self.log_next = self.log_next.max(segment.first);
+                self.set_aside(at, 0);
+                return Ok(false);
+            }
+            End::Broken(bad @ BadFrame::Newer(_)) => return fail(self, Why::Newer(bad.to_string())),
+            _ => {}
+        }
+        self.warn(segment, scan);
+        let from = self.plan.next.max(segment.first);
+        if scan.next > from {
+            self.plan.replay.push(Replay { segment: at, from, to: scan.next - 1 });
+        }
+        self.plan.next = self.plan.next.max(scan.next);
+        self.log_next = scan.next;
+        let Some(successor) = successor else {
+            return match &scan.end {
+                End::Sealed { .. } => fail(self, Why::NoSuccessor(scan.next)),
+                _ => self.tail(at, fail),
+            };
+        };
+        if successor.first < scan.next {
+            return fail(self, Why::Overlap(successor.first));
+        }
+        if successor.first <= self.plan.next {
+            return Ok(true);
+        }
+        match &scan.end {
+            End::Sealed { .. } => fail(self, Why::NoSuccessor(scan.next)),
+            _ => self.tail(at, fail),
+        }
+    }
+
+    /// Whether D comes from a snapshot that does not verify: it was durable, so what it held was.
+    fn only_snapshots_say_so(&self) -> bool {
+        let stated = self.segments.iter().map(|(_, scan)| scan.durable).max().unwrap_or(0).max(self.found.durable);
+        stated < self.plan.next && self.found.broken_snapshots.iter().any(|&lsn| lsn >= self.plan.next)
+    }
+
+    /// History ends within this segment: torn, or damaged?
+    fn tail(&mut self, at: usize, fail: impl Fn(&Self, Why) -> Result<bool, Refusal>) -> Result<bool, Refusal> {
+        let (_, scan) = self.segments[at];
+        if self.plan.durable >= self.plan.next {
+            return match &scan.end {
+                _ if self.only_snapshots_say_so() => fail(self, Why::SnapshotBroken(self.plan.durable)),
+                End::Broken(bad) => fail(self, Why::Damaged(bad.to_string())),
+                _ => fail(self, Why::Missing),
+            };
+        }
+        self.set_aside(at, if matches!(scan.end, End::Broken(_)) { scan.offset } else { scan.len });
+        Ok(false)
+    }
+
+    /// What is in segment `at` from `offset` on, and all segments behind it, does not count.
+    fn set_aside(&mut self, at: usize, offset: u64) {
+        let len = self.segments[at].1.len;
+        if offset < len {
+            self.plan.set_aside.push(SetAside { segment: at, offset });
+        }
+        self.plan.set_aside.extend((at + 1..self.segments.len()).map(|segment| SetAside { segment, offset: 0 }));
+        self.plan.set_aside.sort_by_key(|aside| aside.segment);
+    }
+
+    fn warn(&mut self, segment: &SegmentFound, scan: &Scan) {
+        for skipped in &scan.skipped {
+            self.plan.warnings.push(format!(
+                "{}, bytes {} to {}: {}; the snapshot has what was there (records {} to {})",
+                segment.name,
+                skipped.offset,
+                skipped.to_offset,
+                skipped.why,
+                skipped.lsn,
+                skipped.to_lsn.saturating_sub(1)
+            ));
+        }
+        if let End::Sealed { stray: Some(offset) } = scan.end {
+            self.plan.warnings.push(format!("{}: stray bytes behind the seal, at byte {offset}", segment.name));
+        }
+    }
+
+    fn finish(self) -> Plan {
+        let mut plan = self.plan;
+        if self.log_next < plan.next {
+            // The log ends before the snapshot (or there is none): what the new one begins with stands on the snapshot alone.
+            plan.copy_from = plan.next;
+            plan.unanchored = self.found.snapshot.is_some();
+        } else {
+            let oldest = self.segments.first().map_or(plan.next, |(segment, _)| segment.first);
+            plan.copy_from = (plan.durable + 1).clamp(oldest, plan.next);
+        }
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{FLAG_UNANCHORED, FileHeader, FileKind, StoreId};
+    use crate::key::HashSeed;
+    use crate::log::reader::Skipped;
+
+    /// A segment of `epoch` with records `first` to `next - 1` that ended with `end`; all below `durable + 1` is durable.
+    fn segment(first: Lsn, epoch: u64, next: Lsn, durable: Lsn, end: End) -> SegmentFound {
+        let header = FileHeader {
+            kind: FileKind::Segment,
+            flags: 0,
+            store: StoreId([1; 16]),
+            hash_seed: HashSeed([2; 16]),
+            number: first,
+            epoch,
+            created_ms: 0,
+            durable: 0,
+        };
+        let scan = Scan {
+            header: (!matches!(end, End::BadHeader(_))).then_some(header),
+            next,
+            offset: 1000,
+            end,
+            durable,
+            behind: None,
+            skipped: Vec::new(),
+            frames: 1,
+            len: 2000,
+            last_time_ms: 0,
+        };
+        SegmentFound { name: format!("log-{first}-{epoch}"), first, epoch, scan: Ok(scan) }
+    }
+
+    fn unanchored(mut segment: SegmentFound) -> SegmentFound {
+        if let Ok(Scan { header: Some(header), .. }) = &mut segment.scan {
+            header.flags = FLAG_UNANCHORED;
+        }
+        segment
+    }
+
+    fn found(snapshot: Option<Lsn>, segments: Vec<SegmentFound>) -> Found {
+        Found { snapshot, durable: snapshot.unwrap_or(0), identity: true, segments, ..Found::default() }
+    }
+
+    const SEALED: End = End::Sealed { stray: None };
+    const BROKEN: End = End::Broken(BadFrame::Short { have: 3 });
+    const NO_HEADER: End = End::BadHeader(BadHeader::Short(5));
+
+    /// What the plan says, in one line, or why there is none.
+    fn verdict(found: &Found) -> String {
+        match judge(found) {
+            Verdict::Open(plan) => {
+                let replay: Vec<_> =
+                    plan.replay.iter().map(|part| format!("{}:{}-{}", part.segment, part.from, part.to)).collect();
+                let aside: Vec<_> =
+                    plan.set_aside.iter().map(|aside| format!("{}@{}", aside.segment, aside.offset)).collect();
+                let unanchored = if plan.unanchored { " unanchored" } else { "" };
+                format!(
+                    "open [{}] next {} copy {} aside [{}]{unanchored} {}",
+                    replay.join(" "),
+                    plan.next,
+                    plan.copy_from,
+                    aside.join(" "),
+                    plan.warnings.len()
+                )
+            }
+            Verdict::Refuse(refusal) => format!("{:?} at {:?}", refusal.why, refusal.file.unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let a = || segment(1, 1, 51, 50, SEALED);
+        let foreign = BadHeader::OtherStore { found: StoreId([3; 16]), expected: StoreId([1; 16]) };
+        let mut rows: Vec<(&str, Found, String)> = Vec::new();
+        let mut row = |name, found, expected: &str| rows.push((name, found, expected.to_owned()));
+        let damaged = |what: &str, file: &str| format!("Damaged({what:?}) at {file:?}");
+        let short = BadFrame::Short { have: 3 }.to_string();
+        let no_header = BadHeader::Short(5).to_string();
+
+        row("nothing at all", Found::default(), "open [] next 1 copy 1 aside [] 0");
+        row("an identity alone", found(None, vec![]), "Vanished at \"\"");
+        row(
+            "whole",
+            found(None, vec![a(), segment(51, 1, 81, 60, End::Clean)]),
+            "open [0:1-50 1:51-80] next 81 copy 61 aside [] 0",
+        );
+        row(
+            "all durable",
+            found(None, vec![segment(1, 1, 81, 80, End::Clean)]),
+            "open [0:1-80] next 81 copy 81 aside [] 0",
+        );
+        row(
+            "torn, D < E",
+            found(None, vec![a(), segment(51, 1, 81, 80, BROKEN)]),
+            "open [0:1-50 1:51-80] next 81 copy 81 aside [1@1000] 0",
+        );
+        row("broken, D >= E", found(None, vec![a(), segment(51, 1, 81, 81, BROKEN)]), &damaged(&short, "log-51-1"));
+        row("missing, D >= E", found(None, vec![a(), segment(51, 1, 81, 81, End::Clean)]), "Missing at \"log-51-1\"");
+        row(
+            "broken, D < E, and a valid segment behind",
+            found(None, vec![segment(1, 1, 41, 30, BROKEN), segment(51, 1, 81, 40, End::Clean)]),
+            "open [0:1-40] next 41 copy 41 aside [0@1000 1@0] 0",
+        );
+        row(
+            "lost, D < E, and a valid segment behind",
+            found(None, vec![segment(1, 1, 41, 30, End::Clean), segment(51, 1, 81, 40, End::Clean)]),
+            "open [0:1-40] next 41 copy 41 aside [1@0] 0",
+        );
+        row(
+            "broken, and the segment behind says that it was durable",
+            found(None, vec![segment(1, 1, 41, 30, BROKEN), segment(51, 1, 81, 50, End::Clean)]),
+            &damaged(&short, "log-1-1"),
+        );
+        row(
+            "only the seal is torn",
+            found(None, vec![segment(1, 1, 51, 30, BROKEN), segment(51, 1, 81, 80, End::Clean)]),
+            "open [0:1-50 1:51-80] next 81 copy 81 aside [] 0",
+        );
+        row(
+            "a header torn while being made",
+            found(None, vec![a(), segment(51, 1, 51, 0, NO_HEADER)]),
+            "open [0:1-50] next 51 copy 51 aside [1@0] 0",
+        );
+        row(
+            "the same, beside a snapshot",
+            found(Some(50), vec![segment(51, 1, 51, 0, NO_HEADER)]),
+            "open [] next 51 copy 51 aside [0@0] 0",
+        );
+        row(
+            "a header broken later",
+            found(None, vec![a(), segment(51, 1, 51, 55, NO_HEADER)]),
+            &damaged(&no_header, "log-51-1"),
+        );
+        row(
+            "a header broken, with a successor",
+            found(None, vec![a(), segment(51, 1, 51, 0, NO_HEADER), segment(81, 1, 90, 50, End::Clean)]),
+            &damaged(&no_header, "log-51-1"),
+        );
+        row(
+            "an older epoch ends where a newer begins",
+            found(None, vec![segment(1, 1, 41, 30, End::Superseded), segment(41, 2, 61, 60, End::Clean)]),
+            "open [0:1-40 1:41-60] next 61 copy 61 aside [] 0",
+        );
+        row("no successor", found(None, vec![a()]), "NoSuccessor(51) at \"log-1-1\"");
+        row(
+            "no successor, but a later one",
+            found(None, vec![a(), segment(81, 1, 90, 40, End::Clean)]),
+            "NoSuccessor(51) at \"log-1-1\"",
+        );
+        row("no beginning", found(None, vec![segment(51, 1, 81, 80, End::Clean)]), "Gap(1, 50) at \"log-51-1\"");
+        row(
+            "nothing between snapshot and log",
+            found(Some(40), vec![segment(51, 1, 81, 80, End::Clean)]),
+            "Gap(41, 50) at \"log-51-1\"",
+        );
+        row(
+            "overlap",
+            found(None, vec![segment(1, 1, 60, 50, End::Clean), segment(51, 1, 81, 80, End::Clean)]),
+            "Overlap(51) at \"log-1-1\"",
+        );
+        row(
+            "another store's",
+            found(None, vec![segment(1, 1, 1, 0, End::BadHeader(foreign.clone()))]),
+            &format!("Foreign({:?}) at \"log-1-1\"", foreign.to_string()),
+        );
+        let newer = BadHeader::Newer { found: 2 };
+        row(
+            "a newer format",
+            found(None, vec![segment(1, 1, 1, 0, End::BadHeader(newer.clone()))]),
+            &format!("Newer({:?}) at \"log-1-1\"", newer.to_string()),
+        );
+        let newer = BadFrame::Newer(2);
+        row(
+            "a newer frame",
+            found(None, vec![segment(1, 1, 9, 0, End::Broken(newer.clone()))]),
+            &format!("Newer({:?}) at \"log-1-1\"", newer.to_string()),
+        );
+        let mut unreadable = segment(1, 1, 1, 0, End::Clean);
+        unreadable.scan = Err(ReadFailure { offset: 7, source: std::io::Error::other("EIO") });
+        row("a read error", found(None, vec![unreadable]), "Disk(\"EIO\") at \"log-1-1\"");
+
+        row(
+            "behind a snapshot",
+            found(Some(60), vec![segment(51, 1, 81, 70, End::Clean)]),
+            "open [0:61-80] next 81 copy 71 aside [] 0",
+        );
+        row("a snapshot alone", found(Some(60), vec![]), "open [] next 61 copy 61 aside [] unanchored 0");
+        row(
+            "the log ends before the snapshot",
+            found(Some(60), vec![segment(1, 1, 41, 40, BROKEN)]),
+            "open [] next 61 copy 61 aside [0@1000] unanchored 0",
+        );
+        row(
+            "the log is gone, and it was durable",
+            Found { durable: 70, ..found(Some(60), vec![]) },
+            "Gap(61, 70) at \"\"",
+        );
+        let mut hopped = segment(51, 1, 81, 80, End::Clean);
+        let skipped = Skipped { offset: 500, to_offset: 600, lsn: 53, to_lsn: 57, why: BadFrame::BehindSeal };
+        hopped.scan.as_mut().unwrap().skipped.push(skipped);
+        row(
+            "damage that the snapshot covers",
+            found(Some(60), vec![hopped]),
+            "open [0:61-80] next 81 copy 81 aside [] 1",
+        );
+        row(
+            "a broken snapshot, and a log that leads up to it",
+            Found { broken_snapshots: vec![70], ..found(Some(60), vec![segment(51, 1, 81, 60, End::Clean)]) },
+            "open [0:61-80] next 81 copy 71 aside [] 0",
+        );
+        row(
+            "a broken snapshot, and a log that does not",
+            Found { broken_snapshots: vec![90], ..found(Some(60), vec![segment(51, 1, 81, 60, End::Clean)]) },
+            "SnapshotBroken(90) at \"log-51-1\"",
+        );
+        row(
+            "a broken snapshot alone",
+            Found { broken_snapshots: vec![90], ..found(None, vec![]) },
+            "SnapshotBroken(90) at \"\"",
+        );
+
+        let on = || unanchored(segment(500, 2, 521, 520, End::Clean));
+        row(
+            "unanchored, never anchored",
+            found(None, vec![segment(1, 1, 301, 300, End::Superseded), on()]),
+            "open [0:1-300] next 301 copy 301 aside [1@0] 1",
+        );
+        row("unanchored, anchored", found(Some(510), vec![on()]), "open [0:511-520] next 521 copy 521 aside [] 0");
+        row(
+            "unanchored, the anchor broken",
+            Found { broken_snapshots: vec![510], ..found(None, vec![segment(1, 1, 301, 300, End::Superseded), on()]) },
+            "SnapshotBroken(510) at \"log-500-2\"",
+        );
+
+        for (name, found, expected) in rows {
+            assert_eq!(verdict(&found), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_file_offset_records_and_the_next_step() {
+        let Verdict::Refuse(refusal) = judge(&found(None, vec![segment(1, 1, 81, 81, BROKEN)])) else { panic!() };
+        let text = refusal.to_string();
+        for part in ["log-1-1, byte 1000", "record 81", "up to 81", "3 bytes into", "firn repair", "firn restore"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_chain_leaves_out_what_newer_epochs_supersede() {
+        let names = [(51, 1), (1, 1), (61, 3), (61, 2), (90, 3), (81, 2), (70, 1)];
+        let shown: Vec<_> = chain(&names).iter().map(|link| (link.first, link.epoch, link.until)).collect();
+        assert_eq!(shown, [(1, 1, 61), (51, 1, 61), (61, 3, Lsn::MAX), (90, 3, Lsn::MAX)]);
+        let links = chain(&names);
+        assert!(links.iter().all(|link| names[link.index] == (link.first, link.epoch)));
+        let from = |snapshot| needed(&links, snapshot).iter().map(|link| link.first).collect::<Vec<_>>();
+        assert_eq!(from(None), [1, 51, 61, 90]);
+        assert_eq!(from(Some(49)), [1, 51, 61, 90]);
+        assert_eq!(from(Some(50)), [51, 61, 90]);
+        assert_eq!(from(Some(1000)), [90]);
+        assert_eq!(needed(&[], Some(3)), []);
+    }
+}
