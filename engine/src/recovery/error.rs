@@ -34,7 +34,9 @@ pub enum OpenError {
         file: String,
     },
     /// The folder is not empty, and nothing in it is of a Firn store.
-    #[error("{folder} holds {file}, which is not a file of a Firn store: choose an empty folder with `dir` or `appenddirname`")]
+    #[error(
+        "{folder} holds {file}, which is not a file of a Firn store: choose an empty folder with `dir` or `appenddirname`"
+    )]
     NotAStore {
         /// The folder.
         folder: String,

@@ -13,7 +13,7 @@ pub mod survey;
 
 pub use error::OpenError;
 
-use crate::disk::{Disk, DirLock, OpenMode, read_full_at, write_all_at};
+use crate::disk::{DirLock, Disk, OpenMode, read_full_at, write_all_at};
 use crate::engine::Engine;
 use crate::format::{BadHeader, FileHeader, FileKind, FileName, StoreId};
 use crate::key::HashSeed;
@@ -126,9 +126,12 @@ pub fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered, OpenEr
         // There are files, and none of them says whose they are.
         None => {
             let (file, why) = match &survey.bad_store {
-                Some(bad) if survey.segments.is_empty() && survey.snapshots.is_empty() => ("STORE".to_owned(), bad.to_string()),
+                Some(bad) if survey.segments.is_empty() && survey.snapshots.is_empty() => {
+                    ("STORE".to_owned(), bad.to_string())
+                }
                 _ => {
-                    let any = survey.segments.first().or(survey.snapshots.first()).map_or("STORE", |(_, _, name, _)| name);
+                    let any =
+                        survey.segments.first().or(survey.snapshots.first()).map_or("STORE", |(_, _, name, _)| name);
                     (any.to_owned(), "no file's header can be read".to_owned())
                 }
             };
@@ -146,7 +149,12 @@ pub fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered, OpenEr
 ///
 /// # Errors
 /// [`OpenError`].
-pub fn read_state(disk: &Arc<dyn Disk>, identity: Identity, options: &Options, wanted: Lsn) -> Result<Keyspace, OpenError> {
+pub fn read_state(
+    disk: &Arc<dyn Disk>,
+    identity: Identity,
+    options: &Options,
+    wanted: Lsn,
+) -> Result<Keyspace, OpenError> {
     let loaded = load_state(disk, &Survey::of(&**disk)?, identity, options, false)?;
     let found = loaded.plan.next - 1;
     if found != wanted {
@@ -276,8 +284,14 @@ impl Loaded {
                 if frame.header.first > part.to {
                     break;
                 }
-                apply_payload(&mut self.engine, frame.payload, frame.header.first, frame.header.time_ms, part.from..=part.to)
-                    .map_err(|source| OpenError::Replay { file: name.clone(), source })?;
+                apply_payload(
+                    &mut self.engine,
+                    frame.payload,
+                    frame.header.first,
+                    frame.header.time_ms,
+                    part.from..=part.to,
+                )
+                .map_err(|source| OpenError::Replay { file: name.clone(), source })?;
                 let applied = frame.header.next().min(part.to + 1) - frame.header.first.max(part.from);
                 let before = self.records;
                 self.records += applied;
@@ -293,7 +307,12 @@ impl Loaded {
     }
 
     /// Writes the records that are not known durable into the new segment.
-    fn copy_tail(&self, disk: &Arc<dyn Disk>, identity: Identity, builder: &mut SegmentBuilder) -> Result<(), OpenError> {
+    fn copy_tail(
+        &self,
+        disk: &Arc<dyn Disk>,
+        identity: Identity,
+        builder: &mut SegmentBuilder,
+    ) -> Result<(), OpenError> {
         let from = self.plan.copy_from;
         let covered = self.snapshot.map_or(0, |(lsn, ..)| lsn);
         for part in self.plan.replay.iter().filter(|part| part.to >= from) {
@@ -340,7 +359,7 @@ fn begin_epoch(
     disk: &Arc<dyn Disk>,
     survey: &Survey,
     identity: Identity,
-    mut loaded: Loaded,
+    loaded: Loaded,
     options: &Options,
     lock: Box<dyn DirLock>,
 ) -> Result<Recovered, OpenError> {
@@ -369,8 +388,12 @@ fn begin_epoch(
     };
     for aside in &plan.set_aside {
         let name = &loaded.segments[aside.segment].1;
-        let (to, len) = set_aside(&**disk, name, *aside, epoch).map_err(OpenError::io("setting aside the tail of", name))?;
-        report.warnings.push(format!("{name}: {len} bytes from byte {} on do not count (they were never durable); kept as {to}", aside.offset));
+        let (to, len) =
+            set_aside(&**disk, name, *aside, epoch).map_err(OpenError::io("setting aside the tail of", name))?;
+        report.warnings.push(format!(
+            "{name}: {len} bytes from byte {} on do not count (they were never durable); kept as {to}",
+            aside.offset
+        ));
         report.set_aside.push((to, len));
     }
     for (name, error) in &loaded.broken {
@@ -451,7 +474,7 @@ fn create_anew(disk: &dyn Disk, name: &str) -> io::Result<Box<dyn crate::disk::F
 
 fn write_identity(disk: &dyn Disk, identity: Identity, unix_ms: u64) -> io::Result<()> {
     let header = FileHeader {
-        kind: FileKind::Identity,
+        kind: FileKind::Store,
         flags: 0,
         store: identity.store,
         hash_seed: identity.hash_seed,

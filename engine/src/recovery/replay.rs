@@ -15,7 +15,9 @@ pub enum ReplayError {
         lsn: Lsn,
     },
     /// This release does not know a command.
-    #[error("record {lsn} holds '{name}', a command that this release does not know: use the release that wrote it, or a newer one")]
+    #[error(
+        "record {lsn} holds '{name}', a command that this release does not know: use the release that wrote it, or a newer one"
+    )]
     UnknownCommand {
         /// Which one.
         lsn: Lsn,

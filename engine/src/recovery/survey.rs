@@ -42,7 +42,7 @@ impl Survey {
             let name = FileName::parse(&entry.name);
             survey.epoch = survey.epoch.max(name.epoch().unwrap_or(0));
             let kind = match name {
-                FileName::Store => FileKind::Identity,
+                FileName::Store => FileKind::Store,
                 FileName::Segment { first, epoch } => {
                     survey.segments.push((first, epoch, entry.name.clone(), entry.len));
                     FileKind::Segment
@@ -69,7 +69,7 @@ impl Survey {
                 Ok(header) => {
                     survey.epoch = survey.epoch.max(header.epoch);
                     let identity = Identity { store: header.store, hash_seed: header.hash_seed };
-                    if kind == FileKind::Identity {
+                    if kind == FileKind::Store {
                         survey.has_store = true;
                         survey.identity = Some(identity);
                     } else {
@@ -80,7 +80,7 @@ impl Survey {
                     let why = Why::Newer(bad.to_string());
                     return Err(refusal(Some(entry.name), why));
                 }
-                Err(bad) if kind == FileKind::Identity => survey.bad_store = Some(bad),
+                Err(bad) if kind == FileKind::Store => survey.bad_store = Some(bad),
                 // Judged with the rest of the file, if the file is needed.
                 Err(_) => {}
             }
@@ -111,7 +111,8 @@ fn read_header(disk: &dyn Disk, name: &str, kind: FileKind) -> Result<Result<Fil
 /// The name, among `names`, of a file that Redis or Valkey would load at its start.
 pub fn redis_file<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     names.into_iter().find(|name| {
-        let aof = name.contains(".aof") && (name.ends_with(".manifest") || name.ends_with(".aof") || name.ends_with(".rdb"));
+        let aof =
+            name.contains(".aof") && (name.ends_with(".manifest") || name.ends_with(".aof") || name.ends_with(".rdb"));
         *name == "dump.rdb" || *name == "appendonlydir" || aof
     })
 }

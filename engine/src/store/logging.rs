@@ -40,7 +40,9 @@ impl Shared {
         }
         let why = match log.state() {
             LogState::Running => String::new(),
-            LogState::Full { why, .. } => format!("{why}. Deletions go on; writes resume by themselves when there is room"),
+            LogState::Full { why, .. } => {
+                format!("{why}. Deletions go on; writes resume by themselves when there is room")
+            }
             LogState::Failed { why, .. } => format!("{why}. Reads go on; the log is tried again by itself"),
         };
         self.engine.lock().refused = match accepts {
@@ -86,10 +88,7 @@ impl Shared {
     /// After a flush or a rescue: positions in flight are given free, refusals follow the log's state.
     fn settle(&self, log: &Log) {
         let mut engine = self.engine.lock();
-        let durable = log.progress().durable();
-        if durable >= engine.effects.taken() {
-            engine.effects.durable();
-        }
+        engine.effects.durable(log.progress().durable());
         drop(engine);
         self.follow(log);
     }
@@ -118,10 +117,8 @@ impl Shared {
 
     /// Writes and flushes everything so far. Gives up when the log's state says that the disk fails.
     pub(super) fn flush_everything(&self) -> bool {
-        let goal = {
-            self.write_waiting();
-            self.log.lock().as_ref().map_or(0, |_| self.engine.lock().effects.taken())
-        };
+        let goal = self.engine.lock().effects.last();
+        self.write_waiting();
         for _ in 0..8 {
             if self.durable() >= goal {
                 break;

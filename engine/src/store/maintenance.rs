@@ -1,8 +1,8 @@
 //! What happens by itself: dead keys are reclaimed, segments are prepared, snapshots become due, replies held back are let go.
 
 use super::Shared;
-use crate::snapshot::schedule::{AutoCompaction, SavePoint};
 use crate::snapshot::retention::Retention;
+use crate::snapshot::schedule::{AutoCompaction, SavePoint};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Dead keys that one hold of the engine's lock reclaims at most: some tens of microseconds.

@@ -196,8 +196,11 @@ impl Store {
     /// # Errors
     /// [`OpenError`], which says which file, where, and what to do.
     pub fn open_folder(folder: &Path, options: &Options) -> Result<Store, OpenError> {
-        let disk = RealDisk::open(folder, true)
-            .map_err(|source| OpenError::Io { doing: "opening", file: folder.display().to_string(), source })?;
+        let disk = RealDisk::open(folder, true).map_err(|source| OpenError::Io {
+            doing: "opening",
+            file: folder.display().to_string(),
+            source,
+        })?;
         Store::open(Arc::new(disk), options)
     }
 
@@ -255,8 +258,11 @@ impl Store {
         shared.found_snapshot();
         let store = Store { shared, threads: Mutex::default() };
         if options.threads {
-            let spawned = threads::spawn(&store.shared)
-                .map_err(|source| OpenError::Io { doing: "starting", file: "the store's threads".to_owned(), source })?;
+            let spawned = threads::spawn(&store.shared).map_err(|source| OpenError::Io {
+                doing: "starting",
+                file: "the store's threads".to_owned(),
+                source,
+            })?;
             *store.threads.lock() = spawned;
         }
         Ok(store)

@@ -3,12 +3,11 @@
 use super::Shared;
 use crate::disk::{OpenMode, read_full_at};
 use crate::format::{FileHeader, FileKind, FileName, HEADER_LEN};
-use crate::log::Lsn;
-use crate::snapshot::index::AuxPair;
-use crate::snapshot::writer::{SnapshotRun, Step, Written, must_slow_writers};
 use crate::snapshot::SnapshotError;
+use crate::snapshot::index::AuxPair;
 use crate::snapshot::retention::{Removal, StoredFile, plan};
 use crate::snapshot::schedule::SnapshotStatus;
+use crate::snapshot::writer::{SnapshotRun, Step, Written, must_slow_writers};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -209,7 +208,8 @@ impl Shared {
             if !read_full_at(&*file, &mut bytes, 0).is_ok_and(|read| read == HEADER_LEN) {
                 continue;
             }
-            if let Ok(header) = FileHeader::decode(&bytes, kind).and_then(|header| header.of_store(self.identity.store)) {
+            if let Ok(header) = FileHeader::decode(&bytes, kind).and_then(|header| header.of_store(self.identity.store))
+            {
                 files.push(StoredFile { name, len: entry.len, created_ms: header.created_ms });
             }
         }

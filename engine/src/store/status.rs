@@ -66,8 +66,9 @@ impl Shared {
             retained_bytes: log.map_or(0, |log| log.retained_bytes()),
             waiting_bytes: engine.effects.waiting(),
             last_flush_ms: self.last_flush_ms.load(Relaxed),
-            log_bytes_since_snapshot: log
-                .map_or(0, |log| (log.stats().bytes + self.report.replayed_bytes).saturating_sub(self.log_base.load(Relaxed))),
+            log_bytes_since_snapshot: log.map_or(0, |log| {
+                (log.stats().bytes + self.report.replayed_bytes).saturating_sub(self.log_base.load(Relaxed))
+            }),
             dirty: engine.dirty,
             snapshots: self.snapshots.info.lock().clone(),
             recovery: self.report.clone(),

@@ -1,0 +1,113 @@
+//! A store on the simulated disk and the real one: open, write, crash, snapshot, reopen.
+
+use firn_engine::command::{NoReply, Session};
+use firn_engine::disk::Disk;
+use firn_engine::disk::sim::SimDisk;
+use firn_engine::store::{ManualClock, Options, Store, SyncPolicy};
+use std::sync::Arc;
+
+fn options(clock: &Arc<ManualClock>) -> Options {
+    Options {
+        threads: false,
+        clock: Arc::clone(clock) as _,
+        segment_len: 4096,
+        reserve_len: 0,
+        load_threads: 1,
+        entropy: [7; 40],
+        ..Options::default()
+    }
+}
+
+fn run(store: &Store, words: &[&str]) -> u64 {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let mut session = Session::default();
+    let mut reply = NoReply::default();
+    let command = firn_engine::command::table::find(words[0]).expect("a command");
+    store.lock().execute(&mut session, command, &firn_engine::command::Args::new(&words), &mut reply);
+    assert_eq!(reply.error, None, "{words:?}");
+    session.promise
+}
+
+fn digest(store: &Store) -> Vec<u128> {
+    let engine = store.lock();
+    (0..engine.keyspace.databases()).map(|db| engine.keyspace.db(db).digest()).collect()
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_clean_end_a_snapshot_and_many_segments() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+    let mut digests = Vec::new();
+    for round in 0..4 {
+        let store = Store::open(Arc::clone(&disk), &options(&clock)).unwrap_or_else(|error| panic!("{round}: {error}"));
+        assert_eq!(store.report().created, round == 0);
+        if round > 0 {
+            assert_eq!(digest(&store), digests, "round {round}: {:?}", store.report());
+        }
+        for number in 0..300 {
+            let promise = run(&store, &["SET", &format!("key:{round}:{number}"), &"v".repeat(number)]);
+            store.commit();
+            assert!(store.holds(promise), "everysec: written is enough");
+            clock.advance(5);
+            store.step_log();
+        }
+        run(&store, &["DEL", &format!("key:{round}:17")]);
+        run(&store, &["PEXPIREAT", &format!("key:{round}:18"), "1900000000000"]);
+        if round % 2 == 1 {
+            let ticket = store.request_snapshot();
+            run(&store, &["SET", "after the request", "in the snapshot"]);
+            assert_eq!(store.wait_snapshot(ticket), Ok(()));
+            run(&store, &["INCR", "after the snapshot"]);
+        }
+        digests = digest(&store);
+        store.close().expect("a clean end");
+    }
+}
+
+#[test]
+fn always_holds_only_after_a_flush() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+    let store = Store::open(disk, &Options { policy: SyncPolicy::Always, ..options(&clock) }).expect("opens");
+    let promise = run(&store, &["SET", "k", "v"]);
+    store.commit();
+    assert!(!store.holds(promise));
+    let other = run(&store, &["GET", "other"]);
+    assert!(store.holds(other), "another key's read waits for nothing");
+    assert_eq!(run(&store, &["GET", "k"]), promise, "a read of a key in flight waits for it");
+    store.step_log();
+    assert!(store.holds(promise));
+    assert_eq!(run(&store, &["GET", "k"]), 0);
+}
+
+#[test]
+fn reload_reads_what_the_next_start_would() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let store = Store::open(Arc::new(SimDisk::new()), &options(&clock)).expect("opens");
+    for number in 0..100 {
+        run(&store, &["SET", &format!("k{number}"), "v"]);
+    }
+    let before = digest(&store);
+    assert_eq!(store.reload(), Ok(100));
+    assert_eq!(digest(&store), before);
+    assert_eq!(store.wait_snapshot(store.request_snapshot()), Ok(()));
+    run(&store, &["DEL", "k1"]);
+    assert_eq!(store.reload(), Ok(99));
+}
+
+#[test]
+fn the_log_can_be_turned_off_and_on() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+    let store = Store::open(Arc::clone(&disk), &options(&clock)).expect("opens");
+    run(&store, &["SET", "a", "1"]);
+    store.set_log(false).expect("off");
+    run(&store, &["SET", "b", "2"]);
+    store.set_log(true).expect("on");
+    run(&store, &["SET", "c", "3"]);
+    while store.step() {}
+    let before = digest(&store);
+    store.close().expect("a clean end");
+    let store = Store::open(disk, &options(&clock)).expect("opens again");
+    assert_eq!(digest(&store), before);
+}
