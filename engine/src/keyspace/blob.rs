@@ -36,7 +36,8 @@ pub(super) const OUTSIDE_LEN_MIN: usize = 16 * 1024;
 pub(super) enum Body<'a> {
     /// Bytes to copy. The blob puts them outside if they are many.
     Copy(&'a [u8]),
-    /// A vector to own, outside.
+    /// A vector to own, outside. The box is what the blob points to: one word, where the vector itself would take three.
+    #[allow(clippy::box_collection)]
     Own(Box<Vec<u8>>),
 }
 

@@ -381,7 +381,7 @@ impl Db {
         loop {
             // Positions are spread evenly: a segment's share of positions is about its share of entries.
             let directory = &self.index.directory;
-            let pick = |count: usize| ((random & 0xffff_ffff) * count as u64 >> 32) as usize;
+            let pick = |count: usize| (((random & 0xffff_ffff) * count as u64) >> 32) as usize;
             let found = match directory.get(at)? {
                 SegmentRef::Lines(lines) => lines.blobs().nth(pick(lines.count())),
                 SegmentRef::Crowded(crowded) => crowded.from(0).nth(pick(crowded.count())).map(|(_, blob)| blob),

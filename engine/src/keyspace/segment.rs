@@ -383,13 +383,9 @@ impl<'a> Lines<'a> {
                 }
             }
         }
-        for home in 1..=self.main() {
-            let line = &self.lines[home].0;
-            assert_eq!(
-                [line[TO_NEXT], line[TO_STASH]].map(|slot| slot & FLAG != 0),
-                flags[home],
-                "flags of line {home}"
-            );
+        for (home, line) in self.lines.iter().enumerate().take(self.main() + 1).skip(1) {
+            let stated = [line.0[TO_NEXT], line.0[TO_STASH]].map(|slot| slot & FLAG != 0);
+            assert_eq!(stated, flags[home], "flags of line {home}");
         }
     }
 }
