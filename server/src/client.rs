@@ -45,6 +45,17 @@ impl Client {
     pub(crate) fn new(info: Arc<ClientInfo>, authenticated: bool) -> Self {
         Client { info, session: Session::default(), protocol: 2, authenticated, reply_mode: ReplyMode::On }
     }
+
+    /// Speaks `protocol` (2 or 3) from now on.
+    pub(crate) fn set_protocol(&mut self, protocol: u8) {
+        self.protocol = protocol;
+        self.info.protocol.store(protocol, Ordering::Relaxed);
+    }
+
+    /// Whether replies are sent at the moment (CLIENT REPLY).
+    pub(crate) fn wants_reply(&self) -> bool {
+        self.reply_mode == ReplyMode::On
+    }
 }
 
 /// Names a client gave itself.
@@ -101,12 +112,25 @@ pub(crate) struct ClientInfo {
     pub(crate) no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: AtomicBool,
+    /// Whether it may run commands.
+    pub(crate) authenticated: AtomicBool,
     /// A reply is awaited.
     pub(crate) waiting: AtomicBool,
     /// It is about to be closed.
     pub(crate) closing: AtomicBool,
     /// Names it gave itself.
     pub(crate) names: Mutex<Names>,
+}
+
+impl ClientInfo {
+    /// Notes a batch of `count` commands, the last of which has `number`, with `db` selected after it.
+    #[inline]
+    pub(crate) fn ran(&self, count: u64, number: u32, db: usize) {
+        self.last_command.store(number, Ordering::Relaxed);
+        self.db.store(db as u32, Ordering::Relaxed);
+        // Only the client's own thread writes: a load and a store do, without a locked instruction.
+        self.commands.store(self.commands.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
 }
 
 /// All connected clients.

@@ -90,6 +90,11 @@ impl<'s> EngineLock<'s> {
         self.guard.get_or_insert_with(|| self.store.lock())
     }
 
+    /// The engine, if it is locked.
+    pub(crate) fn held(&mut self) -> Option<&mut Engine> {
+        self.guard.as_deref_mut()
+    }
+
     /// Lets the lock go.
     pub(crate) fn release(&mut self) {
         self.guard = None;

@@ -5,10 +5,29 @@ mod allocator;
 mod client;
 mod command;
 mod config;
+mod daemon;
+mod dispatch;
+mod execute;
+mod limits;
+mod log;
+mod maintenance;
 mod net;
+mod resp;
 mod server;
+mod session;
 mod settings;
+mod shutdown;
+mod start;
 mod stats;
 mod table;
 
-fn main() {}
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+
+fn main() -> ExitCode {
+    let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    start::run(&args)
+}

@@ -2,10 +2,12 @@
 
 use crate::client::Clients;
 use crate::config::Config;
+use crate::net::listener::Rebind;
 use crate::net::runtime::RuntimeHandle;
 use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
+use firn_engine::key::HashSeed;
 use firn_engine::store::Store;
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use std::time::Instant;
 pub(crate) struct Server {
     /// All data.
     pub(crate) store: Arc<Store>,
+    /// The seed of all positions.
+    pub(crate) seed: HashSeed,
     /// All directives, as CONFIG sees them.
     pub(crate) config: Mutex<Config>,
     /// Those that connections look at.
@@ -29,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) stats: Stats,
     /// The runtimes that serve connections, once they run.
     pub(crate) runtimes: OnceLock<Box<[Arc<RuntimeHandle>]>>,
+    /// Listeners on their way to the acceptor.
+    pub(crate) rebind: Rebind,
     /// 40 random hexadecimal digits: INFO's `run_id`.
     pub(crate) run_id: String,
     /// This program.

@@ -5,7 +5,7 @@
 //! 3. The table does not change after the start; its counters do.
 
 use crate::command::ServerCommand;
-use firn_engine::command::{Command, Flags, Spec};
+use firn_engine::command::{Command, Flags, NameIndex, Spec};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What runs a command.
@@ -74,8 +74,8 @@ pub(crate) enum RenameError {
 /// All commands by name.
 pub(crate) struct Table {
     entries: Vec<Entry>,
-    /// Open addressing; index in `entries` plus one, 0 is free. At most a quarter is taken.
-    slots: Box<[u16]>,
+    /// Indexes in `entries`.
+    names: NameIndex<u16>,
 }
 
 impl Table {
@@ -109,33 +109,27 @@ impl Table {
                 entries[at].name = new.to_ascii_lowercase().into();
             }
         }
-        let mut slots = vec![0u16; (entries.len() * 4).next_power_of_two()].into_boxed_slice();
-        for (at, entry) in entries.iter().enumerate() {
-            let mut slot = hash(&entry.name) as usize & (slots.len() - 1);
-            while slots[slot] != 0 {
-                slot = (slot + 1) & (slots.len() - 1);
-            }
-            slots[slot] = at as u16 + 1;
-        }
-        Ok(Table { entries, slots })
+        let names = NameIndex::new(entries.iter().enumerate().map(|(at, entry)| (&entry.name[..], at as u16)));
+        Ok(Table { entries, names })
     }
 
     /// Index of the command called `name`, in any case of letters.
     #[inline]
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
-        let mut slot = hash(name) as usize & (self.slots.len() - 1);
-        loop {
-            match self.slots[slot] {
-                0 => return None,
-                at => {
-                    let at = usize::from(at) - 1;
-                    if self.entries[at].name.eq_ignore_ascii_case(name) {
-                        return Some(at);
-                    }
-                }
-            }
-            slot = (slot + 1) & (self.slots.len() - 1);
+        self.names.find(name).map(usize::from)
+    }
+
+    /// The name behind a number of `ClientInfo::last_command`, as CLIENT LIST shows it.
+    pub(crate) fn name_of(&self, number: u32) -> String {
+        let Some(entry) = (number & 0xffff).checked_sub(1).map(|at| self.entry(at as usize)) else {
+            return "NULL".into();
+        };
+        let mut name = entry.spec.name.to_ascii_lowercase();
+        if let Some(at) = (number >> 16).checked_sub(1) {
+            name.push('|');
+            name.push_str(&entry.spec.subcommands[at as usize].name.to_ascii_lowercase());
         }
+        name
     }
 
     /// Entry `at`.
@@ -147,34 +141,5 @@ impl Table {
     /// All of them.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
-    }
-}
-
-/// A hash of a name that does not look at the case of letters: the first and the last eight bytes, and the length.
-#[inline]
-fn hash(name: &[u8]) -> u64 {
-    let len = name.len();
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let mixed = if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (u64::from_le_bytes(*first) | CASE) ^ (u64::from_le_bytes(*last) | CASE).rotate_left(23)
-    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-        (u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32) | CASE
-    } else if len > 0 {
-        (u64::from(name[0]) | u64::from(name[len / 2]) << 8 | u64::from(name[len - 1]) << 16) | CASE
-    } else {
-        0
-    };
-    (mixed ^ (len as u64) << 59).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hash;
-
-    #[test]
-    fn the_hash_of_a_name_does_not_depend_on_case() {
-        for name in ["get", "a", "ab", "mget", "setrange", "pexpiretime", "bgrewriteaof", "incrbyfloat"] {
-            assert_eq!(hash(name.as_bytes()), hash(name.to_uppercase().as_bytes()), "{name}");
-        }
     }
 }

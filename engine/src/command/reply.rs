@@ -33,6 +33,11 @@ pub trait Reply {
     /// 2 or 3: a few commands answer in another shape.
     fn protocol(&self) -> u8;
 
+    /// The protocol changes with this very reply (HELLO). Writers that have only one ignore it.
+    fn set_protocol(&mut self, protocol: u8) {
+        let _ = protocol;
+    }
+
     /// `+OK`.
     fn ok(&mut self) {
         self.simple("OK");

@@ -1,6 +1,10 @@
-//! Finding dead keys in bounded steps.
+//! Finding dead keys in bounded steps, without touching entries that have no deadline.
+//!
+//! Every page of the directory and every segment states a time before which none of its deadlines lies. A pass looks at pages, in those
+//! that are due at segments, in those at the slots marked as having a deadline, and states the bounds anew.
 
-use super::Keyspace;
+use super::directory::{SegmentMut, SegmentRef, last_of};
+use super::{Db, Keyspace};
 use crate::key::Key;
 
 /// Keys found dead, with their databases and positions. Reused from call to call.
@@ -53,22 +57,121 @@ pub enum ExpirePass {
     Complete,
 }
 
-impl Keyspace {
-    /// Replaces `dead` by keys whose deadline is at or before `now_ms`, going on where the last call stopped, in bounded time: about
-    /// `limit` keys at most, and a bounded number of others looked at. Nothing is deleted: the caller removes what it finds, and what
-    /// it does not remove is found again by a later pass.
-    pub fn expired(&mut self, now_ms: u64, limit: usize, dead: &mut DeadKeys) -> ExpirePass {
-        dead.clear();
-        for (number, db) in self.dbs.iter().enumerate() {
-            for ((position, key), taken) in &db.map {
-                if dead.len() >= limit {
-                    return ExpirePass::More;
+/// Where the search goes on.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    db: usize,
+    position: u64,
+}
+
+/// Segments whose header is looked at in one call at most, about.
+const SEGMENTS_MAX: usize = 2048;
+/// Blobs with a deadline that are looked at in one call at most, about.
+const BLOBS_MAX: usize = 4096;
+
+impl Db {
+    /// Searches from `position` on; says where to go on, `None` at the end.
+    fn expired_from(
+        &mut self,
+        mut position: u64,
+        now_ms: u64,
+        budget: &mut (usize, usize),
+        found: &mut dyn FnMut(Key<'_>) -> bool,
+    ) -> Option<u64> {
+        let seed = *self.index.seed();
+        let directory = &mut self.index.directory;
+        let mut blobs = Vec::new();
+        loop {
+            let page = directory.page_deadlines(position)?;
+            budget.0 = budget.0.saturating_sub(1);
+            if page.earliest > now_ms {
+                position = page.last.checked_add(1)?;
+                if budget.0 == 0 {
+                    return Some(position);
                 }
-                if taken.deadline.is_some_and(|at| at <= now_ms) {
-                    dead.push(number, Key { bytes: key, position: *position });
+                continue;
+            }
+            // The whole page's bound can be stated anew only by one who has seen all of it.
+            let whole = position == page.first;
+            let mut page_earliest = u64::MAX;
+            loop {
+                let depth = directory.depth(position)?;
+                let mut more = true;
+                let mut earliest = match directory.get(position)? {
+                    SegmentRef::Lines(lines) => lines.earliest(),
+                    SegmentRef::Crowded(crowded) => crowded.earliest,
+                };
+                budget.0 = budget.0.saturating_sub(1);
+                if earliest <= now_ms {
+                    blobs.clear();
+                    match directory.get(position)? {
+                        SegmentRef::Lines(lines) => blobs.extend(lines.mortal()),
+                        SegmentRef::Crowded(crowded) => blobs.extend(crowded.from(0).map(|(_, blob)| blob)),
+                    }
+                    blobs.iter().for_each(|blob| blob.prefetch());
+                    budget.1 = budget.1.saturating_sub(blobs.len());
+                    // Dead ones stay in the bound until they are gone: whoever removes them may fail to.
+                    earliest = u64::MAX;
+                    for blob in &blobs {
+                        let Some(deadline) = blob.deadline() else { continue };
+                        earliest = earliest.min(deadline);
+                        if deadline <= now_ms {
+                            more &= found(Key { bytes: blob.key(), position: seed.position(blob.key()) });
+                        }
+                    }
+                    blobs = Vec::new();
+                    match directory.get_mut(position)? {
+                        SegmentMut::Lines(mut lines) => lines.set_earliest(earliest),
+                        SegmentMut::Crowded(crowded) => crowded.earliest = earliest,
+                    }
+                }
+                page_earliest = page_earliest.min(earliest);
+                let last = last_of(position, depth);
+                if last == page.last {
+                    if whole {
+                        directory.set_page_earliest(position, page_earliest);
+                    }
+                    position = last.checked_add(1)?;
+                    if !more || budget.0 == 0 || budget.1 == 0 {
+                        return Some(position);
+                    }
+                    break;
+                }
+                position = last + 1;
+                if !more || budget.0 == 0 || budget.1 == 0 {
+                    return Some(position);
                 }
             }
         }
+    }
+}
+
+impl Keyspace {
+    /// Replaces `dead` by keys whose deadline is at or before `now_ms`, going on where the last call stopped, in bounded time: about
+    /// `limit` keys at most (those of one segment more), and a bounded number of others looked at. Nothing is deleted: the caller
+    /// removes what it finds, and what it does not remove is found again by a later pass. Blobs without a deadline are not touched.
+    pub fn expired(&mut self, now_ms: u64, limit: usize, dead: &mut DeadKeys) -> ExpirePass {
+        dead.clear();
+        let mut budget = (SEGMENTS_MAX, BLOBS_MAX);
+        while let Some(db) = self.dbs.get_mut(self.expiry.db) {
+            if dead.len() >= limit || budget.0 == 0 || budget.1 == 0 {
+                return ExpirePass::More;
+            }
+            let number = self.expiry.db;
+            let next = if db.with_deadline() == 0 {
+                None
+            } else {
+                db.expired_from(self.expiry.position, now_ms, &mut budget, &mut |key| {
+                    dead.push(number, key);
+                    dead.len() < limit
+                })
+            };
+            match next {
+                Some(position) => self.expiry.position = position,
+                None => self.expiry = Cursor { db: number + 1, position: 0 },
+            }
+        }
+        self.expiry = Cursor::default();
         ExpirePass::Complete
     }
 }

@@ -2,9 +2,21 @@
 //!
 //! Each thread makes a [`Loader`] for its range of positions, pushes entries, and finishes it; the ranges, in order, are then
 //! installed together. Ranges may meet anywhere, even between two keys of one position.
+//!
+//! 1. Segments are built once, at the size they need: the expected number of entries says how deep.
+//! 2. Only the entries of a range's first and last prefix wait for the neighbouring range; all others are in segments at once.
 
-use super::{Entry, Keyspace};
+use super::blob::{Blob, Body, Traits};
+use super::db::Counts;
+use super::directory::{Owned, first_of, last_of};
+use super::index::{depth_for, empty_segment, loaded_slot, segments_of};
+use super::segment::Slot;
+use super::{Db, Entry, Keyspace, Value};
 use crate::key::HashSeed;
+use std::fmt;
+
+/// How many times a prefix is divided further where entries crowd; what remains is inserted one by one.
+const DEEPER_MAX: u32 = 3;
 
 /// Why entries cannot be loaded. The files' checksums were right, so this is a defect of the writer, or blocks were mixed up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -25,24 +37,64 @@ pub enum BadLoad {
     NotEmpty(usize),
 }
 
+/// The entries of one prefix.
+#[derive(Default)]
+struct Group {
+    first: u64,
+    slots: Vec<Slot>,
+    earliest: u64,
+}
+
+/// A segment with its first position and its depth.
+type Placed = (u64, u32, Owned);
+
 /// Takes the entries of one range of positions, in order. One per thread.
-#[derive(Debug)]
 pub struct Loader {
     seed: HashSeed,
-    entries: Vec<(u64, Box<[u8]>, super::Taken)>,
+    range: LoadedRange,
+    /// How many of the last entries share the last position.
+    same: usize,
+    open: Option<Group>,
 }
 
 /// What a [`Loader`] has made.
-#[derive(Debug)]
 pub struct LoadedRange {
-    entries: Vec<(u64, Box<[u8]>, super::Taken)>,
+    depth: u32,
+    /// Positions of the first and the last entry.
+    ends: Option<(u64, u64)>,
+    counts: Counts,
+    segments: Vec<Placed>,
+    loose: Vec<Blob>,
+    /// Entries of the first prefix, and of the last if that is another.
+    edges: Vec<Group>,
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LoadedRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedRange").field("ends", &self.ends).field("counts", &self.counts).finish_non_exhaustive()
+    }
 }
 
 impl Loader {
     /// For a part of a database which will hold about `expected` entries in all (the whole database, not this range): a good
-    /// guess makes segments of the right size at once, a bad one costs time, nothing else.
-    pub fn new(seed: HashSeed, _expected: u64) -> Self {
-        Loader { seed, entries: Vec::new() }
+    /// guess makes segments of the right size at once, a bad one costs time, nothing else. All loaders of a database must be given the
+    /// same.
+    pub fn new(seed: HashSeed, expected: u64) -> Self {
+        let range = LoadedRange {
+            depth: depth_for(expected),
+            ends: None,
+            counts: Counts::default(),
+            segments: Vec::new(),
+            loose: Vec::new(),
+            edges: Vec::new(),
+        };
+        Loader { seed, range, same: 0, open: None }
     }
 
     /// Adds the next entry.
@@ -51,24 +103,58 @@ impl Loader {
     /// [`BadLoad::Order`], [`BadLoad::Twice`].
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), BadLoad> {
         let position = self.seed.position(entry.key);
-        if let Some((previous, ..)) = self.entries.last() {
-            if *previous > position {
-                return Err(BadLoad::Order { previous: *previous, position });
-            }
-            let mut same = self.entries.iter().rev().take_while(|(previous, ..)| *previous == position);
-            if same.any(|(_, key, _)| **key == *entry.key) {
-                return Err(BadLoad::Twice(position));
-            }
+        let (first, last) = self.range.ends.unwrap_or((position, position));
+        if position < last {
+            return Err(BadLoad::Order { previous: last, position });
         }
-        let super::Value::String(value) = entry.value;
-        let taken = super::Taken { value: value.into(), deadline: entry.deadline, edited: entry.edited };
-        self.entries.push((position, entry.key.into(), taken));
+        if position > last {
+            self.same = 0;
+        }
+        let prefix = first_of(position, self.range.depth);
+        if self.open.as_ref().is_some_and(|open| open.first != prefix) {
+            self.close();
+        }
+        let open = self.open.get_or_insert_with(|| Group {
+            first: prefix,
+            slots: Vec::with_capacity(512),
+            earliest: u64::MAX,
+        });
+        let mut equals = open.slots.iter().rev().take(self.same);
+        if equals.any(|slot| slot.view().key() == entry.key) {
+            return Err(BadLoad::Twice(position));
+        }
+        let Value::String(value) = entry.value;
+        let traits = Traits { deadline: entry.deadline, edited: entry.edited, access: entry.access };
+        let blob = Blob::new(entry.key, Body::Copy(value), traits);
+        self.range.counts.add(Counts::of(blob.view()));
+        open.slots.push(loaded_slot(blob, position, self.range.depth));
+        open.earliest = open.earliest.min(entry.deadline.unwrap_or(u64::MAX));
+        self.same += 1;
+        self.range.ends = Some((first, position));
         Ok(())
     }
 
+    fn close(&mut self) {
+        let Some(group) = self.open.take() else { return };
+        if self.range.edges.is_empty() {
+            self.range.edges.push(group);
+        } else {
+            self.range.build(group, &self.seed);
+        }
+    }
+
     /// The finished range.
-    pub fn finish(self) -> LoadedRange {
-        LoadedRange { entries: self.entries }
+    pub fn finish(mut self) -> LoadedRange {
+        self.range.edges.extend(self.open.take());
+        self.range
+    }
+}
+
+impl LoadedRange {
+    /// Makes segments of a prefix that is complete.
+    fn build(&mut self, group: Group, seed: &HashSeed) {
+        let place = (group.first, self.depth, self.depth + DEEPER_MAX);
+        segments_of(group.slots, place, group.earliest, seed, &mut self.segments, &mut self.loose);
     }
 }
 
@@ -81,19 +167,103 @@ impl Keyspace {
         if !self.dbs[db].is_empty() {
             return Err(BadLoad::NotEmpty(db));
         }
-        let mut last = 0;
-        for (position, key, taken) in ranges.into_iter().flat_map(|range| range.entries) {
-            let wrong = if position < last {
-                Some(BadLoad::Order { previous: last, position })
-            } else {
-                self.dbs[db].map.insert((position, key), taken).map(|_| BadLoad::Twice(position))
-            };
-            if let Some(wrong) = wrong {
-                self.dbs[db] = super::Db::default();
-                return Err(wrong);
-            }
-            last = position;
-        }
+        self.dbs[db] = assemble(ranges, self.seed)?;
         Ok(())
+    }
+}
+
+/// A database of all ranges.
+fn assemble(ranges: Vec<LoadedRange>, seed: HashSeed) -> Result<Db, BadLoad> {
+    let mut db = Db::new(seed);
+    let mut end: Option<u64> = None;
+    let mut waiting: Option<Group> = None;
+    let mut covered = Some(0);
+    let mut loose = Vec::new();
+    let depth = ranges.first().map_or(0, |range| range.depth);
+    for mut range in ranges {
+        let Some((first, last)) = range.ends else { continue };
+        assert_eq!(range.depth, depth, "all loaders of a database must be given the same expected number");
+        if let Some(previous) = end
+            && first < previous
+        {
+            return Err(BadLoad::Order { previous, position: first });
+        }
+        let mut edges = std::mem::take(&mut range.edges).into_iter();
+        let Some(mut front) = edges.next() else { continue };
+        match waiting.take() {
+            Some(before) if before.first == front.first => {
+                if end == Some(first) && share_a_key(&before, &front, first, &seed) {
+                    return Err(BadLoad::Twice(first));
+                }
+                front.earliest = front.earliest.min(before.earliest);
+                let mut slots = before.slots;
+                slots.append(&mut front.slots);
+                front.slots = slots;
+            }
+            Some(before) => place(&mut db, &mut covered, closed(before, depth, &seed, &mut loose), &seed),
+            None => {}
+        }
+        if let Some(back) = edges.next() {
+            place(&mut db, &mut covered, closed(front, depth, &seed, &mut loose), &seed);
+            place(&mut db, &mut covered, std::mem::take(&mut range.segments), &seed);
+            waiting = Some(back);
+        } else {
+            waiting = Some(front);
+        }
+        loose.append(&mut range.loose);
+        db.counts.add(range.counts);
+        end = Some(last);
+    }
+    if let Some(group) = waiting {
+        place(&mut db, &mut covered, closed(group, depth, &seed, &mut loose), &seed);
+        fill_gap(&mut db, covered, None, &seed);
+    }
+    for blob in loose {
+        let (position, deadline) = (seed.position(blob.view().key()), blob.view().deadline());
+        db.index.insert(position, blob);
+        if let Some(deadline) = deadline {
+            db.index.directory.note_deadline(position, deadline);
+        }
+    }
+    Ok(db)
+}
+
+/// The segments of a prefix that is complete.
+fn closed(group: Group, depth: u32, seed: &HashSeed, loose: &mut Vec<Blob>) -> Vec<Placed> {
+    let mut segments = Vec::new();
+    let place = (group.first, depth, depth + DEEPER_MAX);
+    segments_of(group.slots, place, group.earliest, seed, &mut segments, loose);
+    segments
+}
+
+/// Whether two groups have a key in common at `position`.
+fn share_a_key(one: &Group, other: &Group, position: u64, seed: &HashSeed) -> bool {
+    let at = |group: &'_ Group| -> Vec<Vec<u8>> {
+        let keys = group.slots.iter().map(|slot| slot.view().key());
+        keys.filter(|key| seed.position(key) == position).map(<[u8]>::to_vec).collect()
+    };
+    let others = at(other);
+    at(one).iter().any(|key| others.contains(key))
+}
+
+/// Puts segments, which are in order and behind `covered`, and empty ones before them where positions have none.
+fn place(db: &mut Db, covered: &mut Option<u64>, segments: Vec<Placed>, seed: &HashSeed) {
+    for (first, depth, owned) in segments {
+        fill_gap(db, *covered, Some(first), seed);
+        db.index.directory.put(first, depth, owned);
+        *covered = last_of(first, depth).checked_add(1);
+    }
+}
+
+/// Covers positions from `from` to before `to` (or to the end) with empty segments, as few as there can be.
+fn fill_gap(db: &mut Db, from: Option<u64>, to: Option<u64>, seed: &HashSeed) {
+    let mut from = from;
+    while let Some(first) = from
+        && to.is_none_or(|to| first < to)
+    {
+        let fits = |depth: &u32| first_of(first, *depth) == first && to.is_none_or(|to| last_of(first, *depth) < to);
+        let Some(depth) = (0..48).find(fits) else { unreachable!("prefixes begin at multiples of 2^16") };
+        db.index.directory.put(first, depth, empty_segment(depth, seed));
+        from = last_of(first, depth).checked_add(1);
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use table::{DIRECTIVES, Meaning, Traits};
 use value::Value;
 
-pub(crate) use command_line::{CommandLine, Start};
+pub(crate) use command_line::CommandLine;
 pub(crate) use file::{FatalError, Place, load};
 
 /// Every directive's value.

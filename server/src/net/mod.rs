@@ -1,3 +1,7 @@
 //! The network: listeners, runtimes, connections.
 
+pub(crate) mod connection;
+pub(crate) mod listener;
+pub(crate) mod output;
 pub(crate) mod runtime;
+pub(crate) mod stream;

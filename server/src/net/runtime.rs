@@ -1,5 +1,235 @@
 //! One runtime thread: a tokio current-thread runtime that serves its share of the connections.
+//!
+//! 1. A connection never changes its runtime; other threads reach it through [`RuntimeHandle`].
+//! 2. Replies that must wait for the log are queued here, in order of their LSNs. The committer task runs behind all connections that
+//!    became ready in the same tick: one `Store::commit` serves them all, and their sockets are written without waking their tasks.
+//! 3. The store's threads wake a runtime at most once until it has looked.
+
+use super::connection::{self, Connection};
+use super::stream::Stream;
+use crate::client::{Client, ClientInfo};
+use crate::execute::Scratch;
+use crate::limits::{POOLED_OUTPUT_LEN, POOLED_OUTPUTS};
+use crate::server::Server;
+use crate::settings::{Cached, Settings};
+use firn_engine::log::Lsn;
+use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// What another thread asks of a runtime.
+pub(crate) enum Message {
+    /// Serve this client from now on.
+    Serve(std::net::TcpStream, Arc<ClientInfo>),
+    /// The same over a unix socket.
+    ServeUnix(std::os::unix::net::UnixStream, Arc<ClientInfo>),
+    /// Close this client.
+    Kill(u64),
+}
 
 /// What other threads hold of a runtime.
-#[derive(Debug, Default)]
-pub(crate) struct RuntimeHandle {}
+#[derive(Default)]
+pub(crate) struct RuntimeHandle {
+    signalled: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+    messages: Mutex<Vec<Message>>,
+}
+
+impl std::fmt::Debug for RuntimeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuntimeHandle").finish_non_exhaustive()
+    }
+}
+
+impl RuntimeHandle {
+    /// Has the committer run in this runtime's next tick.
+    pub(crate) fn signal(&self) {
+        if !self.signalled.swap(true, Ordering::AcqRel)
+            && let Some(waker) = &*self.waker.lock()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Asks for something.
+    pub(crate) fn send(&self, message: Message) {
+        self.messages.lock().push(message);
+        self.signal();
+    }
+
+    /// Waits for [`RuntimeHandle::signal`].
+    async fn signalled(&self) {
+        poll_fn(|cx| {
+            if self.signalled.swap(false, Ordering::AcqRel) {
+                return Poll::Ready(());
+            }
+            let mut waker = self.waker.lock();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            drop(waker);
+            // A signal that came before the waker was there.
+            if self.signalled.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// A runtime, as its own thread sees it.
+pub(crate) struct Runtime {
+    /// What all threads share.
+    pub(crate) server: Arc<Server>,
+    /// What others hold of it.
+    pub(crate) handle: Arc<RuntimeHandle>,
+    /// Memory used again for every batch.
+    pub(crate) scratch: RefCell<Scratch>,
+    /// The buffer into which connections without a rest of their own read.
+    pub(crate) read_buffer: RefCell<Vec<u8>>,
+    settings: RefCell<Cached>,
+    /// Connections whose replies wait, by LSN.
+    queue: RefCell<VecDeque<(Lsn, Rc<Connection>)>>,
+    /// Something was queued since the last commit.
+    queued: Cell<bool>,
+    connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
+    /// Empty output buffers.
+    pool: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Runtime {
+    /// A runtime without connections.
+    pub(crate) fn new(server: Arc<Server>, handle: Arc<RuntimeHandle>) -> Rc<Self> {
+        let settings = RefCell::new(Cached::new(&server.settings));
+        Rc::new(Runtime {
+            server,
+            handle,
+            scratch: RefCell::default(),
+            read_buffer: RefCell::default(),
+            settings,
+            queue: RefCell::default(),
+            queued: Cell::new(false),
+            connections: RefCell::default(),
+            pool: RefCell::default(),
+        })
+    }
+
+    /// The current settings.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow_mut().get(&self.server.settings).clone()
+    }
+
+    /// An empty output buffer.
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.pool.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes an empty output buffer back.
+    pub(crate) fn give_buffer(&self, buffer: Vec<u8>) {
+        let mut pool = self.pool.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= POOLED_OUTPUT_LEN && pool.len() < POOLED_OUTPUTS {
+            pool.push(buffer);
+        }
+    }
+
+    /// Begins to serve a registered client.
+    pub(crate) fn serve(self: &Rc<Self>, stream: Stream, info: Arc<ClientInfo>, settings: &Settings) {
+        let client = Client::new(info.clone(), settings.password.is_none());
+        let connection = Rc::new(Connection::new(stream, info.clone()));
+        self.connections.borrow_mut().insert(info.id, connection.clone());
+        let runtime = self.clone();
+        tokio::task::spawn_local(async move {
+            connection::serve(&connection, &runtime, client).await;
+            runtime.connections.borrow_mut().remove(&info.id);
+            runtime.server.clients.unregister(info.id);
+        });
+    }
+
+    /// Has the committer release the replies of `connection` when `lsn` holds.
+    pub(crate) fn hold(&self, lsn: Lsn, connection: &Rc<Connection>) {
+        self.queue.borrow_mut().push_back((lsn, connection.clone()));
+        self.queued.set(true);
+        self.handle.signal();
+    }
+
+    /// Writes the log once for everything queued, and sends the replies whose promise holds. Never ends.
+    pub(crate) async fn run_committer(self: Rc<Self>) {
+        loop {
+            self.handle.signalled().await;
+            self.read_messages();
+            if self.queued.take() {
+                self.server.store.commit();
+            }
+            self.release();
+        }
+    }
+
+    fn release(&self) {
+        let store = &self.server.store;
+        loop {
+            let mut queue = self.queue.borrow_mut();
+            if !queue.front().is_some_and(|&(lsn, _)| store.holds(lsn)) {
+                break;
+            }
+            let connection = queue.pop_front().map(|(_, connection)| connection);
+            drop(queue);
+            if let Some(connection) = connection {
+                connection.release(self);
+            }
+        }
+    }
+
+    fn read_messages(self: &Rc<Self>) {
+        let messages = std::mem::take(&mut *self.handle.messages.lock());
+        for message in messages {
+            match message {
+                Message::Serve(stream, info) => {
+                    self.adopt(tokio::net::TcpStream::from_std(stream).map(Stream::Tcp), info);
+                }
+                Message::ServeUnix(stream, info) => {
+                    self.adopt(tokio::net::UnixStream::from_std(stream).map(Stream::Unix), info);
+                }
+                Message::Kill(id) => {
+                    let connection = self.connections.borrow().get(&id).cloned();
+                    if let Some(connection) = connection {
+                        connection.end();
+                    }
+                }
+            }
+        }
+    }
+
+    fn adopt(self: &Rc<Self>, stream: std::io::Result<Stream>, info: Arc<ClientInfo>) {
+        match stream {
+            Ok(stream) => self.serve(stream, info, &self.settings()),
+            Err(error) => {
+                crate::log::warning(format_args!("Cannot serve a client: {error}"));
+                self.server.clients.unregister(info.id);
+            }
+        }
+    }
+
+    /// Looks after connections `hz` times a second. Never ends.
+    pub(crate) async fn run_maintenance(self: Rc<Self>, first: bool) {
+        let mut looked_ms = 0;
+        loop {
+            let settings = self.settings();
+            tokio::time::sleep(Duration::from_micros(1_000_000 / u64::from(settings.hz.clamp(1, 500)))).await;
+            let now_ms = self.server.clock_ms();
+            if first {
+                crate::maintenance::tick(&self.server, &settings, now_ms);
+            }
+            if now_ms >= looked_ms + 1000 {
+                looked_ms = now_ms;
+                let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+                for connection in connections {
+                    connection.look_after(&self.server, &settings, now_ms);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! A blob: one allocation that holds a key with its value, deadline and flags.
+//!
+//! ```text
+//! header u64: bits 0..4 kind (0 string) | 4 has deadline | 5 edited | 6 value is outside | 7 key is long
+//!             8..16 key length | 16..40 value length (0 if outside) | 40..64 access
+//! [deadline u64] [pointer to the value outside] [key length u64, if long] key value
+//! ```
+//! 1. A blob is 8-aligned, below 2^47, and exactly [`size_class`] of its bytes long; header and lengths tell that size.
+//! 2. Whether the optional words are there never changes in a blob's life, nor does its key.
+//! 3. Values of `OUTSIDE_LEN_MIN` bytes and more, and values that grow in place, live outside in a vector that the blob owns.
+//!
+//! All `unsafe` about blobs is in this file, but for the promise that an address is one, which `segment` makes.
+
+use super::size::{prefetch, size_class};
+use super::{Entry, Value};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+const KIND_MASK: u64 = 0x0f;
+const KIND_STRING: u64 = 0;
+const HAS_DEADLINE: u64 = 1 << 4;
+const EDITED: u64 = 1 << 5;
+const OUTSIDE: u64 = 1 << 6;
+const LONG_KEY: u64 = 1 << 7;
+const KEY_LEN_SHIFT: u32 = 8;
+const VALUE_LEN_SHIFT: u32 = 16;
+const VALUE_LEN_MASK: u64 = 0x00ff_ffff;
+const ACCESS_SHIFT: u32 = 40;
+const ALIGN: usize = 8;
+
+/// Strings of this many bytes and more live outside their blob.
+pub(super) const OUTSIDE_LEN_MIN: usize = 16 * 1024;
+
+/// A value on its way into a blob.
+pub(super) enum Body<'a> {
+    /// Bytes to copy. The blob puts them outside if they are many.
+    Copy(&'a [u8]),
+    /// A vector to own, outside. The box is what the blob points to: one word, where the vector itself would take three.
+    #[allow(clippy::box_collection)]
+    Own(Box<Vec<u8>>),
+}
+
+/// What a blob says about its entry besides key and value.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Traits {
+    pub(super) deadline: Option<u64>,
+    pub(super) edited: bool,
+    pub(super) access: u32,
+}
+
+/// An owned blob. Dropping it frees it and its value.
+pub(super) struct Blob(NonNull<u8>);
+
+// SAFETY: a blob owns its bytes and its vector alone; nothing in it belongs to a thread.
+unsafe impl Send for Blob {}
+// SAFETY: through a shared reference a blob is only read.
+unsafe impl Sync for Blob {}
+
+/// A blob borrowed from whoever owns it.
+#[derive(Clone, Copy)]
+pub(super) struct BlobRef<'a> {
+    at: NonNull<u8>,
+    owner: PhantomData<&'a Blob>,
+}
+
+#[inline]
+fn words(header: u64) -> usize {
+    1 + ((header >> 4 & 1) + (header >> 6 & 1) + (header >> 7 & 1)) as usize
+}
+
+impl Blob {
+    /// A new blob.
+    pub(super) fn new(key: &[u8], body: Body<'_>, traits: Traits) -> Blob {
+        let (inline, outside): (&[u8], Option<Box<Vec<u8>>>) = match body {
+            Body::Copy(value) if value.len() >= OUTSIDE_LEN_MIN => (&[], Some(Box::new(value.to_vec()))),
+            Body::Copy(value) => (value, None),
+            Body::Own(vector) => (&[], Some(vector)),
+        };
+        let mut header = KIND_STRING | u64::from(traits.access) << ACCESS_SHIFT;
+        header |= (inline.len() as u64) << VALUE_LEN_SHIFT;
+        if traits.deadline.is_some() {
+            header |= HAS_DEADLINE;
+        }
+        if traits.edited {
+            header |= EDITED;
+        }
+        if outside.is_some() {
+            header |= OUTSIDE;
+        }
+        header |= if key.len() > 255 { LONG_KEY } else { (key.len() as u64) << KEY_LEN_SHIFT };
+        let start = words(header) * 8;
+        let layout = layout(start + key.len() + inline.len());
+        // SAFETY: the layout's size is at least 8.
+        let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: the block is 8-aligned and as long as its words, the key and the inline value together; it is new, so
+        // `key` and `inline` lie elsewhere.
+        unsafe {
+            let mut word = at.cast::<u64>();
+            let mut put = |value: u64| {
+                word.write(value);
+                word = word.add(1);
+            };
+            put(header);
+            if let Some(deadline) = traits.deadline {
+                put(deadline);
+            }
+            if let Some(vector) = outside {
+                put(Box::into_raw(vector).expose_provenance() as u64);
+            }
+            if key.len() > 255 {
+                put(key.len() as u64);
+            }
+            at.add(start).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
+            at.add(start + key.len()).copy_from_nonoverlapping(NonNull::from(inline).cast(), inline.len());
+        }
+        Blob(at)
+    }
+
+    /// Gives the blob away as its address.
+    #[inline]
+    pub(super) fn into_address(self) -> u64 {
+        let address = self.0.as_ptr().expose_provenance() as u64;
+        std::mem::forget(self);
+        address
+    }
+
+    /// Takes back what [`Blob::into_address`] gave.
+    ///
+    /// # Safety
+    /// `address` came from there, and nobody else owns the blob.
+    #[inline]
+    pub(super) unsafe fn from_address(address: u64) -> Blob {
+        // SAFETY: an address of a blob is not 0.
+        Blob(unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address as usize)) })
+    }
+
+    /// To read it.
+    #[inline]
+    pub(super) fn view(&self) -> BlobRef<'_> {
+        BlobRef { at: self.0, owner: PhantomData }
+    }
+
+    #[inline]
+    fn set_header(&mut self, header: u64) {
+        // SAFETY: every blob begins with its header, and `&mut self` is the only access.
+        unsafe { self.0.cast::<u64>().write(header) };
+    }
+
+    /// Sets the 24 bits of use.
+    pub(super) fn set_access(&mut self, access: u32) {
+        let header = self.view().header();
+        self.set_header(header & !(u64::MAX << ACCESS_SHIFT) | u64::from(access) << ACCESS_SHIFT);
+    }
+
+    /// Replaces the value in place if the blob keeps its size class and the presence of a deadline; says whether it did.
+    pub(super) fn overwrite(&mut self, value: &[u8], deadline: Option<u64>, edited: bool) -> bool {
+        let view = self.view();
+        let header = view.header();
+        let start = words(header) * 8 + view.key().len();
+        let fits = value.len() < OUTSIDE_LEN_MIN && size_class(start + value.len()) == view.block_len();
+        if !fits || header & OUTSIDE != 0 || (header & HAS_DEADLINE != 0) != deadline.is_some() {
+            return false;
+        }
+        let kept = header & !(VALUE_LEN_MASK << VALUE_LEN_SHIFT | EDITED);
+        self.set_header(kept | (value.len() as u64) << VALUE_LEN_SHIFT | if edited { EDITED } else { 0 });
+        // SAFETY: the block is as long as its size class, which holds the words, the key and the new value; `value` cannot
+        // lie in it, since `&mut self` is the only access to it. The second word is the deadline if there is one.
+        unsafe {
+            self.0.add(start).copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
+            if let Some(deadline) = deadline {
+                self.0.cast::<u64>().add(1).write(deadline);
+            }
+        }
+        true
+    }
+
+    /// Sets the deadline in place if there is one already; says whether it did.
+    pub(super) fn replace_deadline(&mut self, deadline: u64) -> bool {
+        let has = self.view().header() & HAS_DEADLINE != 0;
+        if has {
+            // SAFETY: the second word is the deadline, and `&mut self` is the only access.
+            unsafe { self.0.cast::<u64>().add(1).write(deadline) };
+        }
+        has
+    }
+
+    /// The vector outside, to change it; marks the entry as edited. `None` if the value is inline.
+    pub(super) fn edit(&mut self) -> Option<&mut Vec<u8>> {
+        let header = self.view().header();
+        let vector = self.view().outside()?;
+        self.set_header(header | EDITED);
+        // SAFETY: the pointer came from a box that this blob owns, and `&mut self` is the only access.
+        Some(unsafe { &mut *vector.as_ptr() })
+    }
+
+    /// The same entry under another key or with another deadline: an outside value moves, an inline one is copied.
+    pub(super) fn remade(self, key: Option<&[u8]>, traits: Traits) -> Blob {
+        let view = self.view();
+        let old = view.outside();
+        let body = match old {
+            // SAFETY: the pointer came from a box; this blob gives it up below.
+            Some(vector) => Body::Own(unsafe { Box::from_raw(vector.as_ptr()) }),
+            None => Body::Copy(view.value_bytes()),
+        };
+        let made = Blob::new(key.unwrap_or_else(|| view.key()), body, traits);
+        if old.is_some() {
+            let this = std::mem::ManuallyDrop::new(self);
+            // SAFETY: the block was made with this layout, is not used again, and its vector has moved to the new blob.
+            unsafe { dealloc(this.0.as_ptr(), layout(this.view().block_len())) };
+        }
+        made
+    }
+}
+
+impl Clone for Blob {
+    fn clone(&self) -> Self {
+        let view = self.view();
+        Blob::new(view.key(), Body::Copy(view.value_bytes()), view.traits())
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        let layout = layout(self.view().block_len());
+        // SAFETY: the vector came from a box that this blob owned; the block was made with this layout; neither is used again.
+        unsafe {
+            if let Some(vector) = self.view().outside() {
+                drop(Box::from_raw(vector.as_ptr()));
+            }
+            dealloc(self.0.as_ptr(), layout);
+        }
+    }
+}
+
+/// The layout of a block for `len` bytes.
+#[inline]
+fn layout(len: usize) -> Layout {
+    match Layout::from_size_align(size_class(len), ALIGN) {
+        Ok(layout) => layout,
+        Err(_) => unreachable!("lengths of keys and inline values are limited far below isize::MAX: {len}"),
+    }
+}
+
+impl<'a> BlobRef<'a> {
+    /// The blob at an address.
+    ///
+    /// # Safety
+    /// A blob lives there, and is not changed or freed for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_address(address: u64) -> BlobRef<'a> {
+        // SAFETY: an address of a blob is not 0.
+        let at = unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address as usize)) };
+        BlobRef { at, owner: PhantomData }
+    }
+
+    #[inline]
+    fn header(self) -> u64 {
+        // SAFETY: every blob begins with its header.
+        unsafe { self.at.cast::<u64>().read() }
+    }
+
+    /// Word `index` behind the header.
+    #[inline]
+    fn word(self, index: usize) -> u64 {
+        debug_assert!(index < words(self.header()));
+        // SAFETY: callers ask only for words that the header's flags say are there.
+        unsafe { self.at.cast::<u64>().add(index).read() }
+    }
+
+    #[inline]
+    fn key_len(self, header: u64) -> usize {
+        if header & LONG_KEY != 0 {
+            return self.word(words(header) - 1) as usize;
+        }
+        (header >> KEY_LEN_SHIFT & 0xff) as usize
+    }
+
+    /// The key.
+    #[inline]
+    pub(super) fn key(self) -> &'a [u8] {
+        let header = self.header();
+        // SAFETY: behind the words the block holds as many bytes of key as it says.
+        unsafe { NonNull::slice_from_raw_parts(self.at.add(words(header) * 8), self.key_len(header)).as_ref() }
+    }
+
+    fn outside(self) -> Option<NonNull<Vec<u8>>> {
+        let header = self.header();
+        if header & OUTSIDE == 0 {
+            return None;
+        }
+        let address = self.word(1 + usize::from(header & HAS_DEADLINE != 0));
+        NonNull::new(std::ptr::with_exposed_provenance_mut(address as usize))
+    }
+
+    /// The value's bytes.
+    #[inline]
+    pub(super) fn value_bytes(self) -> &'a [u8] {
+        let header = self.header();
+        debug_assert_eq!(header & KIND_MASK, KIND_STRING);
+        if let Some(vector) = self.outside() {
+            // SAFETY: the pointer came from a box that the blob owns, and the blob is not changed for 'a.
+            return unsafe { vector.as_ref() };
+        }
+        let start = words(header) * 8 + self.key_len(header);
+        let len = (header >> VALUE_LEN_SHIFT & VALUE_LEN_MASK) as usize;
+        // SAFETY: behind the key the block holds as many bytes of value as it says.
+        unsafe { NonNull::slice_from_raw_parts(self.at.add(start), len).as_ref() }
+    }
+
+    /// The deadline.
+    #[inline]
+    pub(super) fn deadline(self) -> Option<u64> {
+        (self.header() & HAS_DEADLINE != 0).then(|| self.word(1))
+    }
+
+    /// All but key and value.
+    #[inline]
+    pub(super) fn traits(self) -> Traits {
+        let header = self.header();
+        Traits { deadline: self.deadline(), edited: header & EDITED != 0, access: (header >> ACCESS_SHIFT) as u32 }
+    }
+
+    /// The entry.
+    #[inline]
+    pub(super) fn entry(self) -> Entry<'a> {
+        let Traits { deadline, edited, access } = self.traits();
+        Entry { key: self.key(), value: Value::String(self.value_bytes()), deadline, edited, access }
+    }
+
+    /// Bytes of the block itself.
+    #[inline]
+    fn block_len(self) -> usize {
+        let header = self.header();
+        let value_len = (header >> VALUE_LEN_SHIFT & VALUE_LEN_MASK) as usize;
+        size_class(words(header) * 8 + self.key_len(header) + value_len)
+    }
+
+    /// Bytes of the block, and of the value outside.
+    #[inline]
+    pub(super) fn used_bytes(self) -> u64 {
+        let outside = match self.outside() {
+            // SAFETY: the pointer came from a box that the blob owns, and the blob is not changed for 'a.
+            Some(vector) => size_class(size_of::<Vec<u8>>()) + size_class(unsafe { vector.as_ref() }.capacity()),
+            None => 0,
+        };
+        (self.block_len() + outside) as u64
+    }
+
+    /// Fetches the blob ahead: a small one may straddle two cache lines.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        prefetch(self.at.as_ptr());
+        prefetch(self.at.as_ptr().wrapping_add(39));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traits(deadline: Option<u64>) -> Traits {
+        Traits { deadline, edited: true, access: 0x00ab_cdef }
+    }
+
+    #[test]
+    fn every_shape_of_blob_gives_back_what_it_took() {
+        for key_len in [0usize, 1, 16, 255, 256, 70_000] {
+            for value_len in [0usize, 1, 16, OUTSIDE_LEN_MIN - 1, OUTSIDE_LEN_MIN, 100_000] {
+                for deadline in [None, Some(0), Some(u64::MAX)] {
+                    let key = vec![b'k'; key_len];
+                    let value: Vec<u8> = (0..value_len).map(|at| at as u8).collect();
+                    let mut blob = Blob::new(&key, Body::Copy(&value), traits(deadline));
+                    let expected = |deadline, edited| Entry {
+                        key: &key,
+                        value: Value::String(&value),
+                        deadline,
+                        edited,
+                        access: 0x00ab_cdef,
+                    };
+                    assert_eq!(blob.view().entry(), expected(deadline, true));
+                    assert_eq!(blob.clone().view().entry(), expected(deadline, true));
+                    assert_eq!(blob.replace_deadline(5), deadline.is_some());
+                    assert_eq!(blob.view().deadline(), deadline.map(|_| 5));
+                    let blob = blob.remade(None, Traits { deadline: Some(7), ..traits(None) });
+                    assert_eq!(blob.view().entry(), expected(Some(7), true));
+                    let blob = blob.remade(Some(b"other"), traits(None));
+                    assert_eq!((blob.view().key(), blob.view().value_bytes()), (b"other".as_slice(), &*value));
+                    // SAFETY: the address is of this very blob.
+                    let blob = unsafe { Blob::from_address(blob.into_address()) };
+                    assert_eq!(blob.view().deadline(), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn overwriting_happens_only_within_the_size_class() {
+        let mut blob = Blob::new(&[b'k'; 16], Body::Copy(&[1; 16]), traits(None));
+        assert_eq!(blob.view().used_bytes(), 40);
+        assert!(!blob.overwrite(&[2; 17], None, false));
+        assert!(!blob.overwrite(&[2; 8], None, false));
+        assert!(!blob.overwrite(&[2; 16], Some(1), false));
+        assert!(blob.overwrite(&[2; 9], None, false));
+        let entry = blob.view().entry();
+        assert_eq!((entry.value, entry.edited, entry.access), (Value::String(&[2; 9]), false, 0x00ab_cdef));
+        blob.set_access(3);
+        assert_eq!((blob.view().traits().access, blob.view().key()), (3, [b'k'; 16].as_slice()));
+    }
+
+    #[test]
+    fn values_outside_are_edited_in_place_and_counted() {
+        let mut blob = Blob::new(b"k", Body::Own(Box::new(Vec::with_capacity(100))), Traits::default());
+        assert_eq!(blob.view().used_bytes(), 24 + 24 + 112);
+        blob.edit().unwrap().extend_from_slice(b"value");
+        assert_eq!(blob.view().value_bytes(), b"value");
+        assert!(blob.view().traits().edited);
+        assert!(Blob::new(b"k", Body::Copy(b"v"), Traits::default()).edit().is_none());
+    }
+}

@@ -1,0 +1,442 @@
+//! One database: entries by key, with exact counts of what they take.
+
+use super::blob::{Blob, BlobRef, Body, Traits};
+use super::capture::DbCapture;
+use super::directory::{SegmentRef, last_of};
+use super::index::Index;
+use super::{Deadline, Entry, Value, entry_digest};
+use crate::key::{HashSeed, Key};
+use std::fmt;
+
+/// A string that was edited in place and is longer than this stays in a buffer of its own, which grows without a copy each time.
+const EDITED_INLINE_MAX: usize = 192;
+/// A scratch buffer of more than this many bytes is not kept.
+const SCRATCH_MAX: usize = 64 * 1024;
+
+/// An entry taken out of the keyspace, whole (RENAME, MOVE). Dropping it frees it; it can be sent to another thread for that.
+#[derive(Clone)]
+pub struct Taken {
+    pub(super) blob: Blob,
+}
+
+impl Taken {
+    /// Its deadline, as [`Entry::deadline`].
+    pub fn deadline(&self) -> Option<u64> {
+        self.blob.view().deadline()
+    }
+
+    /// Its value.
+    pub fn value(&self) -> Value<'_> {
+        self.blob.view().entry().value
+    }
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Taken").field(&self.blob.view().entry()).finish()
+    }
+}
+
+/// One database.
+pub struct Db {
+    pub(super) index: Index,
+    pub(super) counts: Counts,
+    scratch: Vec<u8>,
+    pub(super) capture: Option<Box<DbCapture>>,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let segments = self.index.directory.segments();
+        f.debug_struct("Db").field("counts", &self.counts).field("segments", &segments).finish_non_exhaustive()
+    }
+}
+
+/// What is known of all entries without looking at them.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Counts {
+    pub(super) entries: usize,
+    /// Entries with a deadline.
+    pub(super) mortal: usize,
+    /// Sum of the deadlines.
+    pub(super) deadlines: u128,
+    /// Bytes of blobs and of values outside them.
+    pub(super) bytes: u64,
+}
+
+impl Counts {
+    /// Counts of one entry.
+    #[inline]
+    pub(super) fn of(blob: BlobRef<'_>) -> Counts {
+        let deadline = blob.deadline();
+        Counts {
+            entries: 1,
+            mortal: usize::from(deadline.is_some()),
+            deadlines: u128::from(deadline.unwrap_or(0)),
+            bytes: blob.used_bytes(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, other: Counts) {
+        self.entries += other.entries;
+        self.mortal += other.mortal;
+        self.deadlines += other.deadlines;
+        self.bytes += other.bytes;
+    }
+
+    #[inline]
+    fn subtract(&mut self, other: Counts) {
+        self.entries -= other.entries;
+        self.mortal -= other.mortal;
+        self.deadlines -= other.deadlines;
+        self.bytes -= other.bytes;
+    }
+}
+
+impl Db {
+    pub(super) fn new(seed: HashSeed) -> Db {
+        Db { index: Index::new(seed), counts: Counts::default(), scratch: Vec::new(), capture: None }
+    }
+
+    /// The entry of `key`, whether its deadline has passed or not: commands use `Call::read` and `Call::write`, which look at the clock.
+    #[inline]
+    pub fn get(&self, key: Key<'_>) -> Option<Entry<'_>> {
+        self.index.get(key).map(BlobRef::entry)
+    }
+
+    /// Sets a string, creating or replacing the entry; `edited` becomes false.
+    pub fn set_string(&mut self, key: Key<'_>, value: &[u8], deadline: Deadline) {
+        self.before_write(key.position);
+        let Some(mut place) = self.index.place(key) else {
+            let deadline = if let Deadline::At(ms) = deadline { Some(ms) } else { None };
+            let blob = Blob::new(key.bytes, Body::Copy(value), Traits { deadline, ..Traits::default() });
+            self.link(key.position, blob);
+            return;
+        };
+        let before = Counts::of(place.view());
+        let old = place.view().traits();
+        let deadline = match deadline {
+            Deadline::Clear => None,
+            Deadline::Keep => old.deadline,
+            Deadline::At(ms) => Some(ms),
+        };
+        if !place.change(|blob| blob.overwrite(value, deadline, false)) {
+            let traits = Traits { deadline, edited: false, access: old.access };
+            place.replace(Blob::new(key.bytes, Body::Copy(value), traits));
+        }
+        let after = Counts::of(place.view());
+        self.recount(key.position, before, after);
+    }
+
+    /// Puts a blob in whose key is not there.
+    fn link(&mut self, position: u64, blob: Blob) {
+        let counts = Counts::of(blob.view());
+        let deadline = blob.view().deadline();
+        self.index.insert(position, blob);
+        self.counts.add(counts);
+        if let Some(deadline) = deadline {
+            self.index.directory.note_deadline(position, deadline);
+        }
+    }
+
+    /// After an entry at `position` changed.
+    #[inline]
+    fn recount(&mut self, position: u64, before: Counts, after: Counts) {
+        self.counts.add(after);
+        self.counts.subtract(before);
+        if after.mortal != 0 && before.deadlines != after.deadlines || after.mortal > before.mortal {
+            self.index.directory.note_deadline(position, after.deadlines as u64);
+        }
+    }
+
+    /// Changes a string in place, creating an empty one if missing; the deadline stays, `edited` becomes true. For APPEND,
+    /// SETRANGE, SETBIT: repeated growth costs amortized time, not a copy each.
+    pub fn edit_string<T>(&mut self, key: Key<'_>, edit: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        self.before_write(key.position);
+        let mut buffer = std::mem::take(&mut self.scratch);
+        buffer.clear();
+        let Some(mut place) = self.index.place(key) else {
+            let result = edit(&mut buffer);
+            let traits = Traits { edited: true, ..Traits::default() };
+            let blob = edited_blob(key.bytes, &mut buffer, traits);
+            self.keep_scratch(buffer);
+            self.link(key.position, blob);
+            return result;
+        };
+        let before = Counts::of(place.view());
+        // The closure is called in exactly one of two places.
+        let mut edit = Some(edit);
+        let in_place = place.change(|blob| {
+            let vector = blob.edit()?;
+            edit.take().map(|edit| edit(vector))
+        });
+        let result = match (in_place, edit) {
+            (Some(result), _) => result,
+            (None, Some(edit)) => {
+                buffer.extend_from_slice(place.view().value_bytes());
+                let result = edit(&mut buffer);
+                let traits = Traits { edited: true, ..place.view().traits() };
+                let small = buffer.len() <= EDITED_INLINE_MAX;
+                if !(small && place.change(|blob| blob.overwrite(&buffer, traits.deadline, true))) {
+                    let blob = edited_blob(key.bytes, &mut buffer, traits);
+                    place.replace(blob);
+                }
+                result
+            }
+            (None, None) => unreachable!("the closure is taken only to be called"),
+        };
+        let after = Counts::of(place.view());
+        self.keep_scratch(buffer);
+        self.recount(key.position, before, after);
+        result
+    }
+
+    fn keep_scratch(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= SCRATCH_MAX {
+            self.scratch = buffer;
+        }
+    }
+
+    /// Sets or clears the deadline; false if the key does not exist.
+    pub fn set_deadline(&mut self, key: Key<'_>, deadline: Option<u64>) -> bool {
+        self.before_write(key.position);
+        let Some(mut place) = self.index.place(key) else { return false };
+        let before = Counts::of(place.view());
+        let traits = Traits { deadline, ..place.view().traits() };
+        let done = match deadline {
+            Some(ms) => place.change(|blob| blob.replace_deadline(ms)),
+            None => place.view().deadline().is_none(),
+        };
+        if !done {
+            place.remake(traits);
+        }
+        let after = Counts::of(place.view());
+        self.recount(key.position, before, after);
+        true
+    }
+
+    /// Sets the 24 bits of use ([`Entry::access`]) of a key; false if it does not exist. Not a change of the data.
+    pub fn set_access(&mut self, key: Key<'_>, access: u32) -> bool {
+        let Some(mut place) = self.index.place(key) else { return false };
+        place.change(|blob| blob.set_access(access));
+        true
+    }
+
+    /// Removes the entry; true if there was one.
+    pub fn remove(&mut self, key: Key<'_>) -> bool {
+        self.take(key).is_some()
+    }
+
+    /// Removes the entry and gives it away.
+    pub fn take(&mut self, key: Key<'_>) -> Option<Taken> {
+        self.before_write(key.position);
+        let (blob, sparse) = self.index.remove(key);
+        let blob = blob?;
+        self.counts.subtract(Counts::of(blob.view()));
+        if sparse {
+            self.shrink(key.position);
+        }
+        Some(Taken { blob })
+    }
+
+    /// Makes the index smaller around a position where an entry was removed.
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self, position: u64) {
+        self.index.shrink(position);
+        while let Some(buddy) = self.index.buddy(position) {
+            // One segment cannot be half captured.
+            self.before_write(buddy);
+            if !self.index.merge(position, buddy) {
+                return;
+            }
+        }
+    }
+
+    /// Puts an entry under `key`, replacing what is there.
+    pub fn put(&mut self, key: Key<'_>, taken: Taken) {
+        self.before_write(key.position);
+        let mut blob = taken.blob;
+        if blob.view().key() != key.bytes {
+            let traits = blob.view().traits();
+            blob = blob.remade(Some(key.bytes), traits);
+        }
+        let Some(mut place) = self.index.place(key) else {
+            self.link(key.position, blob);
+            return;
+        };
+        let before = Counts::of(place.view());
+        let after = Counts::of(blob.view());
+        place.replace(blob);
+        self.recount(key.position, before, after);
+    }
+
+    /// A copy of the entry (COPY).
+    pub fn duplicate(&self, key: Key<'_>) -> Option<Taken> {
+        let blob = self.index.get(key)?;
+        Some(Taken { blob: Blob::new(blob.key(), Body::Copy(blob.value_bytes()), blob.traits()) })
+    }
+
+    /// Entries, dead ones not yet reclaimed included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.counts.entries
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Entries with a deadline.
+    pub fn with_deadline(&self) -> usize {
+        self.counts.mortal
+    }
+
+    /// The mean time that entries with a deadline have left, in ms; 0 if there are none (INFO's `avg_ttl`).
+    pub fn average_ttl(&self, now_ms: u64) -> u64 {
+        let mean = self.counts.deadlines.checked_div(self.counts.mortal as u128).unwrap_or(0);
+        (mean as u64).saturating_sub(now_ms)
+    }
+
+    /// Bytes taken, index included, by size classes of the allocator.
+    pub fn used_bytes(&self) -> u64 {
+        self.counts.bytes + self.index.directory.used_bytes()
+    }
+
+    /// Visits entries from position `cursor` on, in order of position, at least `count` of them if there are so many (never half
+    /// of those that share a position), and says where to go on; 0 when the end was reached. An entry that exists from
+    /// start to end of a scan is visited exactly once.
+    pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(Entry<'_>)) -> u64 {
+        let (mut visited, mut last) = (0, 0);
+        let mut step = |position: u64, blob: BlobRef<'_>| {
+            if position < cursor {
+                return true;
+            }
+            if visited >= count.max(1) && position != last {
+                last = position;
+                return false;
+            }
+            visited += 1;
+            last = position;
+            visit(blob.entry());
+            true
+        };
+        let mut at = cursor;
+        let mut group = Vec::new();
+        loop {
+            let Some(segment) = self.index.directory.get(at) else { return 0 };
+            let went_through = match segment {
+                SegmentRef::Lines(lines) => (lines.group_of(at)..lines.groups()).all(|number| {
+                    group.clear();
+                    lines.group(number, self.index.seed(), &mut group);
+                    group.iter().all(|(position, blob)| step(*position, *blob))
+                }),
+                SegmentRef::Crowded(crowded) => crowded.from(at).all(|(position, blob)| step(position, blob)),
+            };
+            if !went_through {
+                return last;
+            }
+            match last_of(at, self.index.directory.depth(at).unwrap_or(0)).checked_add(1) {
+                Some(next) => at = next,
+                None => return 0,
+            }
+        }
+    }
+
+    /// Visits all entries, segment by segment in order of position, in no order within one.
+    pub fn for_each(&self, visit: &mut dyn FnMut(Entry<'_>)) {
+        let mut at = 0;
+        let mut blobs = Vec::new();
+        while let Some(segment) = self.index.directory.get(at) {
+            blobs.clear();
+            match segment {
+                SegmentRef::Lines(lines) => blobs.extend(lines.blobs()),
+                SegmentRef::Crowded(crowded) => blobs.extend(crowded.from(0).map(|(_, blob)| blob)),
+            }
+            blobs.iter().for_each(|blob| blob.prefetch());
+            blobs.iter().for_each(|blob| visit(blob.entry()));
+            match last_of(at, self.index.directory.depth(at).unwrap_or(0)).checked_add(1) {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+    }
+
+    /// A digest of all keys, values and deadlines that does not depend on their order or history: the wrapping sum of
+    /// [`entry_digest`] over the entries, 0 if there is none.
+    pub fn digest(&self) -> u128 {
+        let mut digest = 0u128;
+        self.for_each(&mut |entry| digest = digest.wrapping_add(entry_digest(&entry)));
+        digest
+    }
+
+    /// An entry picked by `random` (uniform 64 bits), every one about as likely.
+    pub fn random(&self, random: u64) -> Option<Entry<'_>> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut at = random;
+        loop {
+            // Positions are spread evenly: a segment's share of positions is about its share of entries.
+            let directory = &self.index.directory;
+            let pick = |count: usize| (((random & 0xffff_ffff) * count as u64) >> 32) as usize;
+            let found = match directory.get(at)? {
+                SegmentRef::Lines(lines) => lines.blobs().nth(pick(lines.count())),
+                SegmentRef::Crowded(crowded) => crowded.from(0).nth(pick(crowded.count())).map(|(_, blob)| blob),
+            };
+            if let Some(blob) = found {
+                return Some(blob.entry());
+            }
+            at = last_of(at, directory.depth(at)?).wrapping_add(1);
+        }
+    }
+
+    /// Compares the index and all counts with each other.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.index.directory.check();
+        let mut counts = Counts::default();
+        let mut at = 0;
+        while let Some(segment) = self.index.directory.get(at) {
+            let depth = self.index.directory.depth(at).unwrap();
+            let last = last_of(at, depth);
+            let blobs: Vec<BlobRef<'_>> = match segment {
+                SegmentRef::Lines(lines) => {
+                    lines.check(self.index.seed());
+                    lines.blobs().collect()
+                }
+                SegmentRef::Crowded(crowded) => crowded.from(0).map(|(_, blob)| blob).collect(),
+            };
+            let earliest = match segment {
+                SegmentRef::Lines(lines) => lines.earliest(),
+                SegmentRef::Crowded(crowded) => crowded.earliest,
+            };
+            let page_earliest = self.index.directory.page_deadlines(at).unwrap().earliest;
+            for blob in blobs {
+                counts.add(Counts::of(blob));
+                let position = self.index.seed().position(blob.key());
+                assert!((at..=last).contains(&position));
+                if let Some(deadline) = blob.deadline() {
+                    assert!(earliest <= deadline && page_earliest <= deadline);
+                }
+            }
+            match last.checked_add(1) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        assert_eq!(counts, self.counts);
+    }
+}
+
+/// A blob for a string that was edited: inline if small, else the buffer itself.
+fn edited_blob(key: &[u8], buffer: &mut Vec<u8>, traits: Traits) -> Blob {
+    let body = if buffer.len() <= EDITED_INLINE_MAX {
+        Body::Copy(buffer)
+    } else {
+        Body::Own(Box::new(std::mem::take(buffer)))
+    };
+    Blob::new(key, body, traits)
+}

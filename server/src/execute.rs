@@ -1,0 +1,254 @@
+//! Executes a batch of parsed commands: names looked up and keys hashed first, then one hold of the engine's lock for all.
+//!
+//! 1. What is kept between batches ([`Scratch`]) belongs to the runtime thread: no command costs an allocation.
+//! 2. The lock is taken when the first command needs it, and held to the end of the batch.
+//! 3. A batch ends early after a command that closes or awaits, and when its replies grow past `BATCH_LEN_MAX`; the caller comes again
+//!    with the rest.
+
+use crate::client::{Client, ReplyMode};
+use crate::command::{After, EngineLock, Pending, ServerCall};
+use crate::dispatch::{self, Plan, Verdict};
+use crate::limits::BATCH_LEN_MAX;
+use crate::resp::parser::{Batch, Request};
+use crate::resp::writer::Writer;
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::table::{Entry, Runner};
+use firn_engine::command::{Args, Flags, Reply};
+use firn_engine::key::HashSeed;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Memory that a runtime thread uses again for every batch.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// The parsed commands.
+    pub(crate) batch: Batch,
+    /// Their words. Empty between batches; only the allocation is kept.
+    words: Vec<&'static [u8]>,
+    /// What is to be run.
+    plans: Vec<Plan>,
+    /// Databases and positions of keys to fetch ahead.
+    keys: Vec<(usize, u64)>,
+    /// Calls of this batch by command, and which commands have any.
+    calls: Vec<u32>,
+    called: Vec<usize>,
+}
+
+/// How a batch went.
+pub(crate) struct Outcome {
+    /// Where the last executed command ends in the buffer; all were executed if it is the last one's end.
+    pub(crate) end: usize,
+    /// What follows.
+    pub(crate) next: Next,
+}
+
+/// What follows a batch.
+pub(crate) enum Next {
+    /// More commands.
+    Continue,
+    /// The connection is closed when its replies have left.
+    Close,
+    /// A reply is awaited.
+    Await(Pending),
+}
+
+/// An empty vector of slices of another lifetime, in the same memory.
+fn recycle<'a>(mut words: Vec<&[u8]>) -> Vec<&'a [u8]> {
+    words.clear();
+    words.into_iter().map(|_| -> &[u8] { unreachable!("the vector is empty") }).collect()
+}
+
+/// Executes `scratch.batch`, whose words are places in `buffer`; replies go to `out`.
+pub(crate) fn execute(
+    server: &Arc<Server>,
+    settings: &Settings,
+    client: &mut Client,
+    buffer: &[u8],
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let began = Instant::now();
+    let mut words: Vec<&[u8]> = recycle(std::mem::take(&mut scratch.words));
+    words.extend(scratch.batch.words.iter().map(|word| &buffer[word.start..word.start + word.len]));
+    plan(server, client, &words, scratch);
+
+    let requests = &scratch.batch.requests;
+    let mut outcome = Outcome { end: requests.last().map_or(0, |request| request.end), next: Next::Continue };
+    let mut lock = EngineLock::new(&server.store);
+    let authenticated = client.authenticated;
+    let mut writer = Writer::new(out, client.protocol, &server.stats);
+    let out_end_max = writer.out.len() + BATCH_LEN_MAX;
+    let mut executed = 0;
+    for (request, plan) in requests.iter().zip(&scratch.plans) {
+        let words = &words[request.first..request.first + request.count];
+        executed += 1;
+        let start = writer.out.len();
+        let mode = client.reply_mode;
+        let errors = writer.errors;
+        let after = run(server, settings, client, &mut lock, plan, words, &mut writer);
+        if writer.errors != errors {
+            count_errors(server, plan);
+        }
+        if let Runner::Server(_) = server.commands.entry(plan.entry).runner {
+            writer.protocol = client.protocol;
+        }
+        if client.reply_mode != ReplyMode::On || mode != ReplyMode::On {
+            apply_reply_mode(client, mode, &mut writer, start);
+        }
+        match after {
+            After::Nothing => {}
+            After::Close => outcome = Outcome { end: request.end, next: Next::Close },
+            After::Await(pending) => outcome = Outcome { end: request.end, next: Next::Await(pending) },
+        }
+        if !matches!(outcome.next, Next::Continue) {
+            break;
+        }
+        if writer.out.len() >= out_end_max {
+            outcome.end = request.end;
+            break;
+        }
+    }
+    drop_events(&mut lock);
+    drop(lock);
+
+    if authenticated != client.authenticated {
+        client.info.authenticated.store(client.authenticated, Ordering::Relaxed);
+    }
+    let plans = &scratch.plans[..executed];
+    count_calls(server, plans, began, &mut scratch.calls, &mut scratch.called);
+    if let Some(last) = plans.last() {
+        client.info.ran(executed as u64, last.command_number(), client.session.db);
+    }
+    scratch.words = recycle(words);
+    outcome
+}
+
+/// Looks all names up and hashes all first keys, before the lock is taken.
+fn plan(server: &Server, client: &Client, words: &[&[u8]], scratch: &mut Scratch) {
+    let seed: HashSeed = server.seed;
+    scratch.plans.clear();
+    scratch.keys.clear();
+    for request in &scratch.batch.requests {
+        let plan = dispatch::plan(&server.commands, &words[request.first..request.first + request.count], &seed);
+        if plan.key != 0 {
+            scratch.keys.push((client.session.db, plan.position));
+        }
+        scratch.plans.push(plan);
+    }
+}
+
+/// Runs one command.
+#[inline]
+fn run<'s>(
+    server: &'s Arc<Server>,
+    settings: &Settings,
+    client: &mut Client,
+    lock: &mut EngineLock<'s>,
+    plan: &Plan,
+    words: &[&[u8]],
+    writer: &mut Writer<'_>,
+) -> After {
+    if plan.verdict != Verdict::Run {
+        return dispatch::refuse(&server.commands, plan, words, writer);
+    }
+    let entry: &Entry = server.commands.entry(plan.entry);
+    let flags = plan.flags;
+    if !client.authenticated && settings.password.is_some() && !flags.has(Flags::NO_AUTH) {
+        writer.error("NOAUTH Authentication required.");
+        return After::Nothing;
+    }
+    if flags.has(Flags::DENYOOM) && server.out_of_memory.load(Ordering::Relaxed) {
+        writer.error("OOM command not allowed when used memory > 'maxmemory'.");
+        return After::Nothing;
+    }
+    let args = Args::with_position(words, plan.key, plan.position);
+    match entry.runner {
+        Runner::Data(command) => {
+            lock.get().execute(&mut client.session, command, &args, writer);
+            After::Nothing
+        }
+        Runner::Server(command) => {
+            let mut call = ServerCall { server, client, lock };
+            (command.run)(&mut call, &args, writer).unwrap_or_else(|error| {
+                writer.error(&error.to_string());
+                After::Nothing
+            })
+        }
+    }
+}
+
+/// CLIENT REPLY: takes back what the command wrote from `start` on, if nobody wants it. `before` is the mode it ran under.
+fn apply_reply_mode(client: &mut Client, before: ReplyMode, writer: &mut Writer<'_>, start: usize) {
+    match client.reply_mode {
+        ReplyMode::On => {}
+        ReplyMode::Off => writer.out.truncate(start),
+        ReplyMode::SkipNext => {
+            writer.out.truncate(start);
+            client.reply_mode = ReplyMode::SkipThis;
+        }
+        ReplyMode::SkipThis => {
+            debug_assert_eq!(before, ReplyMode::SkipThis, "only the command after CLIENT REPLY SKIP is skipped");
+            writer.out.truncate(start);
+            client.reply_mode = ReplyMode::On;
+        }
+    }
+}
+
+/// Keyspace events have no receivers before there is publish and subscribe.
+fn drop_events(lock: &mut EngineLock<'_>) {
+    if let Some(engine) = lock.held()
+        && !engine.events.is_empty()
+    {
+        engine.events.clear();
+    }
+}
+
+fn count_errors(server: &Server, plan: &Plan) {
+    let Some(stats) = plan.stats(&server.commands) else { return };
+    let counter = if plan.verdict == Verdict::Run { &stats.failed } else { &stats.rejected };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Adds a batch to the counters. The time is shared out evenly: reading a clock for each command would cost more than some commands.
+fn count_calls(server: &Server, plans: &[Plan], began: Instant, calls: &mut Vec<u32>, called: &mut Vec<usize>) {
+    if plans.is_empty() {
+        return;
+    }
+    let nanos = began.elapsed().as_nanos() as u64 / plans.len() as u64;
+    server.stats.commands_processed.fetch_add(plans.len() as u64, Ordering::Relaxed);
+    if let [plan] = plans {
+        if plan.verdict == Verdict::Run
+            && let Some(stats) = plan.stats(&server.commands)
+        {
+            stats.calls.fetch_add(1, Ordering::Relaxed);
+            stats.nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+        return;
+    }
+    calls.resize(server.commands.entries().len(), 0);
+    for plan in plans.iter().filter(|plan| plan.verdict == Verdict::Run) {
+        if plan.subcommand.is_some() {
+            let Some(stats) = plan.stats(&server.commands) else { continue };
+            stats.calls.fetch_add(1, Ordering::Relaxed);
+            stats.nanos.fetch_add(nanos, Ordering::Relaxed);
+            continue;
+        }
+        if calls[plan.entry] == 0 {
+            called.push(plan.entry);
+        }
+        calls[plan.entry] += 1;
+    }
+    for at in called.drain(..) {
+        let stats = &server.commands.entry(at).stats;
+        let count = u64::from(std::mem::take(&mut calls[at]));
+        stats.calls.fetch_add(count, Ordering::Relaxed);
+        stats.nanos.fetch_add(count * nanos, Ordering::Relaxed);
+    }
+}
+
+/// Whether the batch's last request was executed.
+pub(crate) fn is_complete(requests: &[Request], outcome: &Outcome) -> bool {
+    matches!(outcome.next, Next::Continue) && requests.last().is_none_or(|last| last.end == outcome.end)
+}

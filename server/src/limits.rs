@@ -1,0 +1,29 @@
+//! Every bound of the server in one place; what `redis.conf` can change is in `settings.rs`.
+
+/// Longest inline command, and longest line with a length, in bytes (Redis' PROTO_INLINE_MAX_SIZE).
+pub(crate) const LINE_LEN_MAX: usize = 64 * 1024;
+/// Most words of one command.
+pub(crate) const WORDS_MAX: i64 = 1024 * 1024;
+/// Most words of one command before AUTH.
+pub(crate) const UNAUTHENTICATED_WORDS_MAX: i64 = 10;
+/// Longest word before AUTH, in bytes.
+pub(crate) const UNAUTHENTICATED_WORD_LEN_MAX: i64 = 16 * 1024;
+/// Most commands executed under one hold of the engine's lock.
+pub(crate) const BATCH_COMMANDS_MAX: usize = 256;
+/// No further command is added to a batch whose requests, or begun in one whose replies, have this many bytes.
+pub(crate) const BATCH_LEN_MAX: usize = 1024 * 1024;
+/// Size of a runtime's shared read buffer: what is read from a connection in one turn, in bytes.
+pub(crate) const READ_LEN: usize = 64 * 1024;
+/// Unparsed bytes from which on a connection reads into a buffer of its own.
+pub(crate) const OWN_BUFFER_LEN: usize = 16 * 1024;
+/// A connection with so many bytes of replies that have not left is not read from. Large, because simple clients send a whole
+/// pipeline before they read its first reply.
+pub(crate) const OUTPUT_PAUSE_LEN: usize = 64 * 1024 * 1024;
+/// The same before AUTH.
+pub(crate) const UNAUTHENTICATED_OUTPUT_PAUSE_LEN: usize = 64 * 1024;
+/// Output buffers up to this capacity are kept for the next reply, in bytes.
+pub(crate) const POOLED_OUTPUT_LEN: usize = 64 * 1024;
+/// Output buffers that a runtime keeps.
+pub(crate) const POOLED_OUTPUTS: usize = 256;
+/// Connections accepted in a row before those that are there are served.
+pub(crate) const ACCEPTS_PER_TURN: usize = 64;

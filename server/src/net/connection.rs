@@ -1,0 +1,443 @@
+//! One connection: reads, has batches executed, writes, until one side closes.
+//!
+//! 1. A turn reads once and executes what is complete; then other connections have theirs.
+//! 2. A connection whose replies do not leave (`OUTPUT_PAUSE_LEN`) is not read from, and neither is one that awaits a reply.
+//! 3. Bytes that were read and not executed are in `Task::query`, from the first byte of a command on.
+//! 4. Replies wait in [`Output`] for their promise; the connection goes on reading meanwhile.
+
+use super::output::Output;
+use super::runtime::Runtime;
+use super::stream::Stream;
+use crate::client::{Client, ClientInfo};
+use crate::command::{Answer, Pending};
+use crate::execute::{self, Next};
+use crate::limits::{OUTPUT_PAUSE_LEN, OWN_BUFFER_LEN, READ_LEN, UNAUTHENTICATED_OUTPUT_PAUSE_LEN};
+use crate::log;
+use crate::resp::parser::{Bounds, Parser, ProtocolError};
+use crate::resp::writer::Writer;
+use crate::server::Server;
+use crate::settings::{OutputLimit, Settings};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+/// What the connection's task and the runtime's committer share.
+pub(crate) struct Connection {
+    stream: Stream,
+    info: Arc<ClientInfo>,
+    output: RefCell<Output>,
+    waker: RefCell<Option<Waker>>,
+    /// It is to be closed at once.
+    ended: Cell<bool>,
+    /// The task waits for replies to leave, not only for requests.
+    wants_room: Cell<bool>,
+    /// When the soft output limit was passed, in ms of the server's clock.
+    soft_since_ms: Cell<Option<u64>>,
+}
+
+/// What a task was woken for.
+enum Event {
+    Readable,
+    Room,
+    Answer(Answer),
+    Ended,
+}
+
+/// What a turn leads to.
+enum Turn {
+    /// Wait for more.
+    Wait,
+    /// The socket or the buffer may hold more: come again after the others.
+    Again,
+    /// Close when all replies have left.
+    Finish,
+    /// Close now.
+    End,
+    /// Await a reply.
+    Await(Pending),
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub(crate) fn new(stream: Stream, info: Arc<ClientInfo>) -> Self {
+        Connection {
+            stream,
+            info,
+            output: RefCell::default(),
+            waker: RefCell::default(),
+            ended: Cell::new(false),
+            wants_room: Cell::new(false),
+            soft_since_ms: Cell::new(None),
+        }
+    }
+
+    /// Closes it, whatever it waits for.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
+        self.info.closing.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Sends the replies whose promise holds.
+    pub(crate) fn release(&self, runtime: &Runtime) {
+        self.output.borrow_mut().reached(|lsn| runtime.server.store.holds(lsn));
+        self.flush(runtime);
+        if self.wants_room.get() || self.output.borrow().blocked {
+            self.wake();
+        }
+    }
+
+    fn flush(&self, runtime: &Runtime) {
+        let mut output = self.output.borrow_mut();
+        match output.flush(&self.stream) {
+            Ok(0) => {}
+            Ok(n) => {
+                let stats = &runtime.server.stats;
+                stats.net_output_bytes.fetch_add(n as u64, Ordering::Relaxed);
+                stats.writes_processed.fetch_add(1, Ordering::Relaxed);
+                add(&self.info.bytes_out, n as u64);
+            }
+            Err(_) => {
+                drop(output);
+                return self.end();
+            }
+        }
+        if output.len() == 0 {
+            runtime.give_buffer(std::mem::take(&mut output.bytes));
+        }
+        self.info.output_len.store(output.len(), Ordering::Relaxed);
+        self.info.output_room.store(output.bytes.capacity(), Ordering::Relaxed);
+    }
+
+    /// Closes it if it is idle for too long, or takes too much memory with replies that it does not read.
+    pub(crate) fn look_after(&self, server: &Server, settings: &Settings, now_ms: u64) {
+        if self.ended.get() {
+            return;
+        }
+        let idle_ms = now_ms.saturating_sub(self.info.active_ms.load(Ordering::Relaxed));
+        let waiting = self.info.waiting.load(Ordering::Relaxed);
+        if settings.timeout_s > 0 && idle_ms > settings.timeout_s * 1000 && !waiting {
+            log::verbose(format_args!("Closing idle client id={} addr={}", self.info.id, self.info.addr));
+            return self.end();
+        }
+        self.check_output(server, &settings.output_limits[0], now_ms);
+    }
+
+    fn check_output(&self, server: &Server, limit: &OutputLimit, now_ms: u64) {
+        let len = self.output.borrow().len() as u64;
+        let over = |bound: u64| bound > 0 && len >= bound;
+        let mut close = over(limit.hard);
+        if over(limit.soft) {
+            let since_ms = self.soft_since_ms.get().unwrap_or(now_ms);
+            self.soft_since_ms.set(Some(since_ms));
+            close |= now_ms - since_ms > limit.seconds * 1000;
+        } else {
+            self.soft_since_ms.set(None);
+        }
+        if close && !self.ended.get() {
+            server.stats.output_buffer_closed.fetch_add(1, Ordering::Relaxed);
+            log::warning(format_args!(
+                "Client id={} addr={} closed for overcoming of output buffer limits: {len} bytes wait.",
+                self.info.id, self.info.addr
+            ));
+            self.end();
+        }
+    }
+}
+
+/// Adds to a counter that only this thread writes.
+fn add(counter: &std::sync::atomic::AtomicU64, value: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + value, Ordering::Relaxed);
+}
+
+/// What belongs to the connection's task alone.
+struct Task<'a> {
+    connection: &'a Rc<Connection>,
+    runtime: &'a Rc<Runtime>,
+    client: Client,
+    parser: Parser,
+    query: Vec<u8>,
+    /// `query` may hold complete commands.
+    backlog: bool,
+}
+
+/// Serves the connection until it ends.
+pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, client: Client) {
+    let mut task = Task { connection, runtime, client, parser: Parser::default(), query: Vec::new(), backlog: false };
+    let mut pending: Option<Pending> = None;
+    let mut finishing = false;
+    loop {
+        let turn = match task.wait(&mut pending, finishing).await {
+            Event::Ended => break,
+            Event::Readable => task.turn(),
+            Event::Room if finishing => {
+                if connection.output.borrow().len() == 0 {
+                    break;
+                }
+                Turn::Wait
+            }
+            Event::Room => Turn::Again,
+            Event::Answer(answer) => {
+                pending = None;
+                task.answer(answer);
+                Turn::Again
+            }
+        };
+        match turn {
+            Turn::Wait => {}
+            Turn::Again => tokio::task::yield_now().await,
+            Turn::Finish if connection.output.borrow().len() == 0 => break,
+            Turn::Finish => finishing = true,
+            Turn::End => break,
+            Turn::Await(future) => {
+                connection.info.waiting.store(true, Ordering::Relaxed);
+                pending = Some(future);
+            }
+        }
+    }
+    connection.ended.set(true);
+}
+
+impl Task<'_> {
+    /// Waits for what can be gone on with.
+    async fn wait(&mut self, pending: &mut Option<Pending>, finishing: bool) -> Event {
+        poll_fn(|cx| self.poll(cx, pending, finishing)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, pending: &mut Option<Pending>, finishing: bool) -> Poll<Event> {
+        let connection = &**self.connection;
+        if connection.ended.get() {
+            return Poll::Ready(Event::Ended);
+        }
+        let mut waker = connection.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        if connection.output.borrow().blocked {
+            while let Poll::Ready(ready) = connection.stream.poll_write_ready(cx) {
+                if ready.is_err() {
+                    return Poll::Ready(Event::Ended);
+                }
+                connection.flush(self.runtime);
+                if connection.ended.get() {
+                    return Poll::Ready(Event::Ended);
+                }
+                if !connection.output.borrow().blocked {
+                    break;
+                }
+            }
+        }
+        if let Some(future) = pending {
+            if let Poll::Ready(answer) = future.as_mut().poll(cx) {
+                return Poll::Ready(Event::Answer(answer));
+            }
+            return self.poll_hang_up(cx);
+        }
+        let len = connection.output.borrow().len();
+        if finishing {
+            connection.wants_room.set(true);
+            return if len == 0 { Poll::Ready(Event::Room) } else { self.poll_hang_up(cx) };
+        }
+        let authenticated = self.client.authenticated;
+        let pause = len >= if authenticated { OUTPUT_PAUSE_LEN } else { UNAUTHENTICATED_OUTPUT_PAUSE_LEN };
+        connection.wants_room.set(pause);
+        if pause {
+            return self.poll_hang_up(cx);
+        }
+        if self.backlog {
+            return Poll::Ready(Event::Readable);
+        }
+        match connection.stream.poll_read_ready(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Event::Readable),
+            Poll::Ready(Err(_)) => Poll::Ready(Event::Ended),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Notices that the other end has gone while nothing is read from it.
+    fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        match self.connection.stream.poll_read_ready(cx) {
+            Poll::Ready(Ok(())) if !self.connection.stream.is_closed() => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(Event::Ended),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads once, executes what is complete, and sends what may leave.
+    fn turn(&mut self) -> Turn {
+        let own = self.query.len() >= OWN_BUFFER_LEN;
+        let mut buffer = if own {
+            std::mem::take(&mut self.query)
+        } else {
+            let mut shared = std::mem::take(&mut *self.runtime.read_buffer.borrow_mut());
+            shared.clear();
+            shared.reserve_exact(OWN_BUFFER_LEN + READ_LEN);
+            shared.append(&mut self.query);
+            shared
+        };
+        let turn = self.read_and_execute(&mut buffer, own);
+        if own {
+            self.query = buffer;
+        } else {
+            *self.runtime.read_buffer.borrow_mut() = buffer;
+        }
+        if self.query.is_empty() {
+            self.query = Vec::new();
+        }
+        let info = &self.connection.info;
+        info.query_len.store(self.query.len(), Ordering::Relaxed);
+        info.query_free.store(self.query.capacity() - self.query.len(), Ordering::Relaxed);
+        turn
+    }
+
+    fn read_and_execute(&mut self, buffer: &mut Vec<u8>, own: bool) -> Turn {
+        let server = &*self.runtime.server;
+        let mut full = false;
+        if !std::mem::take(&mut self.backlog) {
+            if own {
+                // As much again as has arrived, at most what is awaited: never what is merely declared.
+                let needed = self.parser.needed(buffer.len()).min(buffer.len());
+                buffer.reserve(needed.max(OWN_BUFFER_LEN));
+            }
+            let room = buffer.capacity() - buffer.len();
+            match self.connection.stream.read(buffer) {
+                Ok(0) => return Turn::End,
+                Ok(n) => {
+                    full = n == room;
+                    server.stats.net_input_bytes.fetch_add(n as u64, Ordering::Relaxed);
+                    server.stats.reads_processed.fetch_add(1, Ordering::Relaxed);
+                    add(&self.connection.info.bytes_in, n as u64);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    self.keep(buffer, 0, own);
+                    return Turn::Wait;
+                }
+                Err(_) => return Turn::End,
+            }
+        }
+        let settings = self.runtime.settings();
+        let (done, turn) = self.execute(buffer, &settings);
+        self.keep(buffer, done, own);
+        self.connection.info.active_ms.store(server.clock_ms(), Ordering::Relaxed);
+        self.send();
+        self.connection.check_output(server, &settings.output_limits[0], server.clock_ms());
+        if self.query.len().max(if own { buffer.len() } else { 0 }) as u64 > settings.query_buffer_max {
+            server.stats.query_buffer_closed.fetch_add(1, Ordering::Relaxed);
+            let info = &self.connection.info;
+            log::warning(format_args!(
+                "Closing client id={} addr={} that reached max query buffer length",
+                info.id, info.addr
+            ));
+            return Turn::End;
+        }
+        match turn {
+            Turn::Wait if full || self.backlog => Turn::Again,
+            turn => turn,
+        }
+    }
+
+    /// Keeps what was not executed for the next turn.
+    fn keep(&mut self, buffer: &mut Vec<u8>, done: usize, own: bool) {
+        if own {
+            buffer.drain(..done);
+        } else {
+            self.query.extend_from_slice(&buffer[done..]);
+        }
+    }
+
+    /// Executes all complete commands of `buffer`; how many bytes were done with.
+    fn execute(&mut self, buffer: &mut [u8], settings: &Settings) -> (usize, Turn) {
+        let scratch = &mut *self.runtime.scratch.borrow_mut();
+        let mut output = self.connection.output.borrow_mut();
+        if output.bytes.capacity() == 0 {
+            output.bytes = self.runtime.take_buffer();
+        }
+        let mut done = 0;
+        loop {
+            let authenticated = self.client.authenticated || settings.password.is_none();
+            let bounds = Bounds { bulk_len_max: settings.bulk_len_max, authenticated };
+            scratch.batch.clear();
+            let rest = &mut buffer[done..];
+            let parsed = self.parser.parse(rest, &bounds, &mut scratch.batch);
+            if !scratch.batch.requests.is_empty() {
+                let out = &mut output.bytes;
+                let outcome = execute::execute(&self.runtime.server, settings, &mut self.client, rest, scratch, out);
+                if !execute::is_complete(&scratch.batch.requests, &outcome) {
+                    self.parser.reset();
+                    done += outcome.end;
+                    match outcome.next {
+                        Next::Close => return (buffer.len(), Turn::Finish),
+                        Next::Await(pending) => {
+                            self.backlog = done < buffer.len();
+                            return (done, Turn::Await(pending));
+                        }
+                        Next::Continue => {}
+                    }
+                    if output.len() >= OUTPUT_PAUSE_LEN {
+                        self.backlog = true;
+                        return (done, Turn::Wait);
+                    }
+                    continue;
+                }
+            }
+            done += parsed.consumed;
+            if let Some(error) = parsed.error {
+                self.refuse(error, &mut output.bytes);
+                return (buffer.len(), Turn::Finish);
+            }
+            if !parsed.more {
+                return (done, Turn::Wait);
+            }
+        }
+    }
+
+    fn refuse(&self, error: ProtocolError, out: &mut Vec<u8>) {
+        log::verbose(format_args!(
+            "Protocol error ({error}) from client id={} addr={}",
+            self.connection.info.id, self.connection.info.addr
+        ));
+        let mut writer = Writer::new(out, self.client.protocol, &self.runtime.server.stats);
+        writer.error_bytes(format!("ERR Protocol error: {error}").as_bytes());
+    }
+
+    /// Writes the reply that was awaited.
+    fn answer(&mut self, answer: Answer) {
+        let connection = self.connection;
+        connection.info.waiting.store(false, Ordering::Relaxed);
+        let mut output = connection.output.borrow_mut();
+        let start = output.bytes.len();
+        let mut writer = Writer::new(&mut output.bytes, self.client.protocol, &self.runtime.server.stats);
+        answer(&mut writer);
+        if !self.client.wants_reply() {
+            output.bytes.truncate(start);
+        }
+        drop(output);
+        self.send();
+    }
+
+    /// Sends what may leave; the rest waits for its promise.
+    fn send(&mut self) {
+        let mut output = self.connection.output.borrow_mut();
+        let promise = self.client.session.promise;
+        if promise == 0 || self.runtime.server.store.holds(promise) {
+            if !output.release_all() {
+                return;
+            }
+            drop(output);
+            self.connection.flush(self.runtime);
+        } else if output.hold(promise) {
+            self.runtime.hold(promise, self.connection);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Listening sockets: made from `bind`, `port` and `unixsocket`, and the acceptor that hands sockets to the runtimes in turn.
+
+use super::runtime::{Message, Runtime, RuntimeHandle};
+use super::stream::Stream;
+use crate::client::{ClientInfo, Names};
+use crate::limits::ACCEPTS_PER_TURN;
+use crate::log;
+use crate::server::Server;
+use crate::settings::Settings;
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    /// An address that must be there.
+    #[error("Could not create server TCP listening socket {address}: {source}")]
+    Tcp {
+        /// As configured, with the port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Addresses are configured, all may be missing, and all are.
+    #[error("none of the addresses of `bind` is available")]
+    NoAddress,
+    /// The unix socket.
+    #[error("Opening Unix socket {path}: {source}")]
+    Unix {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Sockets that listen, not yet part of a runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    /// TCP.
+    pub(crate) tcp: Vec<std::net::TcpListener>,
+    /// Unix.
+    pub(crate) unix: Option<std::os::unix::net::UnixListener>,
+}
+
+/// Listens on all addresses of `settings`.
+///
+/// # Errors
+/// An address that must be there is not, or none is; nothing listens then.
+pub(crate) fn listen(settings: &Settings) -> Result<Listeners, ListenError> {
+    let mut listeners = Listeners { tcp: listen_tcp(settings)?, unix: None };
+    if let Some(path) = &settings.unixsocket {
+        let listener = listen_unix(path, settings)
+            .map_err(|source| ListenError::Unix { path: path.display().to_string(), source })?;
+        listeners.unix = Some(listener);
+    }
+    Ok(listeners)
+}
+
+/// The TCP part of [`listen`].
+///
+/// # Errors
+/// As there.
+pub(crate) fn listen_tcp(settings: &Settings) -> Result<Vec<std::net::TcpListener>, ListenError> {
+    let mut found = Vec::new();
+    if settings.port == 0 {
+        return Ok(found);
+    }
+    for name in &settings.bind {
+        let (optional, host) = match name.strip_prefix('-') {
+            Some(host) => (true, host),
+            None => (false, name.as_str()),
+        };
+        // An empty name listens nowhere, as in Redis.
+        if host.is_empty() {
+            continue;
+        }
+        match bind(host, settings) {
+            Ok(listener) => found.push(listener),
+            Err(source) => {
+                let unavailable = matches!(
+                    source.raw_os_error(),
+                    Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
+                );
+                let address = format!("{host}:{}", settings.port);
+                if optional && unavailable {
+                    log::debug(format_args!("Not listening on {address}: {source}"));
+                    continue;
+                }
+                return Err(ListenError::Tcp { address, source });
+            }
+        }
+    }
+    if found.is_empty() && settings.bind.iter().any(|name| !name.is_empty()) {
+        return Err(ListenError::NoAddress);
+    }
+    Ok(found)
+}
+
+fn bind(host: &str, settings: &Settings) -> io::Result<std::net::TcpListener> {
+    let address = match host {
+        "*" => SocketAddr::from(([0, 0, 0, 0], settings.port)),
+        "::*" => SocketAddr::from(([0u16; 8], settings.port)),
+        _ => match host.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::from((ip, settings.port)),
+            Err(_) => (host, settings.port).to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?,
+        },
+    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(settings.tcp_backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn listen_unix(path: &Path, settings: &Settings) -> io::Result<std::os::unix::net::UnixListener> {
+    // Left behind by an earlier run; anything else of that name is not ours to remove.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    if settings.unixsocketperm != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(settings.unixsocketperm))?;
+    }
+    socket.listen(i32::try_from(settings.tcp_backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// The sockets that listen now, and the tasks that accept from them. Belongs to the first runtime.
+pub(crate) struct Acceptor {
+    runtime: Rc<Runtime>,
+    handles: Vec<Arc<RuntimeHandle>>,
+    next: std::cell::Cell<usize>,
+    tcp_tasks: std::cell::RefCell<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+/// TCP listeners that CONFIG SET has opened, for the acceptor to take over.
+#[derive(Debug, Default)]
+pub(crate) struct Rebind {
+    waiting: Mutex<Option<Vec<std::net::TcpListener>>>,
+    notify: tokio::sync::Notify,
+}
+
+impl Rebind {
+    /// Replaces the TCP listeners: the new ones are open already, the old ones are closed.
+    pub(crate) fn replace(&self, listeners: Vec<std::net::TcpListener>) {
+        *self.waiting.lock() = Some(listeners);
+        self.notify.notify_one();
+    }
+}
+
+impl Acceptor {
+    /// Accepts from `listeners`, for `handles` in turn; the first is `runtime`'s own.
+    ///
+    /// # Errors
+    /// A listener cannot become part of the runtime.
+    pub(crate) fn start(
+        runtime: Rc<Runtime>,
+        handles: Vec<Arc<RuntimeHandle>>,
+        listeners: Listeners,
+    ) -> io::Result<Rc<Self>> {
+        let acceptor = Rc::new(Acceptor {
+            runtime,
+            handles,
+            next: std::cell::Cell::new(0),
+            tcp_tasks: std::cell::RefCell::default(),
+        });
+        acceptor.listen_tcp(listeners.tcp)?;
+        if let Some(listener) = listeners.unix {
+            let listener = UnixListener::from_std(listener)?;
+            let this = acceptor.clone();
+            tokio::task::spawn_local(async move { this.accept_unix(&listener).await });
+        }
+        Ok(acceptor)
+    }
+
+    fn listen_tcp(self: &Rc<Self>, listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
+        for task in self.tcp_tasks.borrow_mut().drain(..) {
+            task.abort();
+        }
+        for listener in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            let this = self.clone();
+            let task = tokio::task::spawn_local(async move { this.accept_tcp(&listener).await });
+            self.tcp_tasks.borrow_mut().push(task);
+        }
+        Ok(())
+    }
+
+    /// Takes over listeners that CONFIG SET opens. Never ends.
+    pub(crate) async fn run_rebind(self: Rc<Self>) {
+        let server = self.runtime.server.clone();
+        loop {
+            server.rebind.notify.notified().await;
+            let listeners = server.rebind.waiting.lock().take();
+            if let Some(listeners) = listeners
+                && let Err(error) = self.listen_tcp(listeners)
+            {
+                log::warning(format_args!("Cannot accept connections on the new addresses: {error}"));
+            }
+        }
+    }
+
+    async fn accept_tcp(&self, listener: &TcpListener) {
+        let mut turn = 0;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.welcome_tcp(stream, peer),
+                Err(error) => accept_failed(&error).await,
+            }
+            turn += 1;
+            if turn % ACCEPTS_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn accept_unix(&self, listener: &UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let settings = self.runtime.settings();
+                    let path =
+                        settings.unixsocket.as_ref().map_or(String::new(), |path| format!("{}:0", path.display()));
+                    let stream = Stream::Unix(stream);
+                    if self.admit(&stream, None, &settings) {
+                        self.hand_over(stream, path.clone(), path, &settings);
+                    }
+                }
+                Err(error) => accept_failed(&error).await,
+            }
+        }
+    }
+
+    fn welcome_tcp(&self, stream: tokio::net::TcpStream, peer: SocketAddr) {
+        let settings = self.runtime.settings();
+        let local = stream.local_addr().map_or(String::new(), |address| address.to_string());
+        // Neither option is needed to serve the client.
+        let _ = stream.set_nodelay(true);
+        if settings.tcp_keepalive_s > 0 {
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive(settings.tcp_keepalive_s));
+        }
+        let stream = Stream::Tcp(stream);
+        if self.admit(&stream, Some(peer.ip()), &settings) {
+            self.hand_over(stream, peer.to_string(), local, &settings);
+        }
+    }
+
+    /// Whether the client may stay; else it is told why not.
+    fn admit(&self, stream: &Stream, peer: Option<IpAddr>, settings: &Settings) -> bool {
+        use std::sync::atomic::Ordering;
+        let server = &self.runtime.server;
+        if !server.clients.admit(settings.maxclients) {
+            server.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
+            // The client is refused whether it hears why or not.
+            let _ = stream.write(b"-ERR max number of clients reached\r\n");
+            return false;
+        }
+        if settings.protected_mode
+            && settings.password.is_none()
+            && peer.is_some_and(|ip| !ip.to_canonical().is_loopback())
+        {
+            server.clients.dismiss();
+            server.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.write(PROTECTED);
+            return false;
+        }
+        server.stats.connections_received.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Gives an admitted client to the next runtime.
+    fn hand_over(&self, stream: Stream, addr: String, laddr: String, settings: &Settings) {
+        let server = &self.runtime.server;
+        let at = self.next.get();
+        self.next.set((at + 1) % self.handles.len());
+        let unix = matches!(stream, Stream::Unix(_));
+        let info = Arc::new(client_info(server, &self.handles[at], stream.number(), unix, addr, laddr, settings));
+        server.clients.register(&info);
+        if at == 0 {
+            return self.runtime.serve(stream, info, settings);
+        }
+        let message = match stream {
+            Stream::Tcp(stream) => stream.into_std().map(|stream| Message::Serve(stream, info.clone())),
+            Stream::Unix(stream) => stream.into_std().map(|stream| Message::ServeUnix(stream, info.clone())),
+        };
+        match message {
+            Ok(message) => self.handles[at].send(message),
+            Err(error) => {
+                log::warning(format_args!("Cannot serve a client: {error}"));
+                server.clients.unregister(info.id);
+            }
+        }
+    }
+}
+
+fn client_info(
+    server: &Server,
+    runtime: &Arc<RuntimeHandle>,
+    fd: i32,
+    unix: bool,
+    addr: String,
+    laddr: String,
+    settings: &Settings,
+) -> ClientInfo {
+    let now_ms = server.clock_ms();
+    ClientInfo {
+        id: server.clients.next_id(),
+        addr,
+        laddr,
+        unix,
+        fd,
+        runtime: runtime.clone(),
+        created_ms: now_ms,
+        active_ms: now_ms.into(),
+        db: 0.into(),
+        protocol: 2.into(),
+        last_command: 0.into(),
+        query_len: 0.into(),
+        query_free: 0.into(),
+        output_len: 0.into(),
+        output_room: 0.into(),
+        commands: 0.into(),
+        bytes_in: 0.into(),
+        bytes_out: 0.into(),
+        no_evict: false.into(),
+        no_touch: false.into(),
+        authenticated: settings.password.is_none().into(),
+        waiting: false.into(),
+        closing: false.into(),
+        names: Mutex::new(Names::default()),
+    }
+}
+
+/// First probe after `seconds`, then three more in a third of that each: a dead peer is noticed after about twice the time.
+fn keepalive(seconds: u64) -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(seconds))
+        .with_interval(Duration::from_secs((seconds / 3).max(1)))
+        .with_retries(3)
+}
+
+/// Waits a moment when the system has no descriptors or memory left: the connection stays in the queue and would be tried at once.
+async fn accept_failed(error: &io::Error) {
+    if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted | ErrorKind::WouldBlock) {
+        return;
+    }
+    log::warning(format_args!("Error accepting a client connection: {error}"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// What a client from elsewhere is told in protected mode; Redis' own words, which its clients and users know.
+const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
+for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from \
+external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command \
+'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is running, \
+however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. \
+2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the protected mode \
+option to 'no', and then restarting the server. 3) If you started the server manually just for testing, restart it with the \
+'--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above \
+things in order for the server to start accepting connections from the outside.\r\n";

@@ -1,0 +1,86 @@
+//! A client's socket, TCP or unix: reads and writes that do not block, and their readiness.
+//!
+//! A read that fills less than the room it was given has emptied the socket; the runtime is told so, which saves the call that
+//! would only answer "would block".
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::task::{Context, Poll};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// The socket.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
+    }
+
+    /// The descriptor's number, for display.
+    pub(crate) fn number(&self) -> i32 {
+        self.fd().as_raw_fd()
+    }
+
+    fn try_io<T>(&self, interest: Interest, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self {
+            Stream::Tcp(stream) => stream.try_io(interest, call),
+            Stream::Unix(stream) => stream.try_io(interest, call),
+        }
+    }
+
+    /// Ready when a read would not block.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Ready when a write would not block.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Appends what has arrived to `buffer`, as far as its capacity goes, which must be above its length. 0 is the end.
+    pub(crate) fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let room = buffer.capacity() - buffer.len();
+        let mut taken = None;
+        let result = self.try_io(Interest::READABLE, || {
+            let n = rustix::io::read(self.fd(), rustix::buffer::spare_capacity(buffer))?;
+            taken = Some(n);
+            if n > 0 && n < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+        });
+        taken.map_or(result, Ok)
+    }
+
+    /// Writes as much as the socket takes now.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(self.fd(), bytes, rustix::net::SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::AGAIN) => self.try_io(Interest::WRITABLE, || Err(ErrorKind::WouldBlock.into())),
+            result => Ok(result?),
+        }
+    }
+
+    /// Whether the other end has closed, as far as that shows without reading what it sent.
+    pub(crate) fn is_closed(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        match rustix::net::recv(self.fd(), &mut byte[..], flags) {
+            Ok((n, _)) => n == 0,
+            Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! CLIENT: what a client tells about itself, and what it may do to others.
+
+use super::client_list::{Filter, describe};
+use crate::client::{Client, ReplyMode};
+use crate::command::{After, ServerCall, ServerCommand};
+use crate::net::runtime::Message;
+use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
+use firn_engine::number::parse_integer;
+use std::sync::atomic::Ordering;
+
+const PLAIN: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE);
+const ADMIN: Flags = PLAIN.and(Flags::ADMIN);
+
+const BASE: Spec = Spec {
+    name: "",
+    arity: Arity::Exactly(2),
+    flags: PLAIN,
+    keys: Keys::None,
+    group: Group::Connection,
+    categories: Categories::NONE,
+    since: "2.4.0",
+    summary: "",
+    complexity: "O(1)",
+    syntax: "",
+    subcommands: &[],
+};
+
+/// `CLIENT subcommand ...`.
+pub(crate) static CLIENT: ServerCommand = ServerCommand {
+    spec: Spec {
+        name: "CLIENT",
+        arity: Arity::AtLeast(2),
+        flags: Flags::NONE,
+        summary: "A container for client connection commands.",
+        complexity: "Depends on subcommand.",
+        subcommands: &[
+            Spec { name: "GETNAME", since: "2.6.9", summary: "Returns the name of the connection.", ..BASE },
+            Spec {
+                name: "HELP",
+                since: "5.0.0",
+                flags: Flags::LOADING.and(Flags::STALE),
+                summary: "Returns helpful text about the different subcommands.",
+                ..BASE
+            },
+            Spec { name: "ID", since: "5.0.0", summary: "Returns the unique client ID of the connection.", ..BASE },
+            Spec { name: "INFO", since: "6.2.0", summary: "Returns information about the connection.", ..BASE },
+            Spec {
+                name: "KILL",
+                arity: Arity::AtLeast(3),
+                flags: ADMIN,
+                summary: "Terminates open connections.",
+                complexity: "O(N) where N is the number of client connections",
+                syntax: "old-format | filter [filter ...]",
+                ..BASE
+            },
+            Spec {
+                name: "LIST",
+                arity: Arity::AtLeast(2),
+                flags: ADMIN,
+                summary: "Lists open connections.",
+                complexity: "O(N) where N is the number of client connections",
+                syntax: "[TYPE NORMAL | MASTER | REPLICA | PUBSUB] [ID client-id [client-id ...]]",
+                ..BASE
+            },
+            Spec {
+                name: "NO-EVICT",
+                arity: Arity::Exactly(3),
+                flags: ADMIN,
+                since: "7.0.0",
+                summary: "Sets the client eviction mode of the connection.",
+                syntax: "ON | OFF",
+                ..BASE
+            },
+            Spec {
+                name: "NO-TOUCH",
+                arity: Arity::Exactly(3),
+                since: "7.2.0",
+                summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+                syntax: "ON | OFF",
+                ..BASE
+            },
+            Spec {
+                name: "REPLY",
+                arity: Arity::Exactly(3),
+                since: "3.2.0",
+                summary: "Instructs the server whether to reply to commands.",
+                syntax: "ON | OFF | SKIP",
+                ..BASE
+            },
+            Spec {
+                name: "SETINFO",
+                arity: Arity::Exactly(4),
+                since: "7.2.0",
+                summary: "Sets information specific to the client or connection.",
+                syntax: "LIB-NAME libname | LIB-VER libver",
+                ..BASE
+            },
+            Spec {
+                name: "SETNAME",
+                arity: Arity::Exactly(3),
+                since: "2.6.9",
+                summary: "Sets the connection name.",
+                syntax: "connection-name",
+                ..BASE
+            },
+        ],
+        ..BASE
+    },
+    run: client,
+};
+
+const HELP: &[&str] = &[
+    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are:",
+    "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
+    "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
+    "    * USER <username>",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "    * ID <client-id>",
+    "      Kill connections by client id.",
+    "    * MAXAGE <maxage>",
+    "      Kill connections older than the specified age.",
+    "LIST [options ...]",
+    "    Return information about client connections. Options:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Return clients of specified type.",
+    "    * ID id [id ...]",
+    "      Return clients of specified IDs only.",
+    "NO-EVICT (ON|OFF)",
+    "    Protect current client connection from eviction.",
+    "NO-TOUCH (ON|OFF)",
+    "    Will not touch LRU/LFU stats when this mode is on.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set client meta attr. Options are:",
+    "    * LIB-NAME: the client lib name.",
+    "    * LIB-VER: the client lib version.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "HELP",
+    "    Print this help.",
+];
+
+fn client(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
+    match args.get(1).to_ascii_uppercase().as_slice() {
+        b"ID" => reply.integer(call.client.info.id as i64),
+        b"INFO" => {
+            let mut text = String::new();
+            describe(call.server, &call.client.info, &mut text);
+            text.push('\n');
+            reply.verbatim("txt", text.as_bytes());
+        }
+        b"LIST" => list(call, args, reply)?,
+        b"KILL" => return kill(call, args, reply),
+        b"GETNAME" => {
+            let names = call.client.info.names.lock();
+            if names.name.is_empty() { reply.null() } else { reply.bulk(&names.name) }
+        }
+        b"SETNAME" => {
+            set_name(call.client, args.get(2))?;
+            reply.ok();
+        }
+        b"SETINFO" => {
+            set_info(call.client, args.get(2), args.get(3))?;
+            reply.ok();
+        }
+        b"NO-EVICT" => {
+            let on = on_off(args, 2)?;
+            call.client.info.no_evict.store(on, Ordering::Relaxed);
+            reply.ok();
+        }
+        b"NO-TOUCH" => {
+            let on = on_off(args, 2)?;
+            call.client.info.no_touch.store(on, Ordering::Relaxed);
+            call.client.session.no_touch = on;
+            reply.ok();
+        }
+        b"REPLY" => set_reply_mode(call.client, args, reply)?,
+        b"HELP" => {
+            reply.array(HELP.len());
+            for line in HELP {
+                reply.simple(line);
+            }
+        }
+        _ => unreachable!("dispatch lets only declared subcommands through"),
+    }
+    Ok(After::Nothing)
+}
+
+fn on_off(args: &Args<'_>, at: usize) -> Result<bool, CommandError> {
+    match (args.is(at, "on"), args.is(at, "off")) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn set_reply_mode(client: &mut Client, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+    if args.is(2, "on") {
+        client.reply_mode = ReplyMode::On;
+        reply.ok();
+    } else if args.is(2, "off") {
+        client.reply_mode = ReplyMode::Off;
+    } else if args.is(2, "skip") {
+        if client.reply_mode != ReplyMode::Off {
+            client.reply_mode = ReplyMode::SkipNext;
+        }
+    } else {
+        return Err(CommandError::Syntax);
+    }
+    Ok(())
+}
+
+/// Names are shown in lists whose fields are separated by spaces.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
+}
+
+/// CLIENT SETNAME; an empty name removes it.
+pub(crate) fn set_name(client: &Client, name: &[u8]) -> Result<(), CommandError> {
+    if !is_plain(name) {
+        return Err(CommandError::text("ERR Client names cannot contain spaces, newlines or special characters."));
+    }
+    client.info.names.lock().name = name.to_vec();
+    Ok(())
+}
+
+fn set_info(client: &Client, attribute: &[u8], value: &[u8]) -> Result<(), CommandError> {
+    let mut names = client.info.names.lock();
+    let names = &mut *names;
+    let place = if attribute.eq_ignore_ascii_case(b"lib-name") {
+        &mut names.lib_name
+    } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
+        &mut names.lib_ver
+    } else {
+        let attribute = String::from_utf8_lossy(attribute);
+        return Err(CommandError::text(format!("ERR Unrecognized option '{attribute}'")));
+    };
+    if !is_plain(value) {
+        let attribute = String::from_utf8_lossy(attribute);
+        return Err(CommandError::text(format!(
+            "ERR {attribute} cannot contain spaces, newlines or special characters."
+        )));
+    }
+    *place = value.to_vec();
+    Ok(())
+}
+
+fn list(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+    let mut filter = Filter::default();
+    let mut at = 2;
+    if args.len() == 4 && args.is(at, "type") {
+        filter.set_type(args.get(3))?;
+        at = 4;
+    } else if args.len() > 3 && args.is(at, "id") {
+        for index in 3..args.len() {
+            let id = parse_integer(args.get(index)).filter(|&id| id > 0);
+            filter.ids.push(id.ok_or_else(|| CommandError::text("ERR Invalid client ID"))? as u64);
+        }
+        at = args.len();
+    }
+    if at != args.len() {
+        return Err(CommandError::Syntax);
+    }
+    let mut text = String::new();
+    for info in call.server.clients.all() {
+        if filter.wants(call.server, &info) {
+            describe(call.server, &info, &mut text);
+            text.push('\n');
+        }
+    }
+    reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn kill(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
+    let mut filter = Filter::default();
+    let old_form = args.len() == 3;
+    let mut skip_me = !old_form;
+    if old_form {
+        filter.addr = Some(args.get(2).to_vec());
+    } else if args.len() % 2 == 1 {
+        return Err(CommandError::Syntax);
+    }
+    for at in (2..args.len() - 1).step_by(2).take(if old_form { 0 } else { usize::MAX }) {
+        let value = args.get(at + 1);
+        if args.is(at, "id") {
+            let id = parse_integer(value).filter(|&id| id > 0);
+            filter.ids.push(id.ok_or_else(|| CommandError::text("ERR client-id should be greater than 0"))? as u64);
+        } else if args.is(at, "type") {
+            filter.set_type(value)?;
+        } else if args.is(at, "addr") {
+            filter.addr = Some(value.to_vec());
+        } else if args.is(at, "laddr") {
+            filter.laddr = Some(value.to_vec());
+        } else if args.is(at, "maxage") {
+            let age = parse_integer(value)
+                .ok_or_else(|| CommandError::text("ERR maxage is not an integer or out of range"))?;
+            if age <= 0 {
+                return Err(CommandError::text("ERR maxage should be greater than 0"));
+            }
+            filter.age_min_s = Some(age as u64);
+        } else if args.is(at, "user") {
+            if value != b"default" {
+                let user = String::from_utf8_lossy(value);
+                return Err(CommandError::text(format!("ERR No such user '{user}'")));
+            }
+        } else if args.is(at, "skipme") {
+            skip_me = match value.to_ascii_lowercase().as_slice() {
+                b"yes" => true,
+                b"no" => false,
+                _ => return Err(CommandError::Syntax),
+            };
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    let (mut killed, mut after) = (0, After::Nothing);
+    for info in call.server.clients.all() {
+        let me = info.id == call.client.info.id;
+        if info.closing.load(Ordering::Relaxed) || (me && skip_me) || !filter.wants(call.server, &info) {
+            continue;
+        }
+        killed += 1;
+        info.closing.store(true, Ordering::Relaxed);
+        if me {
+            after = After::Close;
+        } else {
+            info.runtime.send(Message::Kill(info.id));
+        }
+    }
+    match (old_form, killed) {
+        (true, 0) => return Err(CommandError::text("ERR No such client")),
+        (true, _) => reply.ok(),
+        (false, _) => reply.integer(killed),
+    }
+    Ok(after)
+}

@@ -1,0 +1,20 @@
+//! Commands about the connection itself.
+
+pub(crate) mod client;
+pub(crate) mod client_list;
+mod connection;
+
+pub(crate) use connection::REDIS_VERSION;
+
+use crate::command::ServerCommand;
+
+/// Their declarations.
+pub(crate) static COMMANDS: &[&ServerCommand] = &[
+    &connection::PING,
+    &connection::ECHO,
+    &connection::QUIT,
+    &connection::RESET,
+    &connection::AUTH,
+    &connection::HELLO,
+    &client::CLIENT,
+];

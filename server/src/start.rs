@@ -1,0 +1,283 @@
+//! From the command line to a server that accepts connections.
+
+use crate::client::Clients;
+use crate::config::command_line::{self, Start};
+use crate::config::{self, CommandLine, Config, FatalError};
+use crate::log::{self, Level};
+use crate::net::listener::{self, Acceptor, Listeners, Rebind};
+use crate::net::runtime::{Runtime, RuntimeHandle};
+use crate::server::Server;
+use crate::settings::{Published, Settings};
+use crate::shutdown::{self, Shutdown};
+use crate::stats::Stats;
+use crate::table::Table;
+use crate::{admin, daemon, session};
+use firn_engine::store::{Options, Store, SyncPolicy};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A message for standard error; there is nobody to tell if that fails.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Runs what the command line asks for.
+pub(crate) fn run(args: &[Vec<u8>]) -> ExitCode {
+    match command_line::parse(args) {
+        Start::Version => {
+            say(&format!("Firn server v={} (Redis {})\n", env!("CARGO_PKG_VERSION"), session::REDIS_VERSION))
+        }
+        Start::Help => say(HELP),
+        Start::CheckSystem => {
+            say("No checks of the system are needed: Firn neither forks nor depends on huge pages.\n")
+        }
+        Start::TestMemory => {
+            complain("--test-memory is not part of Firn; use memtester or memtest86+.");
+            ExitCode::FAILURE
+        }
+        Start::Run(line) => match serve(&line) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure::Config(error)) => {
+                complain(&error.to_string());
+                ExitCode::FAILURE
+            }
+            Err(Failure::Logged) => ExitCode::FAILURE,
+        },
+    }
+}
+
+const HELP: &str = "Usage: firn-server [/path/to/firn.conf] [options] [-]
+       firn-server - (read the configuration from standard input)
+       firn-server -v or --version
+       firn-server -h or --help
+
+Options are directives of the configuration: --port 7777 --dir /var/lib/firn
+Without any, the server listens on 127.0.0.1:6379 and keeps its data in ./firn-data/.
+";
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Why the server does not start.
+enum Failure {
+    /// The configuration; not yet told.
+    Config(FatalError),
+    /// Anything else; the log has it.
+    Logged,
+}
+
+/// Logs why the server does not start.
+fn abort(message: std::fmt::Arguments<'_>) -> Failure {
+    log::warning(message);
+    Failure::Logged
+}
+
+fn serve(line: &CommandLine) -> Result<(), Failure> {
+    let started = Instant::now();
+    let executable = std::env::current_exe().unwrap_or_default();
+    let mut config = config::load(line, &mut std::io::stdin().lock()).map_err(Failure::Config)?;
+    let commands = command_table(&config).map_err(Failure::Config)?;
+    set_up_log(&config).map_err(Failure::Config)?;
+    let daemonize = config.bool("daemonize");
+    if daemonize {
+        daemon::daemonize().map_err(|error| abort(format_args!("Cannot go into the background: {error}")))?;
+    }
+    config
+        .enter_dir()
+        .map_err(|error| abort(format_args!("Can't chdir to '{}': {error}", config.path("dir").display())))?;
+    greet(&config);
+
+    let mut settings = config.settings();
+    let room = daemon::raise_open_files(settings.maxclients);
+    if room < settings.maxclients {
+        log::warning(format_args!(
+            "The limit of open files allows {room} clients, not the {} of maxclients. Raise it with 'ulimit -n'.",
+            settings.maxclients
+        ));
+        settings.maxclients = room;
+    }
+    let listeners = listener::listen(&settings).map_err(|error| {
+        log::warning(format_args!("{error}"));
+        abort(format_args!("Failed listening on port {} (TCP), aborting.", settings.port))
+    })?;
+    let store = Arc::new(open_store(&config));
+    let seed = store.lock().keyspace.seed();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let pidfile = config.path("pidfile");
+    let server = Arc::new(Server {
+        store,
+        seed,
+        config: config.into(),
+        settings: Published::new(settings.clone()),
+        commands,
+        clients: Clients::default(),
+        stats: Stats::default(),
+        runtimes: OnceLock::new(),
+        rebind: Rebind::default(),
+        run_id: run_id(),
+        executable,
+        started,
+        started_unix_s: since_1970.as_secs(),
+        out_of_memory: false.into(),
+    });
+    log::notice(format_args!("Server initialized"));
+    if !pidfile.as_os_str().is_empty()
+        && let Err(error) = daemon::write_pid(&pidfile)
+    {
+        log::warning(format_args!("Cannot write the process id to {}: {error}", pidfile.display()));
+    }
+    run_runtimes(&server, &settings, listeners)
+}
+
+/// Every command, under the names that `rename-command` gives them.
+fn command_table(config: &Config) -> Result<Table, FatalError> {
+    let mut renames = Vec::new();
+    let table = |renames: &[(Vec<u8>, Vec<u8>)]| {
+        let data = firn_engine::command::table::commands().iter().copied();
+        Table::new(data, session::COMMANDS.iter().chain(admin::COMMANDS).copied(), renames)
+    };
+    for rename in config.renames() {
+        renames.push((rename.from.clone(), rename.to.clone()));
+        if let Err(error) = table(&renames) {
+            return Err(FatalError { place: Some(rename.place.clone()), reason: error.to_string() });
+        }
+    }
+    table(&renames).map_err(|error| FatalError { place: None, reason: error.to_string() })
+}
+
+/// The level that `loglevel` names.
+pub(crate) fn level(name: &str) -> Level {
+    match name {
+        "debug" => Level::Debug,
+        "verbose" => Level::Verbose,
+        "warning" => Level::Warning,
+        "nothing" => Level::Nothing,
+        _ => Level::Notice,
+    }
+}
+
+fn set_up_log(config: &Config) -> Result<(), FatalError> {
+    log::set_level(level(config.choice("loglevel")));
+    let path = config.path("logfile");
+    log::set_file(&path).map_err(|error| FatalError {
+        place: None,
+        reason: format!("Can't open the log file {}: {error}", path.display()),
+    })
+}
+
+/// The first lines of the log.
+fn greet(config: &Config) {
+    let version = env!("CARGO_PKG_VERSION");
+    if std::io::stdout().is_terminal() && config.path("logfile").as_os_str().is_empty() {
+        // A person is looking.
+        say(&format!("\n    Firn {version}\n    durable, and speaks Redis {}\n\n", session::REDIS_VERSION));
+    }
+    log::notice(format_args!("Firn {version} is starting, PID: {}", std::process::id()));
+    match config.file() {
+        Some(file) => log::notice(format_args!("Configuration loaded from {}", file.display())),
+        None => log::notice(format_args!("No configuration file: defaults and the command line")),
+    }
+    for (name, reason) in config.notices() {
+        log::notice(format_args!("The directive {name} has no effect: {reason}"));
+    }
+}
+
+fn open_store(config: &Config) -> Store {
+    let policy = match config.choice("appendfsync") {
+        "always" => SyncPolicy::Always,
+        "no" => SyncPolicy::Never,
+        _ => SyncPolicy::EverySecond,
+    };
+    let databases = config.number("databases") as usize;
+    Store::in_memory(&Options { databases, policy, log: config.bool("appendonly") })
+}
+
+/// 40 random hexadecimal digits.
+fn run_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let mut id = String::new();
+    while id.len() < 40 {
+        id.push_str(&format!("{:016x}", RandomState::new().hash_one(id.len())));
+    }
+    id.truncate(40);
+    id
+}
+
+fn new_runtime() -> std::io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// Serves until the process ends.
+fn run_runtimes(server: &Arc<Server>, settings: &Settings, listeners: Listeners) -> Result<(), Failure> {
+    let handles: Vec<Arc<RuntimeHandle>> = (0..settings.io_threads.max(1)).map(|_| Arc::default()).collect();
+    // Nobody else sets them.
+    let _ = server.runtimes.set(handles.clone().into());
+    let progress = handles.clone();
+    server.store.on_progress(Box::new(move || progress.iter().for_each(|handle| handle.signal())));
+    for (at, handle) in handles.iter().enumerate().skip(1) {
+        let (server, handle) = (server.clone(), handle.clone());
+        let runtime = new_runtime().map_err(|error| abort(format_args!("Cannot start a network thread: {error}")))?;
+        drop(runtime); // It cannot be sent to the thread; that one can be made was seen.
+        std::thread::Builder::new()
+            .name(format!("net-{at}"))
+            .spawn(move || match new_runtime() {
+                Ok(runtime) => {
+                    let ours = Runtime::new(server, handle);
+                    runtime.block_on(async {
+                        tokio::task::spawn_local(ours.clone().run_maintenance(false));
+                        ours.run_committer().await;
+                    });
+                }
+                Err(error) => {
+                    log::warning(format_args!("Cannot start a network thread: {error}"));
+                    std::process::exit(1);
+                }
+            })
+            .map_err(|error| abort(format_args!("Cannot start a network thread: {error}")))?;
+    }
+    let runtime = new_runtime().map_err(|error| abort(format_args!("Cannot start the network thread: {error}")))?;
+    let ours = Runtime::new(server.clone(), handles[0].clone());
+    runtime.block_on(async {
+        let result = (|| {
+            let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+            tokio::task::spawn_local(ignore_hang_up(signal(SignalKind::hangup())?));
+            for stop in stop {
+                tokio::task::spawn_local(stop_on(server.clone(), stop));
+            }
+            Acceptor::start(ours.clone(), handles, listeners)
+        })();
+        let acceptor =
+            result.map_err(|error: std::io::Error| abort(format_args!("Cannot accept connections: {error}")))?;
+        tokio::task::spawn_local(acceptor.run_rebind());
+        tokio::task::spawn_local(ours.clone().run_maintenance(true));
+        if settings.port != 0 {
+            log::notice(format_args!("Ready to accept connections tcp"));
+        }
+        if let Some(path) = &settings.unixsocket {
+            log::notice(format_args!("Ready to accept connections unix: {}", path.display()));
+        }
+        tokio::task::spawn_local(ours.run_committer());
+        std::future::pending::<Result<(), Failure>>().await
+    })
+}
+
+async fn ignore_hang_up(mut hang_up: tokio::signal::unix::Signal) {
+    while hang_up.recv().await.is_some() {}
+}
+
+/// Ends the server at the first signal that lets it.
+async fn stop_on(server: Arc<Server>, mut stop: tokio::signal::unix::Signal) {
+    while stop.recv().await.is_some() {
+        log::warning(format_args!("Received a signal to end, scheduling shutdown..."));
+        let Err(reason) = shutdown::run(&server, Shutdown::default()).await;
+        log::warning(format_args!("The server goes on: {reason}. Send the signal again, or SHUTDOWN FORCE."));
+    }
+}
