@@ -15,6 +15,7 @@ pub mod keyspace;
 pub mod limits;
 pub mod log;
 pub mod number;
+pub mod planted;
 pub mod recovery;
 pub mod snapshot;
 pub mod store;

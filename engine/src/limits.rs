@@ -39,3 +39,11 @@ pub const FILL_CHUNK: usize = 256 * 1024;
 pub const FILL_LEAD: u64 = 8 * 1024 * 1024;
 /// Pause between two looks whether a full disk has room again.
 pub const LOG_FULL_RETRY_MS: u64 = 1000;
+/// Bytes of captured entries that may wait for the disk while a snapshot is written; beyond it writers wait.
+pub const CAPTURE_BUFFER_MAX: usize = 8 * 1024 * 1024;
+/// What a snapshot serializes in one hold of the engine's lock, in bytes: some tens of microseconds.
+pub const CAPTURE_SLICE_LEN: usize = 64 * 1024;
+/// A snapshot is written in pieces of about this many bytes.
+pub const SNAPSHOT_WRITE_LEN: usize = 256 * 1024;
+/// A snapshot is synced whenever so many bytes were written since the last time.
+pub const SNAPSHOT_SYNC_LEN: u64 = 32 * 1024 * 1024;

@@ -8,8 +8,7 @@ use crate::client::Client;
 use crate::server::Server;
 use firn_engine::command::{Args, CommandError, Reply, Spec};
 use firn_engine::engine::Engine;
-use firn_engine::store::Store;
-use parking_lot::MutexGuard;
+use firn_engine::store::{EngineGuard, Store};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -75,7 +74,7 @@ impl ServerCall<'_, '_> {
 /// The engine's lock, taken at most once per batch and only if a command needs it.
 pub(crate) struct EngineLock<'s> {
     store: &'s Store,
-    guard: Option<MutexGuard<'s, Engine>>,
+    guard: Option<EngineGuard<'s>>,
 }
 
 impl<'s> EngineLock<'s> {

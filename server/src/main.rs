@@ -19,6 +19,7 @@ mod settings;
 mod shutdown;
 mod start;
 mod stats;
+mod storage;
 mod table;
 
 use std::os::unix::ffi::OsStringExt;

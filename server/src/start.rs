@@ -11,8 +11,7 @@ use crate::settings::{Published, Settings};
 use crate::shutdown::{self, Shutdown};
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::{admin, daemon, session};
-use firn_engine::store::{Options, Store, SyncPolicy};
+use crate::{admin, daemon, session, storage};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -108,7 +107,8 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         log::warning(format_args!("{error}"));
         abort(format_args!("Failed listening on port {} (TCP), aborting.", settings.port))
     })?;
-    let store = Arc::new(open_store(&config));
+    let store = storage::open(&config).map_err(|error| abort(format_args!("The store cannot be opened: {error}")))?;
+    let store = Arc::new(store);
     let seed = store.lock().keyspace.seed();
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let pidfile = config.path("pidfile");
@@ -188,16 +188,6 @@ fn greet(config: &Config) {
     for (name, reason) in config.notices() {
         log::notice(format_args!("The directive {name} has no effect: {reason}"));
     }
-}
-
-fn open_store(config: &Config) -> Store {
-    let policy = match config.choice("appendfsync") {
-        "always" => SyncPolicy::Always,
-        "no" => SyncPolicy::Never,
-        _ => SyncPolicy::EverySecond,
-    };
-    let databases = config.number("databases") as usize;
-    Store::in_memory(&Options { databases, policy, log: config.bool("appendonly") })
 }
 
 /// 40 random hexadecimal digits.

@@ -278,6 +278,8 @@ pub(super) fn extent(frame: &[u8]) -> (Lsn, u32, usize) {
 pub struct Compressor {
     table: CompressTable,
     scratch: Vec<u8>,
+    /// Never compress.
+    off: bool,
     /// Payloads to let pass.
     pause: u32,
     /// How many to let pass after the next failure.
@@ -295,11 +297,16 @@ impl std::fmt::Debug for Compressor {
 
 impl Default for Compressor {
     fn default() -> Self {
-        Compressor { table: CompressTable::default(), scratch: Vec::new(), pause: 0, penalty: 1 }
+        Compressor { table: CompressTable::default(), scratch: Vec::new(), off: false, pause: 0, penalty: 1 }
     }
 }
 
 impl Compressor {
+    /// One that compresses where that pays, or never.
+    pub fn new(on: bool) -> Compressor {
+        Compressor { off: !on, ..Compressor::default() }
+    }
+
     const PENALTY_MAX: u32 = 64;
     const SAMPLE: usize = 4 * 1024;
     /// Longer payloads are sampled before they are compressed.
@@ -310,7 +317,7 @@ impl Compressor {
     /// Replaces the payload behind the header room of `bytes` by its LZ4 block if that pays, and says whether it did.
     fn shrink(&mut self, bytes: &mut Vec<u8>) -> bool {
         let len = bytes.len() - FRAME_HEADER_LEN;
-        if len < FRAME_COMPRESS_MIN {
+        if self.off || len < FRAME_COMPRESS_MIN {
             return false;
         }
         if self.pause > 0 {

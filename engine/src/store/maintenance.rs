@@ -11,7 +11,7 @@ const EXPIRE_SLICE: usize = 64;
 pub(super) const EXPIRE_SHARE: u64 = 25;
 
 /// Settings that can change while the store is open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Tuning {
     /// Which snapshots and segments are kept.
     pub retention: Retention,
@@ -19,12 +19,6 @@ pub struct Tuning {
     pub auto_compaction: AutoCompaction,
     /// `save` points; an empty list is none.
     pub save_points: Vec<SavePoint>,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Tuning { retention: Retention::default(), auto_compaction: AutoCompaction::default(), save_points: Vec::new() }
-    }
 }
 
 impl Shared {

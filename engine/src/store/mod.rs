@@ -25,6 +25,7 @@ use crate::log::commit::{Log, LogOptions};
 use crate::log::progress::Progress;
 use crate::log::segment::{Identity, NewEpoch, SegmentBuilder};
 use crate::recovery::{self, OpenError, Recovered, RecoveryReport};
+use crate::snapshot::writer::Pace;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use snapshots::Snapshots;
 use std::collections::HashSet;
@@ -48,8 +49,12 @@ pub struct Options {
     pub segment_len: u64,
     /// Bytes kept back on the disk so that deletions stay possible when it is full; 0 for none.
     pub reserve_len: u64,
+    /// Compress frames of the log where that pays.
+    pub compress: bool,
     /// What can also be changed later.
     pub tuning: Tuning,
+    /// How large the pieces are in which snapshots are made.
+    pub pace: Pace,
     /// Start anew if the folder says that a store lived here but holds no data at all.
     pub allow_empty: bool,
     /// Threads that load a snapshot.
@@ -85,7 +90,9 @@ impl Default for Options {
             log: true,
             segment_len: limits::SEGMENT_LEN_DEFAULT,
             reserve_len: 4 * 1024 * 1024,
+            compress: true,
             tuning: Tuning::default(),
+            pace: Pace::default(),
             allow_empty: false,
             load_threads: std::thread::available_parallelism().map_or(1, usize::from),
             threads: true,
@@ -184,7 +191,9 @@ impl Drop for EngineGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         let keyspace = &self.guard.keyspace;
-        if keyspace.is_capturing() && self.shared.snapshots.crowded(keyspace.captured_bytes()) {
+        if keyspace.is_capturing()
+            && self.shared.snapshots.crowded(&self.shared.options.pace, keyspace.captured_bytes())
+        {
             self.shared.crowded.store(true, Relaxed);
         }
     }
@@ -215,8 +224,12 @@ impl Store {
 
     fn start(disk: Arc<dyn Disk>, options: &Options, recovered: Recovered) -> Result<Store, OpenError> {
         let Recovered { mut engine, identity, ready, lock, report, verified } = recovered;
-        let log_options =
-            LogOptions { policy: options.policy, segment_len: options.segment_len, reserve_len: options.reserve_len };
+        let log_options = LogOptions {
+            policy: options.policy,
+            segment_len: options.segment_len,
+            reserve_len: options.reserve_len,
+            compress: options.compress,
+        };
         let clock = Arc::clone(&options.clock);
         let now = crate::log::commit::Now { mono_ms: clock.monotonic_ms(), unix_ms: clock.unix_ms() };
         engine.effects.configure(options.log && options.policy == SyncPolicy::Always, options.log);

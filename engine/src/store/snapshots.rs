@@ -7,7 +7,7 @@ use crate::snapshot::SnapshotError;
 use crate::snapshot::index::AuxPair;
 use crate::snapshot::retention::{Removal, StoredFile, plan};
 use crate::snapshot::schedule::SnapshotStatus;
-use crate::snapshot::writer::{SnapshotRun, Step, Written, must_slow_writers};
+use crate::snapshot::writer::{Pace, SnapshotRun, Step, Written};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -53,8 +53,8 @@ struct Running {
 
 impl Snapshots {
     /// Whether a batch has captured more than the disk can take: replies to writers are held back until it has caught up.
-    pub(super) fn crowded(&self, captured: usize) -> bool {
-        must_slow_writers(captured, self.backlog.load(Relaxed))
+    pub(super) fn crowded(&self, pace: &Pace, captured: usize) -> bool {
+        pace.must_slow_writers(captured, self.backlog.load(Relaxed))
     }
 }
 
@@ -145,6 +145,7 @@ impl Shared {
             Arc::clone(&self.disk),
             header,
             aux,
+            self.options.pace,
         );
         drop(engine);
         let mut info = self.snapshots.info.lock();

@@ -1,0 +1,106 @@
+//! The configuration's words about the store, in the engine's terms; opening it at the start.
+
+use crate::config::Config;
+use crate::log;
+use firn_engine::recovery::survey::redis_file;
+use firn_engine::recovery::{OpenError, RecoveryReport};
+use firn_engine::snapshot::retention::Retention;
+use firn_engine::snapshot::schedule::{AutoCompaction, SavePoint};
+use firn_engine::store::{Options, Store, SyncPolicy, Tuning};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// `appendfsync`.
+pub(crate) fn policy(config: &Config) -> SyncPolicy {
+    match config.choice("appendfsync") {
+        "always" => SyncPolicy::Always,
+        "no" => SyncPolicy::Never,
+        _ => SyncPolicy::EverySecond,
+    }
+}
+
+/// What can be changed while the store is open.
+pub(crate) fn tuning(config: &Config) -> Tuning {
+    let some = |value: u64| (value > 0).then_some(value);
+    Tuning {
+        retention: Retention {
+            snapshots: config.size("snapshot-keep") as usize,
+            keep_ms: some(config.size("log-keep-seconds").saturating_mul(1000)),
+            keep_bytes: some(config.size("log-keep-bytes")),
+        },
+        auto_compaction: AutoCompaction {
+            percentage: u32::try_from(config.size("auto-aof-rewrite-percentage")).unwrap_or(u32::MAX),
+            min_len: config.size("auto-aof-rewrite-min-size"),
+        },
+        save_points: config.save_points().iter().map(|&(seconds, changes)| SavePoint { seconds, changes }).collect(),
+    }
+}
+
+/// Opens the store in `dir`/`appenddirname`, of which `dir` is the working folder by now.
+///
+/// # Errors
+/// [`OpenError`]: which file, where, and what to do.
+pub(crate) fn open(config: &Config) -> Result<Store, OpenError> {
+    let folder = config.path("appenddirname");
+    if !folder.exists() {
+        refuse_beside_redis(config)?;
+    }
+    let options = Options {
+        databases: config.number("databases") as usize,
+        policy: policy(config),
+        log: config.bool("appendonly"),
+        segment_len: config.size("log-segment-size"),
+        compress: config.bool("log-compression"),
+        tuning: tuning(config),
+        allow_empty: config.bool("allow-empty-store"),
+        progress: Some(report_progress),
+        ..Options::default()
+    };
+    let store = Store::open_folder(&folder, &options)?;
+    tell(store.report(), &folder);
+    Ok(store)
+}
+
+/// A folder with data of Redis and no store is not taken for a new one: nobody shall think that their data is gone.
+fn refuse_beside_redis(config: &Config) -> Result<(), OpenError> {
+    let dir = config.path("dir");
+    let here = |source| OpenError::Io { doing: "listing", file: dir.display().to_string(), source };
+    for entry in std::fs::read_dir(".").map_err(here)? {
+        let name = entry.map_err(here)?.file_name();
+        if let Some(file) = redis_file([&*name.to_string_lossy()]) {
+            return Err(OpenError::RedisFiles { folder: dir.display().to_string(), file: file.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Long work says once a second how far it is.
+fn report_progress(what: &str, done: u64, of: u64) {
+    static LAST_SECOND: AtomicU64 = AtomicU64::new(0);
+    let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let last = LAST_SECOND.swap(second, Relaxed);
+    if last != 0 && last != second && done > 0 {
+        log::notice(format_args!("{what}: {done} of {of} ({} %)", done * 100 / of.max(1)));
+    }
+}
+
+fn tell(report: &RecoveryReport, folder: &Path) {
+    let folder = folder.display();
+    if report.created {
+        log::notice(format_args!("A new store was made in {folder}"));
+    } else {
+        log::notice(format_args!(
+            "DB loaded from {folder}: {:.3} seconds, LSN {} (snapshot at {}, {} records replayed from {} segments), epoch {}",
+            report.took_ms as f64 / 1000.0,
+            report.lsn,
+            report.snapshot_lsn,
+            report.records,
+            report.segments,
+            report.epoch
+        ));
+    }
+    for warning in &report.warnings {
+        log::warning(format_args!("{warning}"));
+    }
+}
