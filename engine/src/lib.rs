@@ -15,5 +15,6 @@ pub mod keyspace;
 pub mod limits;
 pub mod log;
 pub mod number;
+pub mod planted;
 pub mod recovery;
 pub mod store;

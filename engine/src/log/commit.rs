@@ -42,6 +42,7 @@ use crate::format::{FileHeader, FileKind};
 use crate::limits::{
     FRAME_PAYLOAD_TARGET, LOG_FULL_RETRY_MS, LOG_RETRY_MS, MARKER_AFTER_MS, RETAINED_MAX, SYNC_AFTER_MS,
 };
+use crate::planted::{self, Bug};
 use std::io;
 use std::sync::Arc;
 
@@ -292,6 +293,12 @@ impl Log {
     }
 
     fn accept(&mut self, group: Group, now: Now) -> Vec<u8> {
+        if planted::has(Bug::AcknowledgeFirst) {
+            self.progress.set_written(group.last());
+            if self.options.policy == SyncPolicy::Always {
+                self.progress.set_durable(group.last());
+            }
+        }
         let mut frame = frame::build(group, &mut self.compressor);
         let spare = if !matches!(self.mode, Mode::Broken { .. }) && self.backlog.is_empty() {
             match self.put(&mut frame, now) {

@@ -8,6 +8,7 @@ use super::frame::{self, FLAG_SEAL};
 use super::retained::Retained;
 use super::segment::{Identity, NewEpoch, Ready, Segment, SegmentBuilder, is_full};
 use crate::disk::{Disk, File};
+use crate::planted::{self, Bug};
 use std::io;
 use std::sync::Arc;
 
@@ -57,15 +58,17 @@ impl SyncTicket {
 
     fn flush(&mut self, reached: &mut Lsn) -> io::Result<()> {
         let Some(ending) = &mut self.ending else {
-            self.current.sync()?;
+            flush_file(&*self.current)?;
             *reached = self.lsn;
             return Ok(());
         };
         let old = &mut ending.segment;
-        old.file.sync()?;
+        flush_file(&*old.file)?;
         *reached = ending.next - 1;
-        self.current.sync()?;
-        self.disk.sync_dir()?;
+        flush_file(&*self.current)?;
+        if !planted::has(Bug::SkipFolderSync) {
+            self.disk.sync_dir()?;
+        }
         *reached = self.lsn;
         // Only now, when nothing can make the successor vanish: a seal without successor means a missing file.
         match old.write(&mut frame::empty(FLAG_SEAL, ending.next, ending.unix_ms), ending.next - 1) {
@@ -77,6 +80,18 @@ impl SyncTicket {
         old.cut()?;
         old.file.sync()
     }
+}
+
+/// One flush. A failed one is not repeated: the kernel has let go of what it could not write.
+fn flush_file(file: &dyn File) -> io::Result<()> {
+    if planted::has(Bug::SkipSync) {
+        return Ok(());
+    }
+    let flushed = file.sync();
+    if flushed.is_err() && planted::has(Bug::RetrySync) {
+        return file.sync();
+    }
+    flushed
 }
 
 /// After a failed flush: everything that is not known durable goes to the first segment of a new epoch. [`Rescue::run`] it without the

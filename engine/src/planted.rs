@@ -1,0 +1,64 @@
+//! Deliberate bugs, to prove that the crash tests see them. Without the feature `planted-bugs` every question here is answered
+//! "no" by the compiler, and nothing can be planted.
+//!
+//! A bug is planted per thread: the tests that hunt it run beside others that must stay green.
+
+/// A bug that has cost other stores their users' data.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Bug {
+    /// A write is acknowledged before it is written.
+    AcknowledgeFirst,
+    /// The log's flush is left out.
+    SkipSync,
+    /// The folder is not flushed after a change of segment.
+    SkipFolderSync,
+    /// A failed flush is tried again on the same file, and believed.
+    RetrySync,
+    /// Recovery applies a record twice.
+    ReplayTwice,
+    /// Recovery leaves out one record in a thousand.
+    DropRecord,
+    /// Recovery applies only the first half of a transaction.
+    HalfTransaction,
+    /// Recovery does not delete what had expired.
+    ExpiredKeyBack,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 8] = [
+        Bug::AcknowledgeFirst,
+        Bug::SkipSync,
+        Bug::SkipFolderSync,
+        Bug::RetrySync,
+        Bug::ReplayTwice,
+        Bug::DropRecord,
+        Bug::HalfTransaction,
+        Bug::ExpiredKeyBack,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// From now on this thread has this bug, or none.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this thread has this bug.
+#[cfg(feature = "planted-bugs")]
+#[inline]
+pub(crate) fn has(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Never.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub(crate) const fn has(_: Bug) -> bool {
+    false
+}
