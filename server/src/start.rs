@@ -30,7 +30,7 @@ pub(crate) fn run(args: &[Vec<u8>]) -> ExitCode {
         Start::Version => {
             say(&format!("Firn server v={} (Redis {})\n", env!("CARGO_PKG_VERSION"), session::REDIS_VERSION))
         }
-        Start::Help => say(HELP),
+        Start::Help => say(&config::docs::help()),
         Start::CheckSystem => {
             say("No checks of the system are needed: Firn neither forks nor depends on huge pages.\n")
         }
@@ -48,15 +48,6 @@ pub(crate) fn run(args: &[Vec<u8>]) -> ExitCode {
         },
     }
 }
-
-const HELP: &str = "Usage: firn-server [/path/to/firn.conf] [options] [-]
-       firn-server - (read the configuration from standard input)
-       firn-server -v or --version
-       firn-server -h or --help
-
-Options are directives of the configuration: --port 7777 --dir /var/lib/firn
-Without any, the server listens on 127.0.0.1:6379 and keeps its data in ./firn-data/.
-";
 
 fn say(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -17,6 +17,17 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         let reason = format!("the store is open in {}; only a start can move it", old.path("dir").display());
         return Err(SetError::failed("dir", reason));
     }
+    if changed("port") || changed("bind") {
+        let listeners = call.server.rebind.listen(&new.settings()).map_err(|error| {
+            crate::log::warning(format_args!("CONFIG SET: {error}"));
+            let name = if changed("port") { "port" } else { "bind" };
+            SetError::failed(name, format!("Unable to listen on this port ({error}). Check server logs."))
+        })?;
+        call.server.rebind.replace(listeners);
+    }
+    if changed("loglevel") {
+        crate::log::set_level(crate::start::level(new.choice("loglevel")));
+    }
     apply_to_engine(call.engine(), new);
     call.unlock();
     call.server.settings.publish(new.settings());

@@ -259,7 +259,7 @@ fn write_key_specs(spec: &Spec, reply: &mut dyn Reply) {
     reply.set(1);
     reply.map(3);
     reply.bulk(b"flags");
-    let mut flags: Vec<&'static str> = access.split_ascii_whitespace().collect();
+    let mut flags = access_flags(access);
     if range.is_none() && !flags.contains(&"incomplete") {
         flags.push("incomplete");
     }
@@ -288,6 +288,17 @@ fn write_key_specs(spec: &Spec, reply: &mut dyn Reply) {
             part("find_keys", "unknown", &[], reply);
         }
     }
+}
+
+/// Key-spec flags as Redis writes them: what is not about the access itself in lower case.
+fn access_flags(access: &'static str) -> Vec<&'static str> {
+    let lower = |flag: &'static str| match flag {
+        "VARIABLE_FLAGS" => "variable_flags",
+        "INCOMPLETE" => "incomplete",
+        "NOT_KEY" => "not_key",
+        other => other,
+    };
+    access.split_ascii_whitespace().map(lower).collect()
 }
 
 fn docs(table: &Table, names: &[&[u8]], reply: &mut dyn Reply) {
@@ -426,7 +437,7 @@ fn keys(table: &Table, words: &[&[u8]], with_flags: bool, reply: &mut dyn Reply)
         }
         reply.bulk(words[index]);
         if with_flags {
-            statuses(&access.split_ascii_whitespace().collect::<Vec<_>>(), reply);
+            statuses(&access_flags(access), reply);
         }
     }
     Ok(())

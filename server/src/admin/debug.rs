@@ -3,7 +3,7 @@
 //! 1. Nothing here crashes the server or loses data; what would (SEGFAULT, PANIC, OOM, ...) is refused by name.
 //! 2. What Redis' own test-suite sets and Firn has nothing for is checked as Redis checks it, answered, and changes nothing: HELP says so.
 
-use super::{config, configuration, digest, help, is_local, reload};
+use super::{config, configuration, digest, help, is_local};
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::config::value::parse_memory;
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, NoReply, Reply, Spec, table};
@@ -121,14 +121,13 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             reply.ok();
         }
         ("protocol", 3) => protocol(args.get(2), reply)?,
-        ("reload", _) => return reload::reload(call, &args.words()[2..]),
-        ("loadaof", 2) => return reload::load_log(call),
         ("set-active-expire", 3) => {
             call.engine().settings.active_expire = flag(args.get(2));
             reply.ok();
         }
         ("sleep", 3) => {
-            let seconds = std::str::from_utf8(args.get(2)).ok().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+            let seconds =
+                std::str::from_utf8(args.get(2)).ok().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
             // The whole server stops, as in Redis: nobody gets the engine meanwhile.
             call.engine();
             std::thread::sleep(Duration::from_secs_f64(seconds.clamp(0.0, SLEEP_MAX_S)));
@@ -175,7 +174,9 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
         ("replybuffer", 4) => {
             let value = args.get(3).to_ascii_lowercase();
             let known = match args.get(2).to_ascii_lowercase().as_slice() {
-                b"peak-reset-time" => matches!(value.as_slice(), b"never" | b"reset") || parse_integer(&value).is_some(),
+                b"peak-reset-time" => {
+                    matches!(value.as_slice(), b"never" | b"reset") || parse_integer(&value).is_some()
+                }
                 b"resizing" => true,
                 _ => false,
             };
@@ -185,7 +186,9 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             reply.ok();
         }
         ("change-repl-id", 2)
-        | ("pause-cron" | "set-disable-deny-scripts" | "set-skip-checksum-validation" | "dict-resizing", 3) => reply.ok(),
+        | ("pause-cron" | "set-disable-deny-scripts" | "set-skip-checksum-validation" | "dict-resizing", 3) => {
+            reply.ok()
+        }
         _ => return Err(help::unknown_or_arity("DEBUG", args)),
     }
     Ok(After::Nothing)

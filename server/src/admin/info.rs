@@ -6,15 +6,13 @@
 use super::configuration;
 use crate::allocator;
 use crate::command::{After, ServerCall, ServerCommand};
+use crate::session::REDIS_VERSION;
 use crate::table::{CommandStats, Entry};
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Reply, Spec};
 use rustix::process::{Resource, getrlimit};
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// The Redis version whose commands and replies Firn has: clients look at it.
-pub(crate) const REDIS_VERSION: &str = "7.2.4";
 
 /// `INFO`.
 pub(super) static INFO: ServerCommand = ServerCommand {

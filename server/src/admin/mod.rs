@@ -1,9 +1,10 @@
 //! Commands that administer the server: CONFIG, INFO, COMMAND, DEBUG and their like.
 
-mod apply;
+pub(crate) mod apply;
 mod categories;
 mod command;
 mod config;
+mod debug;
 mod digest;
 mod help;
 mod info;
@@ -18,7 +19,7 @@ use parking_lot::MutexGuard;
 
 /// Their declarations.
 pub(crate) static COMMANDS: &[&ServerCommand] =
-    &[&command::COMMAND, &config::CONFIG, &info::INFO, &memory::MEMORY, &time::TIME];
+    &[&command::COMMAND, &config::CONFIG, &debug::DEBUG, &info::INFO, &memory::MEMORY, &time::TIME];
 
 /// Whether a client is on this machine: over a unix socket or a loopback address.
 pub(crate) fn is_local(client: &Client) -> bool {

@@ -56,7 +56,7 @@ pub(crate) struct Listeners {
 /// # Errors
 /// An address that must be there is not, or none is; nothing listens then.
 pub(crate) fn listen(settings: &Settings) -> Result<Listeners, ListenError> {
-    let mut listeners = Listeners { tcp: listen_tcp(settings)?, unix: None };
+    let mut listeners = Listeners { tcp: listen_tcp(settings, &[])?, unix: None };
     if let Some(path) = &settings.unixsocket {
         let listener = listen_unix(path, settings)
             .map_err(|source| ListenError::Unix { path: path.display().to_string(), source })?;
@@ -65,11 +65,14 @@ pub(crate) fn listen(settings: &Settings) -> Result<Listeners, ListenError> {
     Ok(listeners)
 }
 
-/// The TCP part of [`listen`].
+/// The TCP part of [`listen`]. A socket of `open` that listens on a wanted address already is shared, not bound again.
 ///
 /// # Errors
 /// As there.
-pub(crate) fn listen_tcp(settings: &Settings) -> Result<Vec<std::net::TcpListener>, ListenError> {
+pub(crate) fn listen_tcp(
+    settings: &Settings,
+    open: &[std::net::TcpListener],
+) -> Result<Vec<std::net::TcpListener>, ListenError> {
     let mut found = Vec::new();
     if settings.port == 0 {
         return Ok(found);
@@ -83,7 +86,7 @@ pub(crate) fn listen_tcp(settings: &Settings) -> Result<Vec<std::net::TcpListene
         if host.is_empty() {
             continue;
         }
-        match bind(host, settings) {
+        match bind(host, settings, open) {
             Ok(listener) => found.push(listener),
             Err(source) => {
                 let unavailable = matches!(
@@ -105,7 +108,7 @@ pub(crate) fn listen_tcp(settings: &Settings) -> Result<Vec<std::net::TcpListene
     Ok(found)
 }
 
-fn bind(host: &str, settings: &Settings) -> io::Result<std::net::TcpListener> {
+fn bind(host: &str, settings: &Settings, open: &[std::net::TcpListener]) -> io::Result<std::net::TcpListener> {
     let address = match host {
         "*" => SocketAddr::from(([0, 0, 0, 0], settings.port)),
         "::*" => SocketAddr::from(([0u16; 8], settings.port)),
@@ -114,6 +117,9 @@ fn bind(host: &str, settings: &Settings) -> io::Result<std::net::TcpListener> {
             Err(_) => (host, settings.port).to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?,
         },
     };
+    if let Some(same) = open.iter().find(|open| open.local_addr().is_ok_and(|local| local == address)) {
+        return same.try_clone();
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -152,10 +158,20 @@ pub(crate) struct Acceptor {
 #[derive(Debug, Default)]
 pub(crate) struct Rebind {
     waiting: Mutex<Option<Vec<std::net::TcpListener>>>,
+    /// Handles of the sockets that listen now.
+    open: Mutex<Vec<std::net::TcpListener>>,
     notify: tokio::sync::Notify,
 }
 
 impl Rebind {
+    /// Listens as `settings` say; addresses on which the server listens already stay open all the while.
+    ///
+    /// # Errors
+    /// As [`listen`]; nothing has changed.
+    pub(crate) fn listen(&self, settings: &Settings) -> Result<Vec<std::net::TcpListener>, ListenError> {
+        listen_tcp(settings, &self.open.lock())
+    }
+
     /// Replaces the TCP listeners: the new ones are open already, the old ones are closed.
     pub(crate) fn replace(&self, listeners: Vec<std::net::TcpListener>) {
         *self.waiting.lock() = Some(listeners);
@@ -192,6 +208,8 @@ impl Acceptor {
         for task in self.tcp_tasks.borrow_mut().drain(..) {
             task.abort();
         }
+        let open = listeners.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        *self.runtime.server.rebind.open.lock() = open;
         for listener in listeners {
             let listener = TcpListener::from_std(listener)?;
             let this = self.clone();
