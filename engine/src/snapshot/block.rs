@@ -7,14 +7,12 @@
 //!    stored bytes could not expand to.
 
 use crate::format::{Seed, u32_at, u64_at};
-use crate::limits::BLOCK_LEN_MAX;
+use crate::limits::{BLOCK_LEN_MAX, LZ4_RATIO_MAX};
 
 /// Length of a block's header in bytes.
 pub const BLOCK_HEADER_LEN: usize = 64;
 const MAGIC: [u8; 4] = *b"BLK1";
 const FLAG_LZ4: u8 = 1;
-/// LZ4's block format cannot expand one stored byte to more than this many.
-const LZ4_RATIO_MAX: u64 = 255;
 /// Payloads below this length are stored as they are: compressing them saves nothing that counts.
 const COMPRESS_LEN_MIN: usize = 128;
 
@@ -140,7 +138,7 @@ impl BlockHeader {
     fn check(&self) -> Result<(), BadBlock> {
         let (stored, raw) = (self.stored_len, self.raw_len);
         let possible = if self.compressed {
-            stored < raw && u64::from(raw) <= u64::from(stored) * LZ4_RATIO_MAX
+            stored < raw && u64::from(raw) <= u64::from(stored) * LZ4_RATIO_MAX as u64
         } else {
             stored == raw
         };

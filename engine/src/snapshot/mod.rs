@@ -84,6 +84,16 @@ pub enum SnapshotError {
         /// Why.
         why: BadSnapshot,
     },
+    /// The capture gave another number of entries than the keyspace had: a defect, noticed before the file could count as a snapshot.
+    #[error("{file} would have {found} entries of {expected}: it is given up, this is a defect of the engine")]
+    Incomplete {
+        /// The file's name.
+        file: String,
+        /// Entries captured.
+        found: u64,
+        /// Entries that the keyspace had.
+        expected: u64,
+    },
 }
 
 fn at(offset: Option<u64>) -> String {

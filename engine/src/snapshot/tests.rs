@@ -15,6 +15,7 @@ use crate::key::HashSeed;
 use crate::keyspace::{Deadline, Keyspace, Value};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SEED: HashSeed = HashSeed([3; 16]);
@@ -61,6 +62,17 @@ fn content(keyspace: &Keyspace) -> Model {
     (0..keyspace.databases()).map(content).collect()
 }
 
+/// Equality of models, told in numbers: printed whole they would fill the screen.
+#[track_caller]
+fn assert_same(found: &Model, expected: &Model, case: &str) {
+    for (db, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let wrong = found.iter().filter(|(key, entry)| expected.get(*key) != Some(entry)).count();
+        let missing = expected.keys().filter(|key| !found.contains_key(*key)).count();
+        assert!(wrong + missing == 0, "{case}: database {db} has {wrong} wrong entries and lacks {missing}");
+    }
+    assert_eq!(found.len(), expected.len(), "{case}");
+}
+
 /// Takes a whole snapshot, with `between` run before every step under the engine's lock.
 fn take_while(
     keyspace: &mut Keyspace,
@@ -70,7 +82,9 @@ fn take_while(
     mut between: impl FnMut(&mut Keyspace, &SnapshotRun),
 ) -> Result<Written, SnapshotError> {
     let aux = vec![AuxPair::text("databases", DATABASES), AuxPair::text("firn-version", "0.1.0")];
-    let mut run = SnapshotRun::begin(keyspace, lsn + 1, Arc::new(disk.clone()), header(lsn, 1), aux, pace);
+    static CAPTURES: AtomicU64 = AtomicU64::new(1);
+    let capture = CAPTURES.fetch_add(1, Ordering::Relaxed);
+    let mut run = SnapshotRun::begin(keyspace, capture, Arc::new(disk.clone()), header(lsn, 1), aux, pace);
     loop {
         between(keyspace, &run);
         run.collect(keyspace, lsn);
@@ -116,7 +130,7 @@ fn a_snapshot_loads_as_it_was_written_and_says_what_it_is() {
     for threads in [1, 2, 7] {
         let progress = Mutex::new(Vec::new());
         let loaded = load(&reader, DATABASES, threads, &|entries| progress.lock().unwrap().push(entries)).unwrap();
-        assert_eq!(content(&loaded), content(&keyspace));
+        assert_same(&content(&loaded), &content(&keyspace), "loaded");
         assert_eq!(progress.into_inner().unwrap().into_iter().max(), Some(1000));
     }
 }
@@ -126,7 +140,7 @@ fn an_empty_keyspace_makes_a_snapshot_too() {
     let (mut keyspace, disk) = (Keyspace::new(SEED, DATABASES), SimDisk::new());
     let written = take(&mut keyspace, &disk, 0);
     assert_eq!(written.entries, 0);
-    assert_eq!(content(&loaded(&disk, &written.name).unwrap()), content(&keyspace));
+    assert_same(&content(&loaded(&disk, &written.name).unwrap()), &content(&keyspace), "loaded");
 }
 
 #[test]
@@ -258,7 +272,7 @@ fn a_read_error_is_the_disk_not_the_file() {
     let (disk, name, _, model) = small();
     let count = |disk: &SimDisk| {
         let before = disk.calls();
-        assert_eq!(content(&loaded(disk, &name).unwrap()), model);
+        assert_same(&content(&loaded(disk, &name).unwrap()), &model, "loaded");
         disk.calls() - before
     };
     for call in 1..=count(&disk) {
@@ -266,7 +280,7 @@ fn a_read_error_is_the_disk_not_the_file() {
         let error = loaded(&disk, &name).expect_err("a failed call");
         assert!(matches!(error, SnapshotError::Disk { .. }), "call {call}: {error}");
         disk.set_faults([Fault::from_nth(call, Effect::Short(7))]);
-        assert_eq!(content(&loaded(&disk, &name).unwrap()), model, "short reads are continued");
+        assert_same(&content(&loaded(&disk, &name).unwrap()), &model, "short reads are continued");
     }
 }
 
@@ -358,11 +372,11 @@ fn exact_at_its_moment(before: &[Op], during: &[Op], every: usize, pace: Pace) {
         rest.by_ref().take(every).for_each(|op| perform(op, keyspace, &mut model));
     });
     let written = written.expect("a healthy disk");
-    assert_eq!(content(&loaded(&disk, &written.name).unwrap()), moment, "the snapshot is not the moment it began");
+    assert_same(&content(&loaded(&disk, &written.name).unwrap()), &moment, "the snapshot is not the moment it began");
     rest.for_each(|op| perform(op, &mut keyspace, &mut model));
-    assert_eq!(content(&keyspace), model, "the snapshot has changed the keyspace");
+    assert_same(&content(&keyspace), &model, "the snapshot has changed the keyspace");
     let written = take(&mut keyspace, &disk, 8);
-    assert_eq!(content(&loaded(&disk, &written.name).unwrap()), model, "the next snapshot is not exact");
+    assert_same(&content(&loaded(&disk, &written.name).unwrap()), &model, "the next snapshot is not exact");
 }
 
 #[test]
@@ -390,7 +404,7 @@ fn a_snapshot_is_exact_while_large_databases_change_under_it() {
         }
     });
     assert!(number > 2100, "the snapshot ended after {number} changes, too early to prove anything");
-    assert_eq!(content(&loaded(&disk, &written.unwrap().name).unwrap()), moment);
+    assert_same(&content(&loaded(&disk, &written.unwrap().name).unwrap()), &moment, "loaded");
 }
 
 proptest! {
@@ -407,6 +421,25 @@ proptest! {
         let pace = Pace { slice_len, write_len, buffer_max: 2 * write_len, sync_len: 1000 };
         exact_at_its_moment(&before, &during, every, pace);
     }
+}
+
+#[test]
+fn what_waits_for_the_disk_is_bounded_and_writers_are_told_to_wait() {
+    let (mut keyspace, disk) = (filled(3000), SimDisk::new());
+    let mut slowed = 0;
+    let mut number = 0u32;
+    let written = take_while(&mut keyspace, &disk, 7, TINY, |keyspace, run| {
+        let largest = 80_000; // One captured piece may go beyond the bound, none may be added then.
+        assert!(keyspace.captured_bytes() + run.backlog() <= TINY.buffer_max + largest);
+        while !TINY.must_slow_writers(keyspace.captured_bytes(), run.backlog()) && number < 3000 {
+            let key = format!("key:{number}");
+            keyspace.db_mut(number as usize % 3).set_string(SEED.key(key.as_bytes()), b"new", Deadline::Clear);
+            number += 1;
+        }
+        slowed += u32::from(number < 3000);
+    });
+    written.unwrap();
+    assert!(slowed > 0 && number == 3000, "{slowed} waits, {number} writes");
 }
 
 #[test]
@@ -432,14 +465,14 @@ fn any_failing_call_ends_the_run_harms_nothing_and_the_next_run_works() {
             assert!(!keyspace.is_capturing(), "{case}");
             let error = result.expect_err(&case);
             assert!(matches!(error, SnapshotError::Disk { .. }), "{case}: {error}");
-            assert_eq!(content(&loaded(&SimDisk::from_state(disk.state()), &old.name).unwrap()), model, "{case}");
+            assert_same(&content(&loaded(&SimDisk::from_state(disk.state()), &old.name).unwrap()), &model, &case);
             disk.set_faults([]);
             if !lasting && !matches!(effect, Effect::ErrorAfter(_)) {
                 let left = disk.list().unwrap().into_iter().filter(|entry| entry.name.ends_with(".tmp")).count();
                 assert_eq!(left, 0, "{case}: a temporary file is left");
             }
             let written = take(&mut keyspace, &disk, 7);
-            assert_eq!(content(&loaded(&disk, &written.name).unwrap()), model, "{case}");
+            assert_same(&content(&loaded(&disk, &written.name).unwrap()), &model, &case);
         }
     }
 }
@@ -495,7 +528,7 @@ fn a_crash_at_any_call_leaves_a_whole_snapshot_or_none_under_its_name() {
             if crashed.list().unwrap().iter().any(|entry| entry.name == written.name) {
                 let loaded =
                     loaded(&crashed, &written.name).unwrap_or_else(|error| panic!("before call {at}: {error}"));
-                assert_eq!(content(&loaded), model);
+                assert_same(&content(&loaded), &model, "loaded");
                 whole += 1;
             } else {
                 assert!(at < last, "a finished snapshot is gone");

@@ -125,6 +125,8 @@ pub struct SnapshotRun {
     written: u64,
     synced: u64,
     entries: u64,
+    /// Entries that the keyspace had when the run began.
+    expected: u64,
     raw_len: u64,
     durable: Lsn,
 }
@@ -132,7 +134,7 @@ pub struct SnapshotRun {
 impl SnapshotRun {
     /// Fixes this moment, under the engine's lock: `header` says which store, LSN (`number`, that of the newest record that the
     /// keyspace has applied), epoch and time; its `kind` and `flags` are set here. `aux` goes into the file as it is. `capture` is
-    /// the number of this capture, see [`Keyspace::begin_capture`]. Nothing is written yet.
+    /// the number of this capture, above that of every capture before. Nothing is written yet.
     pub fn begin(
         keyspace: &mut Keyspace,
         capture: u64,
@@ -142,6 +144,7 @@ impl SnapshotRun {
         pace: Pace,
     ) -> SnapshotRun {
         keyspace.begin_capture(capture);
+        let expected = (0..keyspace.databases()).map(|db| keyspace.db(db).len() as u64).sum();
         let header = FileHeader { kind: FileKind::Snapshot, flags: 0, ..header };
         let name = FileName::Snapshot { lsn: header.number, epoch: header.epoch }.to_string();
         SnapshotRun {
@@ -163,6 +166,7 @@ impl SnapshotRun {
             written: 0,
             synced: 0,
             entries: 0,
+            expected,
             raw_len: 0,
         }
     }
@@ -172,9 +176,9 @@ impl SnapshotRun {
         self.header.number
     }
 
-    /// Entries written so far (INFO's progress).
-    pub fn entries(&self) -> u64 {
-        self.entries
+    /// Entries written so far, and how many there will be (INFO's progress).
+    pub fn progress(&self) -> (u64, u64) {
+        (self.entries, self.expected)
     }
 
     /// Bytes that wait here for the disk; the shell publishes it for [`Pace::must_slow_writers`].
@@ -328,6 +332,10 @@ impl SnapshotRun {
     }
 
     fn encode_index(&mut self) -> Result<(), SnapshotError> {
+        if self.entries != self.expected {
+            let (found, expected) = (self.entries, self.expected);
+            return Err(SnapshotError::Incomplete { file: self.temporary.clone(), found, expected });
+        }
         sort_rows(&mut self.rows);
         let index_offset = self.written + self.buffer.len() as u64;
         let mut payload = Vec::new();

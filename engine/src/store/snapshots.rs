@@ -22,8 +22,8 @@ pub struct SnapshotInfo {
     pub status: SnapshotStatus,
     /// Whether one runs or was asked for.
     pub running: bool,
-    /// Entries written so far by the one that runs.
-    pub entries: u64,
+    /// Entries written so far by the one that runs, and how many there will be.
+    pub entries: (u64, u64),
     /// Tickets up to this one are done, well or not.
     pub finished: Ticket,
     /// Length in bytes of the newest snapshot; 0 without one.
@@ -92,7 +92,7 @@ impl Shared {
         self.snapshots.backlog.store(running.run.backlog(), Relaxed);
         let step = running.run.write();
         self.snapshots.backlog.store(running.run.backlog(), Relaxed);
-        self.snapshots.info.lock().entries = running.run.entries();
+        self.snapshots.info.lock().entries = running.run.progress();
         self.relieve();
         match step {
             Ok(Step::More) => true,
@@ -150,7 +150,7 @@ impl Shared {
         drop(engine);
         let mut info = self.snapshots.info.lock();
         info.running = true;
-        info.entries = 0;
+        info.entries = (0, 0);
         info.status.begun(now.mono_ms);
         Running { run, dirty, flushed: false }
     }
