@@ -170,6 +170,7 @@ fn run<'s>(
             After::Nothing
         }
         Runner::Server(command) => {
+            client.info.ran(0, plan.command_number(), client.session.db); // CLIENT INFO shows itself.
             let mut call = ServerCall { server, client, lock };
             (command.run)(&mut call, &args, writer).unwrap_or_else(|error| {
                 writer.error(&error.to_string());

@@ -326,6 +326,9 @@ impl Task<'_> {
                 Err(_) => return Turn::End,
             }
         }
+        let info = &self.connection.info;
+        info.query_len.store(buffer.len(), Ordering::Relaxed);
+        info.query_free.store(buffer.capacity() - buffer.len(), Ordering::Relaxed);
         let settings = self.runtime.settings();
         let (done, turn) = self.execute(buffer, &settings);
         self.keep(buffer, done, own);
