@@ -77,6 +77,9 @@ pub(crate) fn execute(
     let requests = &scratch.batch.requests;
     let mut outcome = Outcome { end: requests.last().map_or(0, |request| request.end), next: Next::Continue };
     let mut lock = EngineLock::new(&server.store);
+    if scratch.keys.len() > 1 {
+        lock.get().keyspace.prefetch(&scratch.keys);
+    }
     let authenticated = client.authenticated;
     let mut writer = Writer::new(out, client.protocol, &server.stats);
     let out_end_max = writer.out.len() + BATCH_LEN_MAX;
