@@ -1,0 +1,180 @@
+//! Starts the real binary in a folder of its own and talks to it in plain bytes.
+//!
+//! Servers listen on a unix socket, so that tests run side by side; on a TCP port only where a test is about TCP.
+
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_firn-server");
+/// How long anything may take before the test gives up: no test depends on its length.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server; dropping it kills it.
+pub struct Server {
+    /// The process.
+    pub child: Child,
+    /// Its folder.
+    pub folder: TempDir,
+    /// Its TCP port; 0 is none.
+    pub port: u16,
+}
+
+impl Server {
+    /// With a unix socket and `words` on the command line.
+    pub fn start(words: &[&str]) -> Server {
+        Server::start_on(0, words)
+    }
+
+    /// The same with a free TCP port.
+    pub fn start_tcp(words: &[&str]) -> Server {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        Server::start_on(port, words)
+    }
+
+    fn start_on(port: u16, words: &[&str]) -> Server {
+        let folder = tempfile::tempdir().expect("a folder");
+        let child = Command::new(BINARY)
+            .args(["--unixsocket", "s", "--port", &port.to_string(), "--dir"])
+            .arg(folder.path())
+            .args(words)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(folder.path().join("log")).expect("a log"))
+            .spawn()
+            .expect("the binary starts");
+        let mut server = Server { child, folder, port };
+        let began = Instant::now();
+        while UnixStream::connect(server.socket()).is_err() {
+            assert!(server.child.try_wait().expect("a child").is_none(), "it ended: {}", server.log());
+            assert!(began.elapsed() < PATIENCE, "it does not come up: {}", server.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        server
+    }
+
+    /// The unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// A connection over the unix socket.
+    pub fn connect(&self) -> Connection<UnixStream> {
+        let stream = UnixStream::connect(self.socket()).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("set");
+        Connection { stream, rest: Vec::new() }
+    }
+
+    /// A connection over TCP.
+    pub fn connect_tcp(&self) -> Connection<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_nodelay(true).expect("set");
+        Connection { stream, rest: Vec::new() }
+    }
+
+    /// Bytes of physical memory it takes.
+    pub fn resident_bytes(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("a live process");
+        statm.split_ascii_whitespace().nth(1).expect("the second field").parse::<u64>().expect("a number") * 4096
+    }
+
+    /// Asserts that it still answers.
+    pub fn is_well(&self) {
+        assert_eq!(self.connect().ask(b"PING\r\n", 7), b"+PONG\r\n");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection that knows nothing of the protocol.
+pub struct Connection<S> {
+    /// The socket.
+    pub stream: S,
+    rest: Vec<u8>,
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Sends bytes.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("sent");
+    }
+
+    /// The next `len` bytes.
+    pub fn take(&mut self, len: usize) -> Vec<u8> {
+        while self.rest.len() < len {
+            let n = self.more().expect("a reply");
+            assert!(n > 0, "closed after {}", self.rest.escape_ascii());
+        }
+        self.rest.drain(..len).collect()
+    }
+
+    /// Sends bytes and takes a reply of `len`.
+    pub fn ask(&mut self, bytes: &[u8], len: usize) -> Vec<u8> {
+        self.send(bytes);
+        self.take(len)
+    }
+
+    /// Sends bytes and takes a line without its end.
+    pub fn line(&mut self, bytes: &[u8]) -> String {
+        self.send(bytes);
+        loop {
+            if let Some(at) = self.rest.windows(2).position(|pair| pair == b"\r\n") {
+                let line: Vec<u8> = self.rest.drain(..at + 2).take(at).collect();
+                return String::from_utf8(line).expect("text");
+            }
+            let n = self.more().expect("a reply");
+            assert!(n > 0, "closed after {}", self.rest.escape_ascii());
+        }
+    }
+
+    /// Everything until the server closes.
+    pub fn to_the_end(&mut self) -> Vec<u8> {
+        loop {
+            match self.more() {
+                Ok(0) => return std::mem::take(&mut self.rest),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return std::mem::take(&mut self.rest),
+                Err(error) => panic!("{error} after {}", self.rest.escape_ascii()),
+            }
+        }
+    }
+
+    fn more(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; 65536];
+        let n = self.stream.read(&mut chunk)?;
+        self.rest.extend_from_slice(&chunk[..n]);
+        Ok(n)
+    }
+}
+
+/// A command as RESP.
+pub fn encode(words: &[&[u8]]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
