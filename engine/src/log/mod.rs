@@ -1,5 +1,6 @@
 //! The append-only log: records, frames, segments, group commit. Layout of the bytes: `FORMAT.md`.
 
+pub mod chain;
 pub mod commit;
 pub mod frame;
 pub mod jobs;

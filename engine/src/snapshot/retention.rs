@@ -16,6 +16,7 @@ use super::reader::{BlockBuffer, SnapshotReader};
 use crate::disk::{Disk, OpenMode};
 use crate::format::FileName;
 use crate::log::Lsn;
+use crate::log::chain::chain;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -68,7 +69,12 @@ pub fn plan(files: &[StoredFile], retention: &Retention, now_ms: u64) -> Plan {
         }
     }
     snapshots.sort_unstable_by_key(|&(lsn, epoch, _)| std::cmp::Reverse((lsn, epoch)));
-    segments.sort_unstable_by_key(|&(first, epoch, _)| (first, epoch));
+    // Only segments that no newer epoch supersedes are history, in the order of their records.
+    let links = chain(&segments.iter().map(|&(first, epoch, _)| (first, epoch)).collect::<Vec<_>>());
+    let in_history: HashSet<usize> = links.iter().map(|link| link.index).collect();
+    let superseded = (0..segments.len()).filter(|at| !in_history.contains(at)).map(|at| segments[at]);
+    let superseded: Vec<_> = superseded.collect();
+    let segments: Vec<_> = links.iter().map(|link| segments[link.index]).collect();
     let segments = &segments[..];
     let least = retention.snapshots.max(1);
     if snapshots.len() < least {
@@ -93,7 +99,10 @@ pub fn plan(files: &[StoredFile], retention: &Retention, now_ms: u64) -> Plan {
     let (kept, given_up) = snapshots.split_at(keep);
     let wanted = wanted_since(kept[keep - 1].0);
     let old_snapshots = given_up.iter().rev().map(|(_, _, file)| *file);
-    let old_segments = (0..segments.len()).take_while(|at| !wanted(*at)).map(|at| segments[at].2);
+    // Superseded ones go before what supersedes them: they must never count again.
+    let oldest = kept[keep - 1].0;
+    let old_superseded = superseded.iter().filter(|(first, ..)| *first <= oldest + 1).map(|(_, _, file)| *file);
+    let old_segments = old_superseded.chain((0..segments.len()).take_while(|at| !wanted(*at)).map(|at| segments[at].2));
     Plan {
         remove: old_snapshots.chain(old_segments).map(|file| (file.name.to_string(), file.len)).collect(),
         relies_on: kept.iter().take(least).map(|(lsn, epoch, _)| (*lsn, *epoch)).collect(),

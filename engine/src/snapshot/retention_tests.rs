@@ -31,6 +31,16 @@ fn removes(files: &[StoredFile], retention: &Retention, now_ms: u64) -> String {
 }
 
 #[test]
+fn a_segment_of_a_newer_epoch_is_not_ended_by_those_it_supersedes() {
+    // Epoch 2 took over at 90; records 90 to 150 are in its segment, and 151 onwards in the next.
+    let segments = [segment(1, 1), segment(90, 2), segment(100, 1), segment(151, 2)];
+    let with = |snapshots: &[StoredFile]| removes(&[&segments[..], snapshots].concat(), &Retention::default(), 0);
+    assert_eq!(with(&[snapshot(120, 2, 0), snapshot(140, 2, 0)]), "l100.1 l1.1");
+    assert_eq!(with(&[snapshot(150, 2, 0), snapshot(160, 2, 0)]), "l100.1 l1.1 l90.2");
+    assert_eq!(with(&[snapshot(95, 2, 0), snapshot(160, 2, 0)]), "l1.1");
+}
+
+#[test]
 fn the_newest_two_snapshots_and_every_segment_since_the_older_one_are_kept() {
     let segments = [segment(1, 1), segment(50, 1), segment(101, 1), segment(150, 1), segment(220, 1)];
     let with = |snapshots: &[StoredFile]| removes(&[&segments[..], snapshots].concat(), &Retention::default(), 0);
@@ -62,7 +72,7 @@ fn a_segment_begun_again_by_a_later_epoch_is_judged_by_its_own_records() {
     assert_eq!(with(58), "l1.1");
     assert_eq!(with(59), "l1.1 l50.1");
     assert_eq!(with(78), "l1.1 l50.1");
-    assert_eq!(with(79), "l1.1 l50.1 l60.2 l80.2");
+    assert_eq!(with(79), "l80.2 l1.1 l50.1 l60.2", "what is superseded goes before what supersedes it");
 }
 
 #[test]
