@@ -11,7 +11,7 @@ use super::stream::Stream;
 use crate::client::{Client, ClientInfo};
 use crate::command::{Answer, Pending};
 use crate::execute::{self, Next};
-use crate::limits::{OUTPUT_PAUSE_LEN, OWN_BUFFER_LEN, READ_LEN, UNAUTHENTICATED_OUTPUT_PAUSE_LEN};
+use crate::limits::{OUTPUT_PAUSE_LEN, OWN_BUFFER_LEN, READ_LEN, UNAUTHENTICATED_OUTPUT_LEN_MAX};
 use crate::log;
 use crate::resp::parser::{Bounds, Parser, ProtocolError};
 use crate::resp::writer::Writer;
@@ -250,8 +250,18 @@ impl Task<'_> {
             return if len == 0 { Poll::Ready(Event::Room) } else { self.poll_hang_up(cx) };
         }
         let authenticated = self.client.authenticated;
-        let pause = len >= if authenticated { OUTPUT_PAUSE_LEN } else { UNAUTHENTICATED_OUTPUT_PAUSE_LEN };
+        let pause = len >= if authenticated { OUTPUT_PAUSE_LEN } else { UNAUTHENTICATED_OUTPUT_LEN_MAX };
         connection.wants_room.set(pause);
+        if pause && !authenticated && connection.output.borrow().blocked {
+            let server = &self.runtime.server;
+            server.stats.output_buffer_closed.fetch_add(1, Ordering::Relaxed);
+            log::warning(format_args!(
+                "Client id={} addr={} closed: {len} bytes of replies wait before it has authenticated.",
+                connection.info.id, connection.info.addr
+            ));
+            connection.end();
+            return Poll::Ready(Event::Ended);
+        }
         if pause {
             return self.poll_hang_up(cx);
         }
