@@ -41,7 +41,7 @@ impl Shared {
     pub(super) fn prepare_round(&self) -> bool {
         let prepare = self.log.lock().as_mut().and_then(|log| log.prepare());
         if let Some(mut prepare) = prepare {
-            while !self.stopping() && matches!(prepare.step(), Ok(true)) {}
+            while !self.stopping() && matches!(prepare.step(), Ok(false)) {}
             if let Some(log) = self.log.lock().as_mut() {
                 log.finish_prepare(prepare);
             }
