@@ -42,6 +42,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1).map(|word| word.parse::<usize>().expect("a number"));
     let keys = arguments.next().unwrap_or(7_000_000);
     let value = vec![7u8; arguments.next().unwrap_or(16)];
+    assert!(allocator::start_background_thread(), "jemalloc has no background thread");
     let before = allocator::resident_bytes().expect("/proc");
     let mut keyspace = Keyspace::new(SEED, 1);
     let (mut started, mut measured) = (cpu_ns(), 0);

@@ -4,7 +4,8 @@
 //!    16-byte value takes 40, not 48), and promises an alignment of 8 only: every larger alignment is passed explicitly.
 //! 2. Sizes are passed back on freeing, so that jemalloc need not look them up.
 //! 3. Freed pages go back to the system after a second (`dirty_decay_ms`): index segments change their size class as data
-//!    grows, and pages kept for ten seconds, jemalloc's default, would be a tenth of the resident memory.
+//!    grows, and pages kept for ten seconds, jemalloc's default, would be a tenth of the resident memory. A thread of jemalloc's own
+//!    does that: otherwise an unlucky insert would give thousands of pages back first, for milliseconds.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{c_char, c_int, c_void};
@@ -61,6 +62,23 @@ unsafe impl Sync for Settings {}
 /// The name under which jemalloc (built with its prefix) looks for settings.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub(crate) static SETTINGS: Settings = Settings(c"dirty_decay_ms:1000,muzzy_decay_ms:0".as_ptr());
+
+/// Starts the thread that gives freed pages back. To be called once the process has become what it will be (a fork leaves
+/// threads behind). Says whether jemalloc could; without it the threads that free and allocate do that work.
+pub(crate) fn start_background_thread() -> bool {
+    let mut on = true;
+    // SAFETY: this control takes a bool, which is what is passed.
+    let result = unsafe {
+        jemalloc::mallctl(
+            c"background_thread".as_ptr(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            (&raw mut on).cast(),
+            size_of::<bool>(),
+        )
+    };
+    result == 0
+}
 
 /// Bytes in blocks handed out and not yet freed, by size class; `None` if jemalloc does not say.
 pub(crate) fn allocated_bytes() -> Option<u64> {

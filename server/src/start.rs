@@ -11,7 +11,7 @@ use crate::settings::{Published, Settings};
 use crate::shutdown::{self, Shutdown};
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::{admin, daemon, session, storage};
+use crate::{admin, allocator, daemon, session, storage};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -80,6 +80,8 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     if daemonize {
         daemon::daemonize().map_err(|error| abort(format_args!("Cannot go into the background: {error}")))?;
     }
+    // Only now: a fork leaves threads behind. Where jemalloc cannot, it works as before, with longer pauses.
+    let _ = allocator::start_background_thread();
     config
         .enter_dir()
         .map_err(|error| abort(format_args!("Can't chdir to '{}': {error}", config.path("dir").display())))?;

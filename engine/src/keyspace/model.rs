@@ -437,6 +437,48 @@ fn many_keys_grow_and_shrink_the_directory() {
 }
 
 #[test]
+fn dead_keys_that_are_not_removed_are_found_again() {
+    let mut keyspace = Keyspace::new(SEED, 2);
+    for number in 0..2000u32 {
+        let key = number.to_le_bytes();
+        let deadline = if number < 500 { Deadline::At(10 + u64::from(number % 2)) } else { Deadline::Clear };
+        keyspace.db_mut(1).set_string(SEED.key(&key), b"", deadline);
+    }
+    let mut dead = DeadKeys::default();
+    let mut pass = |keyspace: &mut Keyspace, now| {
+        let mut found = 0;
+        loop {
+            let end = keyspace.expired(now, 7, &mut dead);
+            found += dead.len();
+            if end == ExpirePass::Complete {
+                return found;
+            }
+        }
+    };
+    assert_eq!([9, 10, 10, 11, 11].map(|now| pass(&mut keyspace, now)), [0, 250, 250, 500, 500]);
+}
+
+#[test]
+fn values_are_counted_as_the_allocator_would() {
+    let mut keyspace = Keyspace::new(SEED, 1);
+    let key = SEED.key(b"0123456789abcdef");
+    let empty = keyspace.used_bytes();
+    let mut before = empty;
+    // 8 of header and 16 of key; a class of 48 then; 24 of blob with the pointer beside 24 of vector.
+    for (len, added) in [(16, 40), (24, 48), (20_000, 32 + 24 + 20_480), (0, 24)] {
+        keyspace.db_mut(0).set_string(key, &vec![1; len], Deadline::Clear);
+        let segment = keyspace.db(0).index.directory.used_bytes();
+        assert_eq!(keyspace.used_bytes(), segment + added, "{len} bytes");
+        before = before.max(segment);
+    }
+    keyspace.db_mut(0).set_deadline(key, Some(5));
+    assert_eq!(keyspace.used_bytes(), before + 32);
+    keyspace.db_mut(0).remove(key);
+    assert_eq!(keyspace.used_bytes(), before);
+    assert_eq!((empty, keyspace.db(0).counts), (0, super::db::Counts::default()));
+}
+
+#[test]
 fn random_picks_every_key_about_as_often() {
     let mut keyspace = Keyspace::new(SEED, 1);
     for number in 0..1000u32 {

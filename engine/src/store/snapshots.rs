@@ -82,6 +82,10 @@ impl Shared {
         if running.run.wants_more() {
             let mut engine = self.engine.lock();
             running.run.collect(&mut engine.keyspace, self.stated_durable());
+            // Databases flushed meanwhile that only the snapshot still needed: freed without the lock.
+            let walked = engine.keyspace.take_walked();
+            drop(engine);
+            drop(walked);
         } else if !running.flushed {
             // A snapshot ahead of the durable log would be right as well, but its LSN would not be in any segment.
             running.flushed = true;
