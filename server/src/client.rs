@@ -174,11 +174,6 @@ impl Clients {
         }
     }
 
-    /// The client with this number.
-    pub(crate) fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
-        self.by_id.lock().get(&id).cloned()
-    }
-
     /// All of them, in order of their numbers.
     pub(crate) fn all(&self) -> Vec<Arc<ClientInfo>> {
         self.by_id.lock().values().cloned().collect()

@@ -20,6 +20,8 @@ pub(crate) enum Verdict {
     UnknownSubcommand,
     /// Wrong number of words.
     Arity,
+    /// It could be run, but not by this client or not now; the error was written.
+    Refused,
 }
 
 /// A command that was looked up.
@@ -95,7 +97,7 @@ pub(crate) fn plan(table: &Table, words: &[&[u8]], seed: &HashSeed) -> Plan {
 #[cold]
 pub(crate) fn refuse(table: &Table, plan: &Plan, words: &[&[u8]], writer: &mut Writer<'_>) -> After {
     match plan.verdict {
-        Verdict::Run => {}
+        Verdict::Run | Verdict::Refused => {}
         Verdict::Unknown => {
             // What a web browser sends that was tricked into talking to us: see Redis' securityWarningCommand.
             if words[0].eq_ignore_ascii_case(b"POST") || words[0].eq_ignore_ascii_case(b"Host:") {

@@ -18,7 +18,7 @@ use firn_engine::command::{Args, Flags, Reply};
 use firn_engine::key::HashSeed;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Memory that a runtime thread uses again for every batch.
 #[derive(Default)]
@@ -38,6 +38,8 @@ pub(crate) struct Scratch {
 
 /// How a batch went.
 pub(crate) struct Outcome {
+    /// When it was done.
+    pub(crate) ended: Instant,
     /// Where the last executed command ends in the buffer; all were executed if it is the last one's end.
     pub(crate) end: usize,
     /// What follows.
@@ -75,7 +77,8 @@ pub(crate) fn execute(
     plan(server, client, &words, scratch);
 
     let requests = &scratch.batch.requests;
-    let mut outcome = Outcome { end: requests.last().map_or(0, |request| request.end), next: Next::Continue };
+    let mut outcome =
+        Outcome { ended: began, end: requests.last().map_or(0, |request| request.end), next: Next::Continue };
     let mut lock = EngineLock::new(&server.store);
     if scratch.keys.len() > 1 {
         lock.get().keyspace.prefetch(&scratch.keys);
@@ -84,7 +87,7 @@ pub(crate) fn execute(
     let mut writer = Writer::new(out, client.protocol, &server.stats);
     let out_end_max = writer.out.len() + BATCH_LEN_MAX;
     let mut executed = 0;
-    for (request, plan) in requests.iter().zip(&scratch.plans) {
+    for (request, plan) in requests.iter().zip(&mut scratch.plans) {
         let words = &words[request.first..request.first + request.count];
         executed += 1;
         let start = writer.out.len();
@@ -102,10 +105,11 @@ pub(crate) fn execute(
         }
         match after {
             After::Nothing => {}
-            After::Close => outcome = Outcome { end: request.end, next: Next::Close },
-            After::Await(pending) => outcome = Outcome { end: request.end, next: Next::Await(pending) },
+            After::Close => outcome.next = Next::Close,
+            After::Await(pending) => outcome.next = Next::Await(pending),
         }
         if !matches!(outcome.next, Next::Continue) {
+            outcome.end = request.end;
             break;
         }
         if writer.out.len() >= out_end_max {
@@ -120,7 +124,8 @@ pub(crate) fn execute(
         client.info.authenticated.store(client.authenticated, Ordering::Relaxed);
     }
     let plans = &scratch.plans[..executed];
-    count_calls(server, plans, began, &mut scratch.calls, &mut scratch.called);
+    outcome.ended = Instant::now();
+    count_calls(server, plans, outcome.ended - began, &mut scratch.calls, &mut scratch.called);
     if let Some(last) = plans.last() {
         client.info.ran(executed as u64, last.command_number(), client.session.db);
     }
@@ -149,7 +154,7 @@ fn run<'s>(
     settings: &Settings,
     client: &mut Client,
     lock: &mut EngineLock<'s>,
-    plan: &Plan,
+    plan: &mut Plan,
     words: &[&[u8]],
     writer: &mut Writer<'_>,
 ) -> After {
@@ -159,10 +164,12 @@ fn run<'s>(
     let entry: &Entry = server.commands.entry(plan.entry);
     let flags = plan.flags;
     if !client.authenticated && settings.password.is_some() && !flags.has(Flags::NO_AUTH) {
+        plan.verdict = Verdict::Refused;
         writer.error("NOAUTH Authentication required.");
         return After::Nothing;
     }
-    if flags.has(Flags::DENYOOM) && server.out_of_memory.load(Ordering::Relaxed) {
+    if flags.has(Flags::DENYOOM) && settings.maxmemory > 0 && server.used_bytes(lock.get()) > settings.maxmemory {
+        plan.verdict = Verdict::Refused;
         writer.error("OOM command not allowed when used memory > 'maxmemory'.");
         return After::Nothing;
     }
@@ -216,12 +223,13 @@ fn count_errors(server: &Server, plan: &Plan) {
 }
 
 /// Adds a batch to the counters. The time is shared out evenly: reading a clock for each command would cost more than some commands.
-fn count_calls(server: &Server, plans: &[Plan], began: Instant, calls: &mut Vec<u32>, called: &mut Vec<usize>) {
+fn count_calls(server: &Server, plans: &[Plan], took: Duration, calls: &mut Vec<u32>, called: &mut Vec<usize>) {
     if plans.is_empty() {
         return;
     }
-    let nanos = began.elapsed().as_nanos() as u64 / plans.len() as u64;
-    server.stats.commands_processed.fetch_add(plans.len() as u64, Ordering::Relaxed);
+    let nanos = took.as_nanos() as u64 / plans.len() as u64;
+    let ran = plans.iter().filter(|plan| plan.verdict == Verdict::Run).count() as u64;
+    server.stats.commands_processed.fetch_add(ran, Ordering::Relaxed);
     if let [plan] = plans {
         if plan.verdict == Verdict::Run
             && let Some(stats) = plan.stats(&server.commands)

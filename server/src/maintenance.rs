@@ -1,13 +1,17 @@
 //! What the server does by the clock: samples of rates, the memory limit.
 
 use crate::server::Server;
-use crate::settings::Settings;
 use std::sync::atomic::Ordering;
 
 /// Called `hz` times a second, by one thread.
-pub(crate) fn tick(server: &Server, settings: &Settings, now_ms: u64) {
+pub(crate) fn tick(server: &Server, now_ms: u64) {
     server.stats.sample(now_ms);
-    let full =
-        settings.maxmemory > 0 && crate::allocator::allocated_bytes().is_some_and(|bytes| bytes > settings.maxmemory);
-    server.out_of_memory.store(full, Ordering::Relaxed);
+    measure_memory(server);
+}
+
+/// What is in use beyond the keyspace: buffers, tables, the log's records.
+fn measure_memory(server: &Server) {
+    let Some(allocated) = crate::allocator::allocated_bytes() else { return };
+    let keyspace = server.store.lock().keyspace.used_bytes();
+    server.other_bytes.store(allocated.saturating_sub(keyspace), Ordering::Relaxed);
 }

@@ -7,11 +7,12 @@ use crate::net::runtime::RuntimeHandle;
 use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
+use firn_engine::engine::Engine;
 use firn_engine::key::HashSeed;
 use firn_engine::store::Store;
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -41,13 +42,16 @@ pub(crate) struct Server {
     pub(crate) executable: PathBuf,
     /// Where [`Server::clock_ms`] begins.
     pub(crate) started: Instant,
-    /// Unix time of the start, in seconds.
-    pub(crate) started_unix_s: u64,
-    /// Set when memory in use is above `maxmemory`: commands that need memory are refused. Updated by the maintenance tick.
-    pub(crate) out_of_memory: AtomicBool,
+    /// Memory in use beyond the keyspace's, in bytes, as of the last maintenance tick.
+    pub(crate) other_bytes: AtomicU64,
 }
 
 impl Server {
+    /// Memory in use: what the keyspace takes now, and the rest as of the last maintenance tick.
+    pub(crate) fn used_bytes(&self, engine: &Engine) -> u64 {
+        engine.keyspace.used_bytes() + self.other_bytes.load(Ordering::Relaxed)
+    }
+
     /// Monotonic time since the start, in ms.
     #[inline]
     pub(crate) fn clock_ms(&self) -> u64 {

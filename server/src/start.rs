@@ -15,7 +15,7 @@ use crate::{admin, allocator, daemon, session, storage};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -72,6 +72,7 @@ fn abort(message: std::fmt::Arguments<'_>) -> Failure {
 
 fn serve(line: &CommandLine) -> Result<(), Failure> {
     let started = Instant::now();
+    die_of_panics();
     let executable = std::env::current_exe().unwrap_or_default();
     let mut config = config::load(line, &mut std::io::stdin().lock()).map_err(Failure::Config)?;
     let commands = command_table(&config).map_err(Failure::Config)?;
@@ -103,7 +104,6 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     let store = storage::open(&config).map_err(|error| abort(format_args!("The store cannot be opened: {error}")))?;
     let store = Arc::new(store);
     let seed = store.lock().keyspace.seed();
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let pidfile = config.path("pidfile");
     let server = Arc::new(Server {
         store,
@@ -118,8 +118,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         run_id: run_id(),
         executable,
         started,
-        started_unix_s: since_1970.as_secs(),
-        out_of_memory: false.into(),
+        other_bytes: 0.into(),
     });
     log::notice(format_args!("Server initialized"));
     if !pidfile.as_os_str().is_empty()
@@ -128,6 +127,19 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         log::warning(format_args!("Cannot write the process id to {}: {error}", pidfile.display()));
     }
     run_runtimes(&server, &settings, listeners)
+}
+
+/// A panic is a defect, and may have left a change half made: nothing more is served or written after it. What was acknowledged is in
+/// the log, and the next start finds it.
+fn die_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current().name().unwrap_or("?").to_owned();
+        let trace = std::backtrace::Backtrace::force_capture();
+        log::warning(format_args!(
+            "A defect of Firn ends the server; please report it. Thread {thread}: {panic}\n{trace}"
+        ));
+        std::process::abort();
+    }));
 }
 
 /// Every command, under the names that `rename-command` gives them.

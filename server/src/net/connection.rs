@@ -17,6 +17,7 @@ use crate::resp::parser::{Bounds, Parser, ProtocolError};
 use crate::resp::writer::Writer;
 use crate::server::Server;
 use crate::settings::{OutputLimit, Settings};
+use firn_engine::log::Lsn;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -24,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 /// What the connection's task and the runtime's committer share.
 pub(crate) struct Connection {
@@ -88,9 +90,9 @@ impl Connection {
         }
     }
 
-    /// Sends the replies whose promise holds.
-    pub(crate) fn release(&self, runtime: &Runtime) {
-        self.output.borrow_mut().reached(|lsn| runtime.server.store.holds(lsn));
+    /// Sends the replies that were promised for LSNs up to `held`.
+    pub(crate) fn release(&self, runtime: &Runtime, held: Lsn) {
+        self.output.borrow_mut().reached(held);
         self.flush(runtime);
         if self.wants_room.get() || self.output.borrow().blocked {
             self.wake();
@@ -169,11 +171,21 @@ struct Task<'a> {
     query: Vec<u8>,
     /// `query` may hold complete commands.
     backlog: bool,
+    /// When the last batch ended.
+    now: Instant,
 }
 
 /// Serves the connection until it ends.
 pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, client: Client) {
-    let mut task = Task { connection, runtime, client, parser: Parser::default(), query: Vec::new(), backlog: false };
+    let mut task = Task {
+        connection,
+        runtime,
+        client,
+        parser: Parser::default(),
+        query: Vec::new(),
+        backlog: false,
+        now: Instant::now(),
+    };
     let mut pending: Option<Pending> = None;
     let mut finishing = false;
     loop {
@@ -342,9 +354,10 @@ impl Task<'_> {
         let settings = self.runtime.settings();
         let (done, turn) = self.execute(buffer, &settings);
         self.keep(buffer, done, own);
-        self.connection.info.active_ms.store(server.clock_ms(), Ordering::Relaxed);
+        let now_ms = self.now.duration_since(server.started).as_millis() as u64;
+        self.connection.info.active_ms.store(now_ms, Ordering::Relaxed);
         self.send();
-        self.connection.check_output(server, &settings.output_limits[0], server.clock_ms());
+        self.connection.check_output(server, &settings.output_limits[0], now_ms);
         if self.query.len().max(if own { buffer.len() } else { 0 }) as u64 > settings.query_buffer_max {
             server.stats.query_buffer_closed.fetch_add(1, Ordering::Relaxed);
             let info = &self.connection.info;
@@ -386,6 +399,7 @@ impl Task<'_> {
             if !scratch.batch.requests.is_empty() {
                 let out = &mut output.bytes;
                 let outcome = execute::execute(&self.runtime.server, settings, &mut self.client, rest, scratch, out);
+                self.now = outcome.ended;
                 if !execute::is_complete(&scratch.batch.requests, &outcome) {
                     self.parser.reset();
                     done += outcome.end;
@@ -443,7 +457,8 @@ impl Task<'_> {
     fn send(&mut self) {
         let mut output = self.connection.output.borrow_mut();
         let promise = self.client.session.promise;
-        if promise == 0 || self.runtime.server.store.holds(promise) {
+        if promise <= self.runtime.held.get() || self.runtime.server.store.holds(promise) {
+            self.runtime.held.set(self.runtime.held.get().max(promise));
             if !output.release_all() {
                 return;
             }

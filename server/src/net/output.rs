@@ -34,11 +34,6 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
-    /// Whether all replies may leave.
-    pub(crate) fn is_released(&self) -> bool {
-        self.released == self.bytes.len()
-    }
-
     /// Releases everything, unless earlier replies wait: then these wait with them. True if everything is released.
     pub(crate) fn release_all(&mut self) -> bool {
         let end = self.base + self.bytes.len() as u64;
@@ -64,12 +59,11 @@ impl Output {
         }
     }
 
-    /// Releases what waits for LSNs that hold.
-    pub(crate) fn reached(&mut self, holds: impl Fn(Lsn) -> bool) {
-        while let Some(&(lsn, end)) = self.marks.front() {
-            if !holds(lsn) {
-                break;
-            }
+    /// Releases what waits for LSNs up to `held`.
+    pub(crate) fn reached(&mut self, held: Lsn) {
+        while let Some(&(lsn, end)) = self.marks.front()
+            && lsn <= held
+        {
             self.released = (end - self.base) as usize;
             self.marks.pop_front();
         }
@@ -142,12 +136,12 @@ mod tests {
         output.bytes.extend_from_slice(b"d");
         assert!(!output.hold(6), "an LSN below the newest mark's needs no mark of its own");
         assert_eq!(output.flush(&stream).unwrap(), 0);
-        output.reached(|lsn| lsn <= 6);
+        output.reached(6);
         assert_eq!(output.flush(&stream).unwrap(), 2);
         assert_eq!(output.len(), 2);
-        output.reached(|lsn| lsn <= 7);
+        output.reached(7);
         assert_eq!(output.flush(&stream).unwrap(), 2);
-        assert!(output.is_released() && output.len() == 0);
+        assert_eq!(output.len(), 0);
         output.bytes.extend_from_slice(b"e");
         assert!(output.release_all());
         assert_eq!(output.flush(&stream).unwrap(), 1);

@@ -94,6 +94,8 @@ pub(crate) struct Runtime {
     settings: RefCell<Cached>,
     /// Connections whose replies wait, by LSN.
     queue: RefCell<VecDeque<(Lsn, Rc<Connection>)>>,
+    /// The highest LSN whose promise was seen to hold: what was promised once needs no second question.
+    pub(crate) held: Cell<Lsn>,
     /// Something was queued since the last commit.
     queued: Cell<bool>,
     connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
@@ -112,6 +114,7 @@ impl Runtime {
             read_buffer: RefCell::default(),
             settings,
             queue: RefCell::default(),
+            held: Cell::new(0),
             queued: Cell::new(false),
             connections: RefCell::default(),
             pool: RefCell::default(),
@@ -170,15 +173,24 @@ impl Runtime {
 
     fn release(&self) {
         let store = &self.server.store;
+        // Nearly always the newest holds, and with it all.
+        let newest = self.queue.borrow().back().map(|&(lsn, _)| lsn);
+        let Some(newest) = newest else { return };
+        let mut held = if store.holds(newest) { newest } else { 0 };
         loop {
             let mut queue = self.queue.borrow_mut();
-            if !queue.front().is_some_and(|&(lsn, _)| store.holds(lsn)) {
-                break;
+            let Some(&(lsn, _)) = queue.front() else { break };
+            if lsn > held {
+                if !store.holds(lsn) {
+                    break;
+                }
+                held = lsn;
             }
             let connection = queue.pop_front().map(|(_, connection)| connection);
             drop(queue);
+            self.held.set(self.held.get().max(held));
             if let Some(connection) = connection {
-                connection.release(self);
+                connection.release(self, held);
             }
         }
     }
@@ -221,7 +233,7 @@ impl Runtime {
             tokio::time::sleep(Duration::from_micros(1_000_000 / u64::from(settings.hz.clamp(1, 500)))).await;
             let now_ms = self.server.clock_ms();
             if first {
-                crate::maintenance::tick(&self.server, &settings, now_ms);
+                crate::maintenance::tick(&self.server, now_ms);
             }
             if now_ms >= looked_ms + 1000 {
                 looked_ms = now_ms;

@@ -58,6 +58,8 @@ impl Server {
             assert!(began.elapsed() < PATIENCE, "it does not come up: {}", server.log());
             std::thread::sleep(Duration::from_millis(2));
         }
+        // It listens before it has read its data; it is up when it answers.
+        server.connect().line(b"PING\r\n");
         server
     }
 
