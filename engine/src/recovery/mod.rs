@@ -355,6 +355,17 @@ impl Loaded {
     }
 }
 
+/// Gives back the blocks that the last run took ahead of its log's end; one that was stopped has done so itself. Else every crash would
+/// keep a whole segment of the disk until compaction removes the file. No byte changes, and no length.
+fn release_ahead(disk: &dyn Disk, survey: &Survey) {
+    for (_, epoch, name, len) in &survey.segments {
+        if *epoch == survey.epoch {
+            // A file system that cannot is as well off as before.
+            let _ = disk.open(name, OpenMode::Write).and_then(|file| file.set_len(*len));
+        }
+    }
+}
+
 /// Makes the new epoch durable, and then puts aside what does not count.
 fn begin_epoch(
     disk: &Arc<dyn Disk>,
@@ -369,10 +380,23 @@ fn begin_epoch(
     let plan = &loaded.plan;
     let new = NewEpoch { epoch, first: plan.copy_from, next: plan.next, unanchored: plan.unanchored, unix_ms };
     let name = FileName::Segment { first: new.first, epoch }.to_string();
-    let mut builder =
-        SegmentBuilder::create(Arc::clone(disk), identity, new).map_err(OpenError::io("creating", &name))?;
-    loaded.copy_tail(disk, identity, &mut builder)?;
-    let ready = builder.finish().map_err(OpenError::io("writing", &name))?;
+    release_ahead(&**disk, survey);
+    let begin = || -> Result<_, OpenError> {
+        let mut builder =
+            SegmentBuilder::create(Arc::clone(disk), identity, new).map_err(OpenError::io("creating", &name))?;
+        loaded.copy_tail(disk, identity, &mut builder)?;
+        builder.finish().map_err(OpenError::io("writing", &name))
+    };
+    let ready = match begin() {
+        // What the reserve is for: a full disk must not keep a store from being opened, so that keys can be deleted.
+        Err(OpenError::Io { source, .. })
+            if source.kind() == io::ErrorKind::StorageFull
+                && disk.remove(&FileName::Reserve.to_string()).and_then(|()| disk.sync_dir()).is_ok() =>
+        {
+            begin()?
+        }
+        other => other?,
+    };
 
     let mut report = RecoveryReport {
         epoch,

@@ -5,7 +5,7 @@
 //! 3. A reply that is not what the client's own history demands is a finding, crash or not.
 
 use super::Rng;
-use super::model::{Change, KEYS, SHARED_DB, State, name, number_of};
+use super::model::{Change, KEYS, REGISTERS, SHARED_DB, State, name, number_of};
 use crate::client::{Client, Value};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,7 +135,9 @@ pub fn read_others(port: u16, clients: usize, mut rng: Rng) -> Vec<u64> {
         loop {
             let of = rng.below(clients as u64) as usize;
             client.push(&[b"SELECT", of.to_string().as_bytes()]);
-            let keys: Vec<Vec<u8>> = (0..6).map(|_| name(rng.below(KEYS as u64) as usize)).collect();
+            // Keys that are only ever SET: elsewhere SETRANGE and APPEND make digits that are no command's number.
+            let set_only = (KEYS - REGISTERS) as u64;
+            let keys: Vec<Vec<u8>> = (0..6).map(|_| name(REGISTERS + rng.below(set_only) as usize)).collect();
             for key in &keys {
                 client.push(&[b"GET", key]);
             }
