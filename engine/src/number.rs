@@ -36,16 +36,25 @@ pub fn parse_integer(word: &[u8]) -> Option<i64> {
     if negative { (sum <= 1 << 63).then(|| (sum as i64).wrapping_neg()) } else { i64::try_from(sum).ok() }
 }
 
-/// A cursor as SCAN takes it (`strtoull` and nothing behind it): digits, with a plus sign or leading zeros allowed, within `u64`.
+/// A cursor as SCAN takes it in Valkey: a canonical integer that is not negative, or else whatever C's `strtoull` makes of the
+/// whole word: white space in front, a sign (a minus wraps around), leading zeros.
 pub fn parse_cursor(word: &[u8]) -> Option<u64> {
-    let digits = word.strip_prefix(b"+").unwrap_or(word);
+    if let Some(number) = parse_integer(word) {
+        return u64::try_from(number).ok();
+    }
+    let spaces = word.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let (negative, digits) = match &word[spaces..] {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
     if digits.is_empty() {
         return None;
     }
-    digits.iter().try_fold(0u64, |sum, digit| {
+    let value = digits.iter().try_fold(0u64, |sum, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         sum.checked_mul(10)?.checked_add(digit)
-    })
+    })?;
+    Some(if negative { value.wrapping_neg() } else { value })
 }
 
 /// What a float's text is, before its value is worked out.
@@ -315,10 +324,12 @@ mod tests {
     }
 
     #[test]
-    fn cursors_are_unsigned_and_whole() {
-        assert_eq!(parse_cursor(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(parse_cursor(b"+01"), Some(1));
-        for bad in ["", "+", "-1", "1x", " 1", "18446744073709551616"] {
+    fn cursors_are_read_as_valkey_reads_them() {
+        let good = [("18446744073709551615", u64::MAX), ("+01", 1), (" 5", 5), ("\t0", 0), ("-0", 0), ("00", 0)];
+        for (word, value) in good.into_iter().chain([("-18446744073709551615", 1)]) {
+            assert_eq!(parse_cursor(word.as_bytes()), Some(value), "{word:?}");
+        }
+        for bad in ["", "+", "-", "-1", "1x", "1 ", " ", "+-1", "0x0", "18446744073709551616"] {
             assert_eq!(parse_cursor(bad.as_bytes()), None, "{bad:?}");
         }
     }

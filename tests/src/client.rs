@@ -185,6 +185,14 @@ fn decode(bytes: &[u8], at: usize, depth: usize) -> io::Result<(Value, usize)> {
     })
 }
 
+/// The value of a reply's own bytes.
+pub fn decode_frame(bytes: &[u8]) -> io::Result<Value> {
+    match frame_len(bytes, 0)? {
+        Some(len) if len == bytes.len() => Ok(decode(bytes, 0, 0)?.0),
+        _ => Err(invalid(format!("not one whole reply: {}", bytes.escape_ascii()))),
+    }
+}
+
 /// Appends a command as RESP.
 pub fn encode(out: &mut Vec<u8>, words: &[&[u8]]) {
     write!(out, "*{}\r\n", words.len()).expect("a vector takes all");

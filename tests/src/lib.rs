@@ -1,7 +1,8 @@
 //! What crosses crates: a client and a server process for tests, and the drivers that crash a real server.
 //!
-//! Nothing here knows the engine: any server that speaks RESP can be judged (`--server` takes its path).
+//! Nothing but `differential::InProcess` knows the engine: any server that speaks RESP can be judged (`--server` takes its path).
 
 pub mod client;
+pub mod differential;
 pub mod process;
 pub mod torture;

@@ -31,14 +31,20 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// Any text with its prefix, e.g. `ERR no such thing`. CR and LF are replaced by spaces.
+    /// Any text with its prefix, e.g. `ERR no such thing`. CR and LF are dropped at the end, and spaces elsewhere.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
         if text.contains(['\r', '\n']) {
-            return CommandError::Text(text.replace(['\r', '\n'], " ").into());
+            return CommandError::Text(text.trim_matches(['\r', '\n']).replace(['\r', '\n'], " ").into());
         }
         CommandError::Text(text)
     }
+}
+
+/// A client's word for an error's text: up to the first NUL byte, at most 128 bytes, what is not UTF-8 replaced.
+pub(super) fn excerpt(word: &[u8]) -> Cow<'_, str> {
+    let end = word.iter().position(|&byte| byte == 0).unwrap_or(word.len());
+    String::from_utf8_lossy(&word[..end.min(128)])
 }
 
 impl fmt::Display for CommandError {

@@ -6,6 +6,7 @@
 //!
 //! Effects: `PEXPIREAT key ms`, `PERSIST key`, or `DEL key`.
 
+use super::error::excerpt;
 use super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply, Spec};
 use crate::command::Categories;
 use crate::engine::EventClass;
@@ -154,7 +155,7 @@ impl Conditions {
                 word if word.eq_ignore_ascii_case(b"GT") => &mut conditions.gt,
                 word if word.eq_ignore_ascii_case(b"LT") => &mut conditions.lt,
                 word => {
-                    let option = String::from_utf8_lossy(word);
+                    let option = excerpt(word);
                     return Err(CommandError::text(format!("ERR Unsupported option {option}")));
                 }
             };

@@ -163,6 +163,8 @@ fn expire_conditions() {
         -ERR Unsupported option FOO
         > PEXPIRE k 10 \"a\\r\\nb\"
         -ERR Unsupported option a  b
+        > PEXPIRE k 10 \"b\\r\\n\"
+        -ERR Unsupported option b
         > EXPIRE k 10 NX XX
         -ERR NX and XX, GT or LT options at the same time are not compatible
         > EXPIRE k 10 LT NX

@@ -1,5 +1,6 @@
 //! OBJECT: how a key's value is kept. The names are those that clients know from Redis.
 
+use super::error::excerpt;
 use super::typed::string;
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Keys, Reply, Spec};
 use crate::keyspace::Entry;
@@ -75,7 +76,7 @@ const HELP: &[&str] = &[
 
 fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let Some(sub) = OBJECT.spec.subcommand(args.get(1)) else {
-        let word = String::from_utf8_lossy(&args.get(1)[..args.get(1).len().min(128)]);
+        let word = excerpt(args.get(1));
         return Err(CommandError::text(format!("ERR unknown subcommand '{word}'. Try OBJECT HELP.")));
     };
     if !sub.arity.fits(args.len()) {

@@ -1,5 +1,6 @@
 //! Keys nobody named: KEYS, SCAN, RANDOMKEY. None of them ever shows a dead key.
 
+use super::error::excerpt;
 use super::keys::type_name;
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Reply, Spec};
 use crate::glob;
@@ -118,7 +119,7 @@ fn scan_options<'a>(args: &Args<'a>) -> Result<ScanOptions<'a>, CommandError> {
         } else if args.is(at, "TYPE") && more {
             let kind = args.get(at + 1);
             if !TYPES.iter().any(|name| kind.eq_ignore_ascii_case(name.as_bytes())) {
-                let kind = String::from_utf8_lossy(kind);
+                let kind = excerpt(kind);
                 return Err(CommandError::text(format!("ERR unknown type name '{kind}'")));
             }
             options.kind = Some(kind);

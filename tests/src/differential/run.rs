@@ -1,0 +1,230 @@
+//! Plays sequences on all targets at once and judges the replies.
+
+use super::compare::{Differences, same, sorted};
+use super::generate::{Generator, Step, show};
+use super::shrink;
+use super::target::Target;
+use crate::client::{Value, decode_frame};
+use std::collections::BTreeMap;
+use std::io;
+
+/// A failing sequence must fail again in one of so many further plays: else it was a clock's tick.
+const RETRIES: usize = 3;
+/// Steps of one sequence.
+const STEPS: usize = 150;
+
+/// Where a sequence went wrong.
+#[derive(Clone, Debug)]
+struct Failure {
+    /// Index of the step; one behind the last for the digest.
+    pub step: usize,
+    /// What was answered.
+    pub replies: Vec<(&'static str, String)>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Commands compared.
+    pub commands: u64,
+    /// Whole SCAN walks compared.
+    pub walks: u64,
+    /// Sequences played; the data was compared after each.
+    pub sequences: u64,
+    /// Commands whose replies by Redis and Valkey differ: the newer one's counted.
+    pub newer: BTreeMap<String, u64>,
+    /// Sequences that failed once and not again.
+    pub unrepeated: u64,
+    /// The first real difference, shrunk, for people to read.
+    pub failure: Option<String>,
+}
+
+/// Firn, Valkey and, if there is one, Redis.
+pub struct Runner {
+    firn: Box<dyn Target>,
+    valkey: Box<dyn Target>,
+    redis: Option<Box<dyn Target>>,
+    /// What differs on purpose.
+    pub differences: Differences,
+    /// Whether commands are sent that nobody knows.
+    pub unknown: bool,
+}
+
+impl Runner {
+    /// A run against these.
+    pub fn new(
+        firn: Box<dyn Target>,
+        valkey: Box<dyn Target>,
+        redis: Option<Box<dyn Target>>,
+        differences: Differences,
+        unknown: bool,
+    ) -> Runner {
+        Runner { firn, valkey, redis, differences, unknown }
+    }
+
+    /// Plays sequences `seed`, `seed + 1`, ... until `commands` were compared or one fails.
+    ///
+    /// # Errors
+    /// A connection's: a server died, or does not speak RESP.
+    pub fn run(&mut self, seed: u64, commands: u64) -> io::Result<Report> {
+        let mut report = Report::default();
+        for seed in seed.. {
+            if report.commands >= commands {
+                break;
+            }
+            let sequence = Generator::new(seed, self.unknown).sequence(STEPS);
+            let resp3 = seed % 2 == 1;
+            if self.play(&sequence, resp3, &mut report)?.is_none() {
+                continue;
+            }
+            let mut scratch = Report::default();
+            let mut again = false;
+            for _ in 0..RETRIES {
+                again = again || self.play(&sequence, resp3, &mut scratch)?.is_some();
+            }
+            if !again {
+                report.unrepeated += 1;
+                continue;
+            }
+            let smallest = shrink::shrink(sequence, &mut |steps| Ok(self.play(steps, resp3, &mut scratch)?.is_some()))?;
+            report.failure = Some(self.describe(seed, &smallest, resp3)?);
+            break;
+        }
+        Ok(report)
+    }
+
+    fn describe(&mut self, seed: u64, steps: &[Step], resp3: bool) -> io::Result<String> {
+        let failure = self.play(steps, resp3, &mut Report::default())?;
+        let mut text =
+            format!("sequence {seed}, RESP{}, shrunk to {} steps:\n", if resp3 { 3 } else { 2 }, steps.len());
+        for step in steps {
+            let walk = if matches!(step, Step::Walk(_)) { "(whole walk) " } else { "" };
+            text += &format!("  > {walk}{}\n", show(&step.words()));
+        }
+        match failure {
+            None => text += "  (the difference did not show again)\n",
+            Some(failure) => {
+                let place = match steps.get(failure.step) {
+                    Some(step) => show(&step.words()),
+                    None => "the data at the end (DEBUG DIGEST)".to_owned(),
+                };
+                text += &format!("  {place}\n");
+                for (name, reply) in failure.replies {
+                    text += &format!("    {name:7}{reply}\n");
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// All targets, Firn first, Valkey second.
+    fn targets(&mut self) -> Vec<&mut dyn Target> {
+        let mut all: Vec<&mut dyn Target> = vec![&mut *self.firn, &mut *self.valkey];
+        if let Some(redis) = &mut self.redis {
+            all.push(&mut **redis);
+        }
+        all
+    }
+
+    /// Plays one sequence from an empty keyspace; gives the first step with a difference that is not listed.
+    fn play(&mut self, steps: &[Step], resp3: bool, report: &mut Report) -> io::Result<Option<Failure>> {
+        for target in self.targets() {
+            target.begin(resp3)?;
+        }
+        report.sequences += 1;
+        let mut at = 0;
+        while at < steps.len() {
+            let end = steps[at..].iter().position(|step| matches!(step, Step::Walk(_))).map_or(steps.len(), |n| at + n);
+            if let Some(failure) = self.batch(steps, at..end, report)? {
+                return Ok(Some(failure));
+            }
+            if let Some(Step::Walk(options)) = steps.get(end) {
+                if let Some(replies) = self.walk(options)? {
+                    return Ok(Some(Failure { step: end, replies }));
+                }
+                report.walks += 1;
+            }
+            at = end + 1;
+        }
+        let mut digests = Vec::new();
+        for target in self.targets() {
+            digests.push(target.digest()?);
+        }
+        if digests[0] == digests[1] {
+            return Ok(None);
+        }
+        Ok(Some(Failure {
+            step: steps.len(),
+            replies: named(digests.iter().map(|digest| digest.escape_ascii().to_string())),
+        }))
+    }
+
+    /// Commands in one pipeline.
+    fn batch(
+        &mut self,
+        steps: &[Step],
+        range: std::ops::Range<usize>,
+        report: &mut Report,
+    ) -> io::Result<Option<Failure>> {
+        let commands: Vec<_> = steps[range.clone()].iter().map(Step::words).collect();
+        for target in self.targets() {
+            target.send(&commands)?;
+        }
+        let mut found = None;
+        for (at, words) in range.zip(&commands) {
+            let mut replies = Vec::new();
+            for target in self.targets() {
+                replies.push(target.receive()?);
+            }
+            report.commands += 1;
+            if replies.get(2).is_some_and(|redis| !same(words, redis, &replies[1])) {
+                *report.newer.entry(String::from_utf8_lossy(&words[0]).to_uppercase()).or_default() += 1;
+            }
+            if found.is_none() && !self.differences.accept(words, &replies[1], &replies[0]) {
+                let replies = named(replies.iter().map(|reply| reply.escape_ascii().to_string()));
+                found = Some(Failure { step: at, replies });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Walks all targets from cursor 0 to the end. `Some` if the keys differ, or if Firn returned one twice.
+    fn walk(&mut self, options: &[Vec<u8>]) -> io::Result<Option<Vec<(&'static str, String)>>> {
+        let mut walks = Vec::new();
+        for target in self.targets() {
+            walks.push(walk(target, options)?);
+        }
+        let mut unique = walks.clone();
+        unique.iter_mut().for_each(Vec::dedup);
+        if walks[0] == unique[1] {
+            return Ok(None);
+        }
+        Ok(Some(named(walks.iter().map(|keys| show(keys)))))
+    }
+}
+
+fn named(texts: impl Iterator<Item = String>) -> Vec<(&'static str, String)> {
+    ["firn", "valkey", "redis"].into_iter().zip(texts).collect()
+}
+
+/// The keys of a whole walk, sorted; an error reply stands for itself.
+fn walk(target: &mut dyn Target, options: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
+    let mut cursor = b"0".to_vec();
+    let mut keys = Vec::new();
+    loop {
+        let mut words = vec![b"SCAN".to_vec(), cursor];
+        words.extend_from_slice(options);
+        target.send(&[words])?;
+        let bytes = target.receive()?;
+        let Value::Array(parts) = decode_frame(&bytes)? else { return Ok(vec![bytes]) };
+        let mut parts = parts.into_iter();
+        let (next, share) = (parts.next(), parts.next().and_then(sorted));
+        let (Some(Value::Bulk(next)), Some(share)) = (next, share) else { return Ok(vec![bytes]) };
+        keys.extend(share);
+        if next == b"0" {
+            keys.sort();
+            return Ok(keys);
+        }
+        cursor = next;
+    }
+}

