@@ -70,7 +70,7 @@ pub fn digest_db(engine: &Engine, db: usize) -> Digest {
 }
 
 fn add_db(engine: &Engine, db: usize, all: &mut Digest) {
-    engine.keyspace.db(db).scan(0, usize::MAX, &mut |entry| {
+    engine.keyspace.db(db).for_each(&mut |entry| {
         if !engine.is_dead(&entry) {
             let mut digest = Digest::default();
             digest.mix(entry.key);
@@ -96,7 +96,7 @@ pub fn object_line(engine: &Engine, db: usize, key: Key<'_>) -> Option<String> {
     let Value::String(bytes) = entry.value;
     let encoding = encoding(&entry);
     let (len, access) = (serialized_len(bytes), entry.access);
-    let idle = idle_seconds(&entry, engine.now_ms / 1000);
+    let idle = idle_seconds(&entry, engine.now_ms);
     Some(format!(
         "Value at:{bytes:p} refcount:1 encoding:{encoding} serializedlength:{len} lru:{access} lru_seconds_idle:{idle}"
     ))
@@ -136,7 +136,7 @@ pub fn populate(engine: &mut Engine, db: usize, numbers: std::ops::Range<u64>, p
             value.extend_from_slice(b"value:");
             value.extend_from_slice(digits);
             value.resize(size.unwrap_or(value.len()), 0);
-            engine.keyspace.db_mut(db).set_string(key, &value, Deadline::Clear);
+            engine.db_now(db).set_string(key, &value, Deadline::Clear);
             engine.effects.touch(key.position);
             engine.effect(db, &[b"SET", &name, &value]);
         }

@@ -230,6 +230,14 @@ impl Engine {
         !self.replaying && entry.deadline.is_some_and(|at| at <= self.now_ms)
     }
 
+    /// A database in which entries that are written or used are marked with this second ([`Entry::access`]: 24 bits of it, never
+    /// 0). A replay does not know when a key was used; an LFU policy counts otherwise.
+    #[inline]
+    pub fn db_now(&mut self, db: usize) -> &mut Db {
+        let access = if self.replaying || self.settings.lfu { 0 } else { access_of(self.now_ms) };
+        self.keyspace.db_mut(db).at(access)
+    }
+
     /// Deletes a dead key: DEL goes to the log, so that a replay needs no clock.
     pub fn reclaim(&mut self, db: usize, key: Key<'_>) {
         self.keyspace.db_mut(db).remove(key);
@@ -257,29 +265,57 @@ impl Engine {
     }
 
     /// Whether dead keys stay hidden without being deleted: the clock may be wrong, or the log takes no record of it.
-    fn holds_expiry(&self) -> bool {
+    pub(crate) fn holds_expiry(&self) -> bool {
         self.monotonic_ms < self.hold_expiry_until_ms || self.refused != Refused::Nothing
     }
 }
 
+/// [`Entry::access`] of an entry used at Unix time `now_ms`: 24 bits of the second, never 0, which says "not known".
+#[inline]
+pub(crate) fn access_of(now_ms: u64) -> u32 {
+    ((now_ms / 1000) as u32 & 0x00ff_ffff).max(1)
+}
+
 impl Call<'_> {
-    /// The live entry of `key` for a command that only reads; counts a hit or a miss, deletes a dead key, and makes the reply
-    /// wait if the key's newest change is not yet durable.
+    /// The live entry of `key` for a command that only reads, which counts as use of the key; counts a hit or a miss, deletes a
+    /// dead key, and makes the reply wait if the key's newest change is not yet durable.
+    #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        self.find(key, !self.session.no_touch)
+    }
+
+    /// [`Call::read`] that is no use of the key: EXISTS, TYPE, TTL, OBJECT.
+    #[inline]
+    pub fn peek(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        self.find(key, false)
+    }
+
+    /// [`Call::read`] that counts as use whatever CLIENT NO-TOUCH says: TOUCH.
+    #[inline]
+    pub fn touch(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        self.find(key, true)
+    }
+
+    #[inline]
+    fn find(&mut self, key: Key<'_>, touch: bool) -> Option<Entry<'_>> {
         let db = self.session.db;
-        if self.engine.holds_expiry() {
-            if self.engine.keyspace.db(db).get(key).is_some_and(|entry| self.engine.is_dead(&entry)) {
-                self.engine.stats.keyspace_misses += 1;
-                return None;
-            }
-        } else {
+        let held = self.engine.holds_expiry();
+        if !held {
             self.engine.expire_if_dead(db, key);
         }
         if self.engine.effects.in_flight(key.position) {
             self.session.promise = self.engine.effects.last();
         }
+        let access = if self.engine.settings.lfu || !touch { 0 } else { access_of(self.engine.now_ms) };
         let engine = &mut *self.engine;
-        let found = engine.keyspace.db(db).get(key);
+        let now_ms = engine.now_ms;
+        let found = if access == 0 {
+            engine.keyspace.db(db).get(key)
+        } else {
+            engine.keyspace.db_mut(db).at(access).touch(key)
+        };
+        // While expiry is held, dead keys are still there: hidden.
+        let found = found.filter(|entry| !held || entry.deadline.is_none_or(|at| at > now_ms));
         if found.is_some() {
             engine.stats.keyspace_hits += 1;
         } else {

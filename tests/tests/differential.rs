@@ -1,7 +1,7 @@
 //! The differential test against Redis and Valkey; skipped, loudly, where they are not installed. See `firn_tests::differential`.
 //!
 //! `FIRN_DIFFERENTIAL_COMMANDS` (default 200000) says how many commands to compare, `FIRN_DIFFERENTIAL_SEED` (default 1) where to begin,
-//! `FIRN_SERVER` which firn-server to run; without one the engine is compared in this process.
+//! `FIRN_SERVER` which firn-server to run; without one, or with `in-process`, the engine is compared in this process.
 
 use firn_tests::differential::{Differences, InProcess, Remote, Runner, Target};
 use firn_tests::process::{Program, Server};
@@ -46,7 +46,11 @@ fn valkey() -> Option<PathBuf> {
 
 /// firn-server: `FIRN_SERVER`, or the one built beside this test.
 fn firn() -> Option<PathBuf> {
-    std::env::var_os("FIRN_SERVER").map(PathBuf::from).or_else(|| {
+    let named = std::env::var_os("FIRN_SERVER");
+    if named.as_ref().is_some_and(|name| name == "in-process") {
+        return None;
+    }
+    named.map(PathBuf::from).or_else(|| {
         let this = std::env::current_exe().ok()?;
         let beside = this.parent()?.parent()?.join("firn-server");
         beside.is_file().then_some(beside)
@@ -93,7 +97,7 @@ fn differential() -> Result<bool, String> {
     let first: Box<dyn Target> = match &firn {
         Some((_, port)) => connect(*port)?,
         None => {
-            println!("differential: no firn-server was built: comparing the engine in this process.");
+            println!("differential: no firn-server: comparing the engine in this process.");
             Box::new(InProcess::default())
         }
     };

@@ -252,7 +252,7 @@ fn time_left(
 ) -> Result<(), CommandError> {
     let key = call.key(args, 1);
     let now_ms = call.engine.now_ms;
-    let answer = match call.read(key).map(|entry| entry.deadline) {
+    let answer = match call.peek(key).map(|entry| entry.deadline) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => {

@@ -602,3 +602,96 @@ fn flushed_databases_nobody_takes_do_not_pile_up() {
     }
     assert!(!bench.engine.discarded.is_empty(), "the shell drops them, not the command");
 }
+
+#[test]
+fn idle_time_counts_from_the_last_use_and_asking_is_no_use() {
+    check(
+        "
+        > SET k v
+        +OK
+        > SET other v
+        +OK
+        after 5000ms > OBJECT IDLETIME k
+        :5
+        > EXISTS k
+        :1
+        > TTL k
+        :-1
+        > TYPE k
+        +string
+        > OBJECT IDLETIME k
+        :5
+        > GET k
+        $v
+        > OBJECT IDLETIME k
+        :0
+        > OBJECT IDLETIME other
+        :5
+        after 3000ms > APPEND k w
+        :2
+        after 2000ms > OBJECT IDLETIME k
+        :2
+        > TOUCH k
+        :1
+        > OBJECT IDLETIME k
+        :0
+    ",
+    );
+    let mut bench = Bench::new();
+    bench.run(&[b"SET", b"k", b"v"]);
+    bench.engine.now_ms += 9000;
+    bench.session.no_touch = true;
+    bench.run(&[b"GET", b"k"]);
+    assert_eq!(bench.run(&[b"OBJECT", b"IDLETIME", b"k"]), ":9\n");
+    bench.run(&[b"TOUCH", b"k"]);
+    assert_eq!(bench.run(&[b"OBJECT", b"IDLETIME", b"k"]), ":0\n");
+}
+
+#[test]
+fn while_expiry_is_held_dead_keys_are_hidden_and_stay() {
+    let mut bench = Bench::new();
+    bench.engine.hold_expiry_until_ms = 1000;
+    play(
+        &mut bench,
+        "
+        > SET k abc PX 5
+        +OK
+        effect SET k abc PXAT 1700000000005
+        > SET l abc
+        +OK
+        effect SET l abc
+        after 5ms > GET k
+        $-1
+        > EXISTS k l
+        :1
+        > TTL k
+        :-2
+        > LCS k l LEN
+        :0
+        > KEYS *
+        *1
+        $l
+        > SCAN 0
+        *2
+        $0
+        *1
+        $l
+        > RANDOMKEY
+        $l
+        > MGET k l
+        *2
+        $-1
+        $abc
+        > OBJECT ENCODING k
+        $-1
+        > COPY k m
+        :0
+        > GETDEL k
+        $-1
+        > DBSIZE
+        :2
+    ",
+    );
+    bench.engine.monotonic_ms = 1000;
+    play(&mut bench, "> GET k\n$-1\neffect DEL k\n> DBSIZE\n:1");
+}

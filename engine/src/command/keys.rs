@@ -86,7 +86,7 @@ pub(super) static EXISTS: Command = Command {
         syntax: "key [key ...]",
         ..Spec::BASE
     },
-    run: count_existing,
+    run: |call, args, reply| count_existing(call, args, reply, false),
 };
 
 /// `TOUCH`.
@@ -103,14 +103,20 @@ pub(super) static TOUCH: Command = Command {
         syntax: "key [key ...]",
         ..Spec::BASE
     },
-    run: count_existing,
+    run: |call, args, reply| count_existing(call, args, reply, true),
 };
 
-fn count_existing(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+fn count_existing(
+    call: &mut Call<'_>,
+    args: &Args<'_>,
+    reply: &mut dyn Reply,
+    touch: bool,
+) -> Result<(), CommandError> {
     let mut existing = 0;
     for index in 1..args.len() {
         let key = call.key(args, index);
-        existing += i64::from(call.read(key).is_some());
+        let found = if touch { call.touch(key) } else { call.peek(key) };
+        existing += i64::from(found.is_some());
     }
     reply.integer(existing);
     Ok(())
@@ -138,7 +144,7 @@ pub(super) static TYPE: Command = Command {
     },
     run: |call, args, reply| {
         let key = call.key(args, 1);
-        reply.simple(call.read(key).map_or("none", |entry| type_name(&entry.value)));
+        reply.simple(call.peek(key).map_or("none", |entry| type_name(&entry.value)));
         Ok(())
     },
 };

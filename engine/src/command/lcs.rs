@@ -63,8 +63,14 @@ fn lcs(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<()
     // Both keys are looked up (and dead ones deleted) before either value is borrowed.
     call.read(one);
     call.read(other);
-    let db = call.engine.keyspace.db(call.session.db);
-    let value = |key| db.get(key).map_or(Ok(&[][..]), |entry| string(&entry)).map_err(not_strings);
+    let engine = &*call.engine;
+    let db = engine.keyspace.db(call.session.db);
+    let value = |key| {
+        db.get(key)
+            .filter(|entry| !engine.is_dead(entry))
+            .map_or(Ok(&[][..]), |entry| string(&entry))
+            .map_err(not_strings)
+    };
     let (a, b) = (value(one)?, value(other)?);
     let options = Options::parse(args)?;
 

@@ -3,13 +3,14 @@
 use super::error::excerpt;
 use super::typed::string;
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Keys, Reply, Spec};
+use crate::engine::access_of;
 use crate::keyspace::Entry;
 use crate::number::parse_integer;
 
 /// Longest string whose encoding is called `embstr`.
 const EMBEDDED_LEN_MAX: usize = 44;
 /// `Entry::access` holds seconds modulo this, where it holds a time.
-const ACCESS_MASK: u64 = 0xff_ffff;
+const ACCESS_MASK: u32 = 0xff_ffff;
 
 const SUBCOMMAND: Spec = Spec {
     arity: Arity::Exactly(3),
@@ -88,9 +89,9 @@ fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
         return Ok(());
     }
     let lfu = call.engine.settings.lfu;
-    let now_s = call.engine.now_ms / 1000;
+    let now_ms = call.engine.now_ms;
     let key = call.key(args, 2);
-    let Some(entry) = call.read(key) else {
+    let Some(entry) = call.peek(key) else {
         reply.null();
         return Ok(());
     };
@@ -110,16 +111,16 @@ fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
                  between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        _ => reply.integer(idle_seconds(&entry, now_s) as i64),
+        _ => reply.integer(i64::from(idle_seconds(&entry, now_ms))),
     }
     Ok(())
 }
 
-/// Seconds since an entry was used; `Entry::access` is a time modulo 2^24, 0 if it is not known.
-pub(crate) fn idle_seconds(entry: &Entry<'_>, now_s: u64) -> u64 {
+/// Seconds since an entry was used; 0 if that is not known.
+pub(crate) fn idle_seconds(entry: &Entry<'_>, now_ms: u64) -> u32 {
     match entry.access {
         0 => 0,
-        access => now_s.wrapping_sub(u64::from(access)) & ACCESS_MASK,
+        access => access_of(now_ms).wrapping_sub(access) & ACCESS_MASK,
     }
 }
 

@@ -27,7 +27,7 @@ fn append(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
         Some(old) => {
             call.check_length(old, added.len())?;
             let db = call.session.db;
-            call.engine.keyspace.db_mut(db).edit_string(key, |value| value.extend_from_slice(added));
+            call.engine.db_now(db).edit_string(key, |value| value.extend_from_slice(added));
             call.changed(key);
             old + added.len()
         }
@@ -142,7 +142,7 @@ fn setrange(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Resu
     }
     call.check_length(offset, patch.len())?;
     let db = call.session.db;
-    let len = call.engine.keyspace.db_mut(db).edit_string(key, |value| {
+    let len = call.engine.db_now(db).edit_string(key, |value| {
         let end = offset + patch.len();
         if value.len() < end {
             value.resize(end, 0);

@@ -35,7 +35,7 @@ fn keys(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     call.reads_everything();
     let engine = &*call.engine;
     let mut found = Names::default();
-    engine.keyspace.db(call.session.db).scan(0, usize::MAX, &mut |entry| {
+    engine.keyspace.db(call.session.db).for_each(&mut |entry| {
         if pattern.fits(entry.key) && !engine.is_dead(&entry) {
             found.push(entry.key);
         }
@@ -153,6 +153,9 @@ fn scan(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     reply.array(2);
     reply.bulk(itoa::Buffer::new().format(next).as_bytes());
     found.write(reply);
+    if call.engine.holds_expiry() {
+        return Ok(());
+    }
     for key in dead {
         let key = call.engine.keyspace.seed().key(&key);
         call.engine.expire_if_dead(db, key);
@@ -191,8 +194,10 @@ fn random_key(call: &mut Call<'_>) -> Option<Box<[u8]>> {
         if !call.engine.is_dead(&entry) {
             return Some(key);
         }
-        let dead = call.engine.keyspace.seed().key(&key);
-        call.engine.reclaim(db, dead);
+        if !call.engine.holds_expiry() {
+            let dead = call.engine.keyspace.seed().key(&key);
+            call.engine.reclaim(db, dead);
+        }
     }
     // Nearly all keys are dead: the first live one behind a random position, else the first of all.
     let start = call.engine.random();

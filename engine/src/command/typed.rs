@@ -38,7 +38,7 @@ impl Call<'_> {
     /// Sets a string whatever the key held; `existed` says whether it was there. The effect is the command's own matter.
     #[inline]
     pub(super) fn store(&mut self, key: Key<'_>, value: &[u8], deadline: Deadline, existed: bool) {
-        self.engine.keyspace.db_mut(self.session.db).set_string(key, value, deadline);
+        self.engine.db_now(self.session.db).set_string(key, value, deadline);
         self.changed(key);
         if !existed {
             self.event(EventClass::New, "new", key.bytes);

@@ -43,6 +43,8 @@ pub struct Db {
     pub(super) counts: Counts,
     scratch: Vec<u8>,
     pub(super) capture: Option<Box<DbCapture>>,
+    /// What [`Entry::access`] becomes when an entry is written or used; 0 leaves it as it is.
+    stamp: u32,
 }
 
 impl fmt::Debug for Db {
@@ -96,7 +98,7 @@ impl Counts {
 
 impl Db {
     pub(super) fn new(seed: HashSeed) -> Db {
-        Db { index: Index::new(seed), counts: Counts::default(), scratch: Vec::new(), capture: None }
+        Db { index: Index::new(seed), counts: Counts::default(), scratch: Vec::new(), capture: None, stamp: 0 }
     }
 
     /// The entry of `key`, whether its deadline has passed or not: commands use `Call::read` and `Call::write`, which look at the clock.
@@ -105,12 +107,30 @@ impl Db {
         self.index.get(key).map(BlobRef::entry)
     }
 
+    /// This database, where entries that are written or used from now on get `access` ([`Entry::access`]); 0 leaves it.
+    #[inline]
+    pub fn at(&mut self, access: u32) -> &mut Db {
+        self.stamp = access;
+        self
+    }
+
+    /// [`Db::get`], marking the entry as used now: see [`Db::at`].
+    #[inline]
+    pub fn touch(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        let stamp = self.stamp;
+        let mut place = self.index.place(key)?;
+        if stamp != 0 && place.view().traits().access != stamp {
+            place.change(|blob| blob.set_access(stamp));
+        }
+        Some(place.into_view().entry())
+    }
+
     /// Sets a string, creating or replacing the entry; `edited` becomes false.
     pub fn set_string(&mut self, key: Key<'_>, value: &[u8], deadline: Deadline) {
         self.before_write(key.position);
         let Some(mut place) = self.index.place(key) else {
             let deadline = if let Deadline::At(ms) = deadline { Some(ms) } else { None };
-            let blob = Blob::new(key.bytes, Body::Copy(value), Traits { deadline, ..Traits::default() });
+            let blob = Blob::new(key.bytes, Body::Copy(value), Traits { deadline, edited: false, access: self.stamp });
             self.link(key.position, blob);
             return;
         };
@@ -121,8 +141,15 @@ impl Db {
             Deadline::Keep => old.deadline,
             Deadline::At(ms) => Some(ms),
         };
-        if !place.change(|blob| blob.overwrite(value, deadline, false)) {
-            let traits = Traits { deadline, edited: false, access: old.access };
+        let access = if self.stamp == 0 { old.access } else { self.stamp };
+        let overwritten = place.change(|blob| {
+            if access != old.access {
+                blob.set_access(access);
+            }
+            blob.overwrite(value, deadline, false)
+        });
+        if !overwritten {
+            let traits = Traits { deadline, edited: false, access };
             place.replace(Blob::new(key.bytes, Body::Copy(value), traits));
         }
         let after = Counts::of(place.view());
@@ -158,12 +185,15 @@ impl Db {
         buffer.clear();
         let Some(mut place) = self.index.place(key) else {
             let result = edit(&mut buffer);
-            let traits = Traits { edited: true, ..Traits::default() };
+            let traits = Traits { deadline: None, edited: true, access: self.stamp };
             let blob = edited_blob(key.bytes, &mut buffer, traits);
             self.keep_scratch(buffer);
             self.link(key.position, blob);
             return result;
         };
+        if self.stamp != 0 {
+            place.change(|blob| blob.set_access(self.stamp));
+        }
         let before = Counts::of(place.view());
         // The closure is called in exactly one of two places.
         let mut edit = Some(edit);

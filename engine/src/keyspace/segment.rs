@@ -135,7 +135,13 @@ impl Drop for Slot {
 /// The place of an entry, to read, change or replace its blob.
 pub(super) struct Place<'a>(&'a mut u64);
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// The blob, for as long as the segment is borrowed.
+    pub(super) fn into_view(self) -> BlobRef<'a> {
+        // SAFETY: places are made for occupied slots only, and this one stays borrowed.
+        unsafe { blob_of(*self.0) }
+    }
+
     pub(super) fn view(&self) -> BlobRef<'_> {
         // SAFETY: places are made for occupied slots only, and this one is borrowed.
         unsafe { blob_of(*self.0) }

@@ -75,6 +75,10 @@ impl Target for Remote {
     fn digest(&mut self) -> io::Result<Vec<u8>> {
         self.client.push(&[b"DEBUG", b"DIGEST"]);
         self.client.flush()?;
-        self.client.read_bytes()
+        let reply = self.client.read_bytes()?;
+        if reply.starts_with(b"-") {
+            return Err(io::Error::other(format!("DEBUG DIGEST was refused: {}", reply.escape_ascii())));
+        }
+        Ok(reply)
     }
 }
