@@ -60,7 +60,7 @@ impl Target for InProcess {
     }
 
     fn digest(&mut self) -> io::Result<Vec<u8>> {
-        Ok(format!("+{}\r\n", debug::digest(&self.engine)).into_bytes())
+        Ok(debug::digest(&self.engine).to_string().into_bytes())
     }
 }
 
