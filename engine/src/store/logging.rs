@@ -54,6 +54,7 @@ impl Shared {
 
     /// One flush, if one is due (or `force`), and the rescue after a failed one. Says whether anything was done.
     pub(super) fn flush(&self, force: bool) -> bool {
+        let _turn = self.flushing.lock();
         let now = self.now();
         let ticket = {
             let mut guard = self.log.lock();
@@ -123,7 +124,6 @@ impl Shared {
             if self.durable() >= goal {
                 break;
             }
-            // A flush may be under way in the log thread; then this one waits its turn.
             if !self.flush(true) {
                 self.idle(1);
             }

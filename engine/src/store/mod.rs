@@ -1,7 +1,8 @@
 //! The shell around the engine that server and embedding programs share: the lock, the log, the clock, the threads.
 //!
 //! Everything the threads do is a step that can also be called one by one ([`Options::threads`] false), so that a test on the
-//! simulated disk replays any run. Locks in the order: snapshot's run, log, engine; none is held across a flush.
+//! simulated disk replays any run. Locks in the order: snapshot's run, flushing, log, engine; the last two are never held across a
+//! flush.
 
 mod clock;
 mod logging;
@@ -139,6 +140,8 @@ struct Shared {
     opened_durable: Lsn,
     /// The newest epoch while there is no log.
     unlogged_epoch: AtomicU64,
+    /// Held by whoever flushes or rescues: one at a time, outside the log's lock.
+    flushing: Mutex<()>,
     /// A buffer for [`crate::log::Effects::take`].
     spare: Mutex<Vec<u8>>,
     /// What the engine was told to refuse.
@@ -250,6 +253,7 @@ impl Store {
             engine: Mutex::new(engine),
             log: Mutex::new(log),
             log_options: Mutex::new(log_options),
+            flushing: Mutex::default(),
             spare: Mutex::default(),
             accepts: AtomicU8::new(0),
             snapshots: Snapshots::default(),
@@ -421,6 +425,7 @@ impl Store {
         if !shared.flush_everything() {
             return Err(io::Error::other("the log could not be flushed"));
         }
+        let _turn = shared.flushing.lock();
         let mut slot = shared.log.lock();
         let mut engine = shared.engine.lock();
         let Some(mut log) = slot.take() else { return Ok(()) };
@@ -496,19 +501,30 @@ impl Store {
         self.shared.snapshot_step()
     }
 
-    /// Ends the store: nothing more is accepted, everything is flushed.
+    /// Ends the store: nothing more is promised, everything so far is flushed, and the log says so itself.
     ///
     /// # Errors
     /// If something that was accepted could not be made durable.
     pub fn close(self) -> io::Result<()> {
+        self.shut_down()
+    }
+
+    /// [`Store::close`] for a store that others still hold: commands that come later may run, but no reply to a write leaves any more.
+    ///
+    /// # Errors
+    /// If something that was accepted could not be made durable.
+    pub fn shut_down(&self) -> io::Result<()> {
         self.stop_threads();
         self.shared.abandon_snapshot();
-        let log = self.shared.log.lock().take();
-        let Some(mut log) = log else { return Ok(()) };
+        let mut slot = self.shared.log.lock();
+        let Some(mut log) = slot.take() else { return Ok(()) };
         if let Some(group) = self.shared.engine.lock().effects.take(Vec::new()) {
             log.write(group, self.shared.now());
         }
-        log.close(self.shared.now())
+        let closed = log.close(self.shared.now());
+        drop(slot);
+        self.shared.progressed();
+        closed
     }
 
     fn stop_threads(&self) {
