@@ -48,6 +48,9 @@ pub trait Disk: Send + Sync {
     /// Makes creations, renames and removals so far durable. After a failure none of those since the last success is known,
     /// and a later success says nothing about them.
     fn sync_dir(&self) -> io::Result<()>;
+    /// How many calls of [`Disk::sync_dir`] have failed so far, whoever made them. A failed one may have given up names that another
+    /// caller waits for, and the next one would not say so: who needs a name compares this from before the change to after the sync.
+    fn failed_dir_syncs(&self) -> u64;
     /// Takes the folder for this process, or fails with [`io::ErrorKind::WouldBlock`] if another has it.
     fn lock(&self) -> io::Result<Box<dyn DirLock>>;
     /// What to call the folder in messages.

@@ -13,6 +13,7 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Taken by the process that has the store open; holds its process id.
 const LOCK_NAME: &str = "LOCK";
@@ -25,6 +26,7 @@ const FOLDER_MODE: Mode = Mode::from_raw_mode(0o750);
 pub struct RealDisk {
     dir: OwnedFd,
     path: PathBuf,
+    failed_dir_syncs: AtomicU64,
 }
 
 impl RealDisk {
@@ -46,7 +48,7 @@ impl RealDisk {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Ok(RealDisk { dir: open_dir(path)?, path: path.to_owned() })
+        Ok(RealDisk { dir: open_dir(path)?, path: path.to_owned(), failed_dir_syncs: AtomicU64::new(0) })
     }
 
     /// The folder's path, as it was given.
@@ -104,7 +106,14 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        Ok(fsync(&self.dir)?)
+        fsync(&self.dir).inspect_err(|_| {
+            self.failed_dir_syncs.fetch_add(1, Ordering::SeqCst);
+        })?;
+        Ok(())
+    }
+
+    fn failed_dir_syncs(&self) -> u64 {
+        self.failed_dir_syncs.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> io::Result<Box<dyn DirLock>> {

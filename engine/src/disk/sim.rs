@@ -37,6 +37,7 @@ struct Inner {
     capacity: Option<u64>,
     off: bool,
     locked: bool,
+    failed_dir_syncs: u64,
     observer: Option<Observer>,
     trace: Option<Vec<Call>>,
 }
@@ -259,8 +260,13 @@ impl Disk for SimDisk {
             Some(Effect::ErrorPartly(_, seed)) => begun.inner.state.fail_sync_names(Some(Chooser::seeded(seed))),
             _ => begun.inner.state.sync_names(),
         }
-        begun.early()?;
-        begun.late(())
+        let result = begun.early().and_then(|()| begun.late(()));
+        begun.inner.failed_dir_syncs += u64::from(result.is_err());
+        result
+    }
+
+    fn failed_dir_syncs(&self) -> u64 {
+        self.0.lock().failed_dir_syncs
     }
 
     fn lock(&self) -> io::Result<Box<dyn DirLock>> {

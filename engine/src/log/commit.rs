@@ -357,10 +357,11 @@ impl Log {
             durable: self.durable,
         };
         let prepared = self.prepared.take();
+        let failed_before = self.disk.failed_dir_syncs();
         match Segment::successor(&*self.disk, self.identity, &header, prepared, self.options.segment_len) {
             Ok(next) => {
                 let segment = std::mem::replace(&mut self.current, next);
-                self.ending = Some(Ending { segment, next: first, unix_ms: now.unix_ms });
+                self.ending = Some(Ending { segment, next: first, unix_ms: now.unix_ms, failed_before });
                 self.changing = true;
                 Ok(())
             }

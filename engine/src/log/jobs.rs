@@ -6,7 +6,7 @@
 use super::Lsn;
 use super::frame::{self, FLAG_SEAL};
 use super::retained::Retained;
-use super::segment::{Identity, NewEpoch, Ready, Segment, SegmentBuilder, is_full};
+use super::segment::{Identity, NewEpoch, Ready, Segment, SegmentBuilder, is_full, sync_names};
 use crate::disk::{Disk, File};
 use crate::planted::{self, Bug};
 use std::io;
@@ -20,6 +20,8 @@ pub(super) struct Ending {
     pub(super) next: Lsn,
     /// Unix ms.
     pub(super) unix_ms: u64,
+    /// Failed syncs of the folder before the successor got its name.
+    pub(super) failed_before: u64,
 }
 
 /// A flush that was begun: [`SyncTicket::run`] it without the log's lock and hand the result to `Log::finish_sync`.
@@ -67,7 +69,7 @@ impl SyncTicket {
         *reached = ending.next - 1;
         flush_file(&*self.current)?;
         if !planted::has(Bug::SkipFolderSync) {
-            self.disk.sync_dir()?;
+            sync_names(&*self.disk, ending.failed_before)?;
         }
         *reached = self.lsn;
         // Only now, when nothing can make the successor vanish: a seal without successor means a missing file.

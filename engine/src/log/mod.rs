@@ -9,6 +9,8 @@ pub mod progress;
 pub mod reader;
 mod retained;
 pub mod segment;
+#[cfg(test)]
+mod tests;
 
 pub use commit::{Log, LogOptions, Now};
 pub use pending::{BadRecord, Effects, Group, Record, RecordCommands};

@@ -100,7 +100,8 @@ impl Segment {
             }
         };
         write_all_at(&*file, &header.encode(), 0)?;
-        disk.rename(&from, &name)?;
+        // An error that says "full" would be taken for harmless, but the name may be there: then the predecessor must end.
+        disk.rename(&from, &name).map_err(|error| io::Error::other(error.to_string()))?;
         let end = HEADER_LEN as u64;
         Ok(Segment {
             file,
@@ -111,6 +112,16 @@ impl Segment {
             filled: filled.max(end),
         })
     }
+}
+
+/// Makes names durable that were given when `failed_before` syncs of the folder had failed: if one failed since, whoever made it,
+/// the name may never reach the device, and no later sync would say so.
+pub(super) fn sync_names(disk: &dyn Disk, failed_before: u64) -> io::Result<()> {
+    disk.sync_dir()?;
+    if disk.failed_dir_syncs() == failed_before {
+        return Ok(());
+    }
+    Err(io::Error::other("a flush of the folder failed before"))
 }
 
 /// Creates `name` anew, whatever an earlier attempt left.
@@ -240,8 +251,9 @@ impl SegmentBuilder {
         }
         self.segment.write(&mut frame::empty(FLAG_MARKER, self.next, self.epoch.unix_ms), self.next - 1)?;
         self.segment.file.sync()?;
+        let failed_before = self.disk.failed_dir_syncs();
         self.disk.rename(&self.temporary, &self.segment.name())?;
-        self.disk.sync_dir()
+        sync_names(&*self.disk, failed_before)
     }
 
     /// Removes what there is of the file, as well as that goes: nothing was acknowledged because of it.

@@ -296,9 +296,7 @@ impl DiskState {
         }
         let inode = Arc::make_mut(&mut self.inodes[ino]);
         if let Some(mut chooser) = chooser {
-            let len = inode.durable.len();
             inode.durable = inode.keep_some(&mut chooser, &CrashRules::default(), None);
-            debug_assert!(inode.durable.len() >= len);
         }
         inode.phantom |= !inode.ops.is_empty();
         inode.ops.clear();
