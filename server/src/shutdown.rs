@@ -17,13 +17,28 @@ pub(crate) struct Shutdown {
 ///
 /// # Errors
 /// Why not.
-pub(crate) async fn run(server: &Arc<Server>, _how: Shutdown) -> Result<std::convert::Infallible, String> {
+pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::convert::Infallible, String> {
     log::warning(format_args!("User requested shutdown..."));
+    let (points, logged) = {
+        let config = server.config.lock();
+        (!config.save_points().is_empty(), config.bool("appendonly"))
+    };
+    // With a log, everything is in it; without one, only a snapshot lasts.
+    let save = how.save.unwrap_or(points && !logged);
     let store = server.store.clone();
-    // Files are flushed in a thread of its own: clients are served until the end.
-    let flushed = tokio::task::spawn_blocking(move || store.commit()).await;
-    if let Err(error) = flushed {
-        return Err(format!("the log could not be flushed: {error}"));
+    // In a thread of its own: clients are served until the end.
+    let done = tokio::task::spawn_blocking(move || {
+        if save {
+            let ticket = store.request_snapshot();
+            store.wait_snapshot(ticket).map_err(|reason| format!("the snapshot failed: {reason}"))?;
+        }
+        if logged && !store.flush() { Err("the log could not be flushed".to_owned()) } else { Ok(()) }
+    });
+    if let Err(reason) = done.await.unwrap_or_else(|error| Err(error.to_string())) {
+        if !how.force {
+            return Err(reason);
+        }
+        log::warning(format_args!("Ending by force although {reason}"));
     }
     remove_files(server);
     log::warning(format_args!("Firn is now ready to exit, bye bye..."));

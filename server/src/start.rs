@@ -8,7 +8,7 @@ use crate::net::listener::{self, Acceptor, Listeners, Rebind};
 use crate::net::runtime::{Runtime, RuntimeHandle};
 use crate::server::Server;
 use crate::settings::{Published, Settings};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown;
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::{admin, allocator, daemon, session, storage};
@@ -244,8 +244,8 @@ fn run_runtimes(server: &Arc<Server>, settings: &Settings, listeners: Listeners)
         let result = (|| {
             let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
             tokio::task::spawn_local(ignore_hang_up(signal(SignalKind::hangup())?));
-            for stop in stop {
-                tokio::task::spawn_local(stop_on(server.clone(), stop));
+            for (stop, name) in stop.into_iter().zip(["shutdown-on-sigterm", "shutdown-on-sigint"]) {
+                tokio::task::spawn_local(stop_on(server.clone(), stop, name));
             }
             Acceptor::start(ours.clone(), handles, listeners)
         })();
@@ -269,10 +269,13 @@ async fn ignore_hang_up(mut hang_up: tokio::signal::unix::Signal) {
 }
 
 /// Ends the server at the first signal that lets it.
-async fn stop_on(server: Arc<Server>, mut stop: tokio::signal::unix::Signal) {
+async fn stop_on(server: Arc<Server>, mut stop: tokio::signal::unix::Signal, directive: &'static str) {
     while stop.recv().await.is_some() {
         log::warning(format_args!("Received a signal to end, scheduling shutdown..."));
-        let Err(reason) = shutdown::run(&server, Shutdown::default()).await;
+        let options = server.config.lock().chosen(directive);
+        let words: Vec<&[u8]> = options.split(' ').filter(|word| *word != "default").map(str::as_bytes).collect();
+        let how = admin::persistence::parse_shutdown(&words).unwrap_or_default();
+        let Err(reason) = shutdown::run(&server, how).await;
         log::warning(format_args!("The server goes on: {reason}. Send the signal again, or SHUTDOWN FORCE."));
     }
 }

@@ -52,7 +52,10 @@ impl Server {
         let mut reply = Vec::new();
         let mut chunk = [0; 4096];
         while !reply.ends_with(END) {
-            let read = stream.read(&mut chunk).expect("a reply");
+            let read = match stream.read(&mut chunk) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.expect("a reply"),
+            };
             assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&reply));
             reply.extend_from_slice(&chunk[..read]);
         }
@@ -292,10 +295,129 @@ fn command_tells_what_there_is() {
         assert_eq!(server.ask(command), error, "{command}");
     }
     assert_eq!(server.ask("COMMAND INFO nope"), "*1\r\n*-1\r\n");
+    let get = server.words("COMMAND INFO get");
+    let last_key = get.iter().position(|word| word == "lastkey").expect("a key spec");
+    assert_eq!(get[last_key + 1], ":0", "the last key is told relative to the first");
     assert_eq!(server.words("COMMAND LIST FILTERBY PATTERN config|g*"), ["config|get"]);
     let count = server.ask("COMMAND COUNT");
     assert_eq!(
         server.ask("COMMAND").split("\r\n").next().map(|line| line.replace('*', ":")),
         Some(count.trim().to_owned())
     );
+}
+
+/// The value of an INFO field.
+fn field(server: &Server, name: &str) -> String {
+    let info = server.ask("INFO everything");
+    let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+    line.unwrap_or_else(|| panic!("INFO has no {name}")).to_owned()
+}
+
+#[test]
+fn snapshots_are_taken_on_demand_and_told_by_info() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--save", ""]);
+    assert_eq!(server.ask("SET a 1"), "+OK\r\n");
+    assert_eq!(field(&server, "rdb_changes_since_last_save"), "1");
+    assert_eq!(server.ask("SAVE"), "+OK\r\n");
+    assert_eq!(field(&server, "rdb_changes_since_last_save"), "0");
+    assert_eq!(field(&server, "rdb_saves"), "1");
+    assert_eq!(field(&server, "snapshot_last_lsn"), "1");
+    let saved: u64 = server.ask("LASTSAVE").trim_start_matches(':').trim().parse().expect("a time");
+    assert_eq!(field(&server, "rdb_last_save_time"), saved.to_string());
+    assert_eq!(server.ask("BGSAVE NOPE"), "-ERR syntax error\r\n");
+    assert!(server.ask("BGSAVE").starts_with("+Background saving started"));
+    assert!(server.ask("BGREWRITEAOF").starts_with("+Background append only file rewriting "));
+    let began = Instant::now();
+    while field(&server, "rdb_bgsave_in_progress") != "0" {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(field(&server, "rdb_last_bgsave_status"), "ok");
+    assert_eq!(field(&server, "aof_last_write_status"), "ok");
+}
+
+#[test]
+fn waitaof_answers_when_it_is_on_the_device() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--appendfsync", "no"]);
+    assert_eq!(server.ask("SET a 1"), "+OK\r\n");
+    assert_eq!(server.ask("WAITAOF 1 0 0"), "*2\r\n:1\r\n:0\r\n");
+    assert_eq!(field(&server, "durable_lsn"), field(&server, "last_lsn"));
+    assert_eq!(server.ask("WAITAOF 0 1 1"), "*2\r\n:1\r\n:0\r\n", "there are no replicas: it ends by its timeout");
+    for (command, error) in [
+        ("WAITAOF 2 0 0", "-ERR value is out of range, value must between 0 and 1\r\n"),
+        ("WAITAOF 1 -1 0", "-ERR value is out of range, must be positive\r\n"),
+        ("WAITAOF 1 0 -1", "-ERR timeout is negative\r\n"),
+        ("WAITAOF 1 0 x", "-ERR timeout is not an integer or out of range\r\n"),
+    ] {
+        assert_eq!(server.ask(command), error, "{command}");
+    }
+    assert_eq!(server.ask("CONFIG SET appendonly no"), "+OK\r\n");
+    assert!(server.ask("WAITAOF 1 0 0").starts_with("-ERR WAITAOF cannot be used when numlocal is set"));
+}
+
+#[test]
+fn what_is_on_the_disk_is_what_was_in_memory() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--enable-debug-command", "yes", "--save", ""]);
+    assert_eq!(server.ask("DEBUG POPULATE 3000"), "+OK\r\n");
+    assert_eq!(server.ask("SET e 1 PX 100000000"), "+OK\r\n");
+    let digest = server.words("DEBUG DIGEST");
+    for command in ["DEBUG LOADAOF", "DEBUG RELOAD", "DEBUG RELOAD NOSAVE"] {
+        assert_eq!(server.ask(command), "+OK\r\n", "{command}");
+        assert_eq!(server.words("DEBUG DIGEST"), digest, "{command}");
+    }
+    assert!(server.ask("DEBUG RELOAD NOFLUSH").starts_with("-ERR DEBUG RELOAD NOFLUSH and MERGE are refused"));
+    assert!(server.ask("DEBUG RELOAD x").starts_with("-ERR DEBUG RELOAD only supports"));
+}
+
+#[test]
+fn a_shutdown_keeps_everything_with_or_without_a_log() {
+    for (words, how) in [
+        (&[][..], "SHUTDOWN"),
+        (&[][..], "SHUTDOWN NOSAVE"),
+        (&["--appendonly", "no"][..], "SHUTDOWN"),
+        (&["--appendonly", "no", "--save", ""][..], "SHUTDOWN SAVE"),
+    ] {
+        let folder = folder();
+        {
+            let mut server = Server::start(folder.path(), words);
+            assert_eq!(server.ask("SET a 1"), "+OK\r\n");
+            assert_eq!(server.ask("SHUTDOWN SAVE NOSAVE"), "-ERR syntax error\r\n");
+            assert_eq!(server.ask("SHUTDOWN ABORT"), "-ERR No shutdown in progress.\r\n");
+            let mut stream = UnixStream::connect(&server.socket).expect("it listens");
+            stream.write_all(format!("{how}\r\n").as_bytes()).expect("sent");
+            assert!(server.child.wait().expect("it ends").success(), "{how}");
+        }
+        let server = Server::start(folder.path(), words);
+        assert_eq!(server.ask("GET a"), "$1\r\n1\r\n", "{words:?} {how}");
+    }
+}
+
+#[test]
+fn a_running_store_is_not_moved() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--enable-protected-configs", "yes"]);
+    let reply = server.ask("CONFIG SET dir /");
+    assert!(reply.contains("the store is open in") && reply.contains("only a start can move it"), "{reply}");
+    assert_eq!(server.ask(&format!("CONFIG SET dir {}", folder.path().display())), "+OK\r\n");
+}
+
+#[test]
+fn changed_settings_reach_the_store() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.ask("CONFIG SET appendfsync always"), "+OK\r\n");
+    assert_eq!(server.ask("SET a 1"), "+OK\r\n");
+    assert_eq!(field(&server, "durable_lsn"), "1", "no reply before it is on the device");
+    assert_eq!(server.ask("CONFIG SET appendonly no"), "+OK\r\n");
+    assert_eq!(field(&server, "aof_enabled"), "0");
+    assert_eq!(server.ask("SET b 2"), "+OK\r\n");
+    assert_eq!(server.ask("CONFIG SET appendonly yes"), "+OK\r\n");
+    assert_eq!(field(&server, "aof_enabled"), "1");
+    assert_eq!(server.ask("SET c 3"), "+OK\r\n");
+    drop(server);
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.ask("DBSIZE"), ":3\r\n");
 }

@@ -5,6 +5,7 @@
 use crate::command::ServerCall;
 use crate::config::table::DIRECTIVES;
 use crate::config::{Config, SetError};
+use crate::storage;
 use firn_engine::engine::Engine;
 
 /// Makes `new` hold where `rows` of the table changed.
@@ -25,6 +26,29 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         })?;
         call.server.rebind.replace(listeners);
     }
+    let store = &call.server.store;
+    if changed("appendonly") {
+        call.lock.release(); // The store's locks come first.
+        if let Err(error) = store.set_log(new.bool("appendonly")) {
+            crate::log::warning(format_args!("CONFIG SET appendonly: {error}"));
+            if let Some(listeners) =
+                (changed("port") || changed("bind")).then(|| call.server.rebind.listen(&old.settings()))
+            {
+                match listeners {
+                    Ok(listeners) => call.server.rebind.replace(listeners),
+                    Err(error) => {
+                        crate::log::warning(format_args!("Cannot listen on the old addresses again: {error}"));
+                    }
+                }
+            }
+            return Err(SetError::failed("appendonly", format!("Unable to turn the log on or off: {error}")));
+        }
+    }
+    if changed("appendfsync") {
+        call.lock.release();
+        store.set_policy(storage::policy(new));
+    }
+    store.tune(|tuning| *tuning = storage::tuning(new));
     if changed("loglevel") {
         crate::log::set_level(crate::start::level(new.choice("loglevel")));
     }

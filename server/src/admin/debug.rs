@@ -3,11 +3,11 @@
 //! 1. Nothing here crashes the server or loses data; what would (SEGFAULT, PANIC, OOM, ...) is refused by name.
 //! 2. What Redis' own test-suite sets and Firn has nothing for is checked as Redis checks it, answered, and changes nothing: HELP says so.
 
-use super::{config, configuration, digest, help, is_local};
+use super::{config, configuration, help, is_local, reload};
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::config::value::parse_memory;
-use firn_engine::command::{Args, Arity, CommandError, Flags, Group, NoReply, Reply, Spec, table};
-use firn_engine::keyspace::Value;
+use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Reply, Spec};
+use firn_engine::debug as engine_debug;
 use firn_engine::number::parse_integer;
 use std::time::Duration;
 
@@ -78,6 +78,9 @@ const POPULATE_SLICE: u64 = 1024;
 const POPULATE_VALUE_MAX: u64 = firn_engine::limits::STRING_LEN_MAX as u64;
 /// Longest string that STRINGMATCH-LEN matches, in bytes.
 const MATCH_LEN_MAX: u64 = 64 << 20;
+/// What PROTOCOL DOUBLE answers, as Redis does.
+#[allow(clippy::approx_constant)]
+const PROTOCOL_DOUBLE: f64 = 3.141;
 /// Longest SLEEP, in seconds.
 const SLEEP_MAX_S: f64 = 24.0 * 3600.0;
 
@@ -103,8 +106,8 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             reply.ok();
         }
         ("digest", 2) => {
-            let digest = digest::keyspace(&call.engine().keyspace);
-            reply.bulk(digest::text(&digest).as_bytes());
+            let digest = engine_debug::digest(call.engine());
+            reply.bulk(digest.to_string().as_bytes());
         }
         ("digest-value", 2..) => digest_values(call, args, reply),
         ("error", 3) => {
@@ -120,6 +123,8 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             populate(call, args)?;
             reply.ok();
         }
+        ("reload", _) => return reload::reload(call, &args.words()[2..]),
+        ("loadaof", 2) => return reload::load_log(call),
         ("protocol", 3) => protocol(args.get(2), reply)?,
         ("set-active-expire", 3) => {
             call.engine().settings.active_expire = flag(args.get(2));
@@ -187,7 +192,7 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
         }
         ("change-repl-id", 2)
         | ("pause-cron" | "set-disable-deny-scripts" | "set-skip-checksum-validation" | "dict-resizing", 3) => {
-            reply.ok()
+            reply.ok();
         }
         _ => return Err(help::unknown_or_arity("DEBUG", args)),
     }
@@ -221,93 +226,34 @@ fn digest_values(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn
     let seed = engine.keyspace.seed();
     reply.array(args.len() - 2);
     for index in 2..args.len() {
-        let digest = engine.keyspace.db(db).get(args.key(index, &seed)).map(|entry| digest::value(&entry));
-        reply.bulk(digest::text(&digest.unwrap_or_default()).as_bytes());
+        reply.bulk(engine_debug::digest_value(engine, db, args.key(index, &seed)).to_string().as_bytes());
     }
 }
 
 fn object(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
-    exists(call, args)?;
     let db = call.client.session.db;
-    let encoding = ask(call, &[b"OBJECT", b"ENCODING", args.get(2)]);
     let engine = call.engine();
     let key = args.key(2, &engine.keyspace.seed());
-    let entry = engine.keyspace.db(db).get(key).ok_or(CommandError::NoSuchKey)?;
-    let Value::String(value) = entry.value;
-    // The address says nothing here; the length is that of the value, which is what the snapshot holds before compression.
-    let text = format!(
-        "Value at:0x0 refcount:1 encoding:{encoding} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        value.len() + 1,
-        entry.access,
-        0
-    );
-    reply.bulk(text.as_bytes());
+    let line = engine_debug::object_line(engine, db, key).ok_or(CommandError::NoSuchKey)?;
+    reply.bulk(line.as_bytes());
     Ok(())
 }
 
-/// The bulk that a data command answers, for composing another reply.
-fn ask(call: &mut ServerCall<'_, '_>, words: &[&[u8]]) -> String {
-    let mut answer = Bulk::default();
-    if let Some(command) = table::find(words[0]) {
-        let engine = call.lock.get();
-        engine.execute(&mut call.client.session, command, &Args::new(words), &mut answer);
-    }
-    answer.0
-}
-
-/// Keeps the last bulk of a reply.
-#[derive(Default)]
-struct Bulk(String);
-
-impl Reply for Bulk {
-    fn simple(&mut self, _: &'static str) {}
-    fn error(&mut self, _: &str) {}
-    fn integer(&mut self, _: i64) {}
-    fn bulk(&mut self, bytes: &[u8]) {
-        self.0 = String::from_utf8_lossy(bytes).into_owned();
-    }
-    fn null(&mut self) {}
-    fn null_array(&mut self) {}
-    fn array(&mut self, _: usize) {}
-    fn map(&mut self, _: usize) {}
-    fn set(&mut self, _: usize) {}
-    fn push(&mut self, _: usize) {}
-    fn double(&mut self, _: f64) {}
-    fn boolean(&mut self, _: bool) {}
-    fn big_number(&mut self, _: &str) {}
-    fn verbatim(&mut self, _: &'static str, _: &[u8]) {}
-    fn protocol(&self) -> u8 {
-        2
-    }
-}
-
-/// Makes keys that do not exist yet, through the same command a client would use: they are in the log and durable as any other.
 fn populate(call: &mut ServerCall<'_, '_>, args: &Args<'_>) -> Result<(), CommandError> {
     let count = amount(args.get(2), u64::MAX / 2)?;
     let prefix = if args.len() > 3 { args.get(3) } else { b"key" };
-    let size = if args.len() > 4 { amount(args.get(4), POPULATE_VALUE_MAX)? as usize } else { 0 };
-    let set = table::find(b"SETNX").ok_or(CommandError::text("ERR SETNX is not there"))?;
-    let (mut key, mut value) = (Vec::new(), Vec::new());
-    for number in 0..count {
-        if number > 0 && number.is_multiple_of(POPULATE_SLICE) {
+    let size = if args.len() > 4 { Some(amount(args.get(4), POPULATE_VALUE_MAX)? as usize) } else { None };
+    let size = size.filter(|size| *size > 0);
+    let db = call.client.session.db;
+    for first in (0..count).step_by(POPULATE_SLICE as usize) {
+        if first > 0 {
             // Others get their turn, and what is made so far goes to the log.
             call.unlock();
             call.server.store.commit();
         }
-        key.clear();
-        key.extend_from_slice(prefix);
-        key.extend_from_slice(format!(":{number}").as_bytes());
-        value.clear();
-        value.extend_from_slice(format!("value:{number}").as_bytes());
-        if size > 0 {
-            value.resize(size, 0);
-        }
-        let words: [&[u8]; 3] = [b"SETNX", &key, &value];
-        let mut answer = NoReply::default();
-        call.lock.get().execute(&mut call.client.session, set, &Args::new(&words), &mut answer);
-        if let Some(error) = answer.error {
-            return Err(CommandError::text(error));
-        }
+        let engine = call.lock.get();
+        engine_debug::populate(engine, db, first..count.min(first + POPULATE_SLICE), prefix, size);
+        call.client.session.promise = engine.effects.last();
     }
     Ok(())
 }
@@ -316,7 +262,7 @@ fn protocol(kind: &[u8], reply: &mut dyn Reply) -> Result<(), CommandError> {
     match kind.to_ascii_lowercase().as_slice() {
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.integer(12345),
-        b"double" => reply.double(3.141),
+        b"double" => reply.double(PROTOCOL_DOUBLE),
         b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
         b"null" => reply.null(),
         b"array" => {

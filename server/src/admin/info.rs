@@ -9,6 +9,8 @@ use crate::command::{After, ServerCall, ServerCommand};
 use crate::session::REDIS_VERSION;
 use crate::table::{CommandStats, Entry};
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Reply, Spec};
+use firn_engine::log::progress::LogState;
+use firn_engine::store::Status;
 use rustix::process::{Resource, getrlimit};
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -260,19 +262,64 @@ fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("lazyfreed_objects", 0);
 }
 
+/// The store's status. The engine's lock is let go: the store's own locks come before it.
+fn status(call: &mut ServerCall<'_, '_>) -> Status {
+    call.unlock();
+    call.server.store.status()
+}
+
+fn seconds(ms: Option<u64>) -> i64 {
+    ms.map_or(-1, |ms| (ms / 1000) as i64)
+}
+
+/// A snapshot is what Redis has two things for: an RDB file, and the rewrite of an AOF. Both say the same here.
 fn persistence(text: &mut Text, call: &mut ServerCall<'_, '_>) {
-    let dirty = call.engine().dirty;
-    let log = configuration(call).bool("appendonly");
+    let status = status(call);
+    let snapshots = &status.snapshots;
+    let running = u8::from(snapshots.running);
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let saving = if snapshots.running { 0 } else { -1 };
+    let last = if snapshots.status.last_error.is_none() { "ok" } else { "err" };
+    let log_ok = if matches!(status.log_state, LogState::Running) { "ok" } else { "err" };
     text.field("loading", 0);
     text.field("async_loading", 0);
     text.field("current_cow_peak", 0);
     text.field("current_cow_size", 0);
     text.field("current_cow_size_age", 0);
     text.field("current_fork_perc", "0.00");
-    text.field("rdb_changes_since_last_save", dirty);
-    text.field("aof_enabled", u8::from(log));
+    let (written, total) = if snapshots.running { snapshots.entries } else { (0, 0) };
+    text.field("current_save_keys_processed", written);
+    text.field("current_save_keys_total", total);
+    text.field("rdb_changes_since_last_save", status.dirty);
+    text.field("rdb_bgsave_in_progress", running);
+    text.field("rdb_last_save_time", snapshots.status.saved_at.min(now_s));
+    text.field("rdb_last_bgsave_status", last);
+    text.field("rdb_last_bgsave_time_sec", seconds(snapshots.status.last_took_ms));
+    text.field("rdb_current_bgsave_time_sec", saving);
+    text.field("rdb_saves", snapshots.status.finished);
+    text.field("rdb_last_cow_size", 0);
+    text.field("rdb_last_load_keys_expired", 0);
+    text.field("rdb_last_load_keys_loaded", 0);
+    text.field("aof_enabled", u8::from(status.log));
+    text.field("aof_rewrite_in_progress", running);
+    text.field("aof_rewrite_scheduled", 0);
+    text.field("aof_last_rewrite_time_sec", seconds(snapshots.status.last_took_ms));
+    text.field("aof_current_rewrite_time_sec", saving);
+    text.field("aof_last_bgrewrite_status", last);
+    text.field("aof_rewrites", snapshots.status.finished);
+    text.field("aof_rewrites_consecutive_failures", u8::from(snapshots.status.last_error.is_some()));
+    text.field("aof_last_write_status", log_ok);
+    text.field("aof_last_cow_size", 0);
     text.field("module_fork_in_progress", 0);
     text.field("module_fork_last_cow_size", 0);
+    if status.log {
+        text.field("aof_current_size", status.log_bytes_since_snapshot + snapshots.last_len);
+        text.field("aof_base_size", snapshots.last_len);
+        text.field("aof_pending_rewrite", 0);
+        text.field("aof_buffer_length", status.waiting_bytes);
+        text.field("aof_pending_bio_fsync", u8::from(status.durable_lsn < status.written_lsn));
+        text.field("aof_delayed_fsync", 0);
+    }
 }
 
 fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
@@ -422,11 +469,64 @@ fn keyspace(text: &mut Text, call: &mut ServerCall<'_, '_>) {
 }
 
 fn firn(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let status = status(call);
     text.field("firn_version", env!("CARGO_PKG_VERSION"));
+    text.field("store_id", &status.store_id);
+    {
+        let config = configuration(call);
+        text.field("store_folder", config.path("dir").join(config.path("appenddirname")).display());
+        text.field("appendfsync", config.choice("appendfsync"));
+    }
+    text.field("epoch", status.epoch);
+    text.field("last_lsn", status.last_lsn);
+    text.field("written_lsn", status.written_lsn);
+    text.field("durable_lsn", status.durable_lsn);
+    let (state, why) = match &status.log_state {
+        _ if !status.log => ("off", ""),
+        LogState::Running => ("running", ""),
+        LogState::Full { why, .. } => ("full", why.as_str()),
+        LogState::Failed { why, .. } => ("failed", why.as_str()),
+    };
+    text.field("log_state", state);
+    text.field("log_error", one_line(why));
+    text.field("log_frames", status.log_stats.frames);
+    text.field("log_bytes", status.log_stats.bytes);
+    text.field("log_fsyncs", status.log_stats.syncs);
+    text.field("log_failures", status.log_stats.failures);
+    text.field("log_rescues", status.log_stats.rescues);
+    text.field("log_last_fsync_ms", status.last_flush_ms);
+    text.field("log_bytes_since_snapshot", status.log_bytes_since_snapshot);
+    text.field("log_retained_bytes", status.retained_bytes);
+    text.field("log_waiting_bytes", status.waiting_bytes);
+    if let Some((name, first, len)) = &status.segment {
+        text.field("segment", name);
+        text.field("segment_first_lsn", first);
+        text.field("segment_bytes", len);
+    }
+    let snapshots = &status.snapshots;
+    text.field("snapshot_running", u8::from(snapshots.running));
+    text.field("snapshot_entries_written", snapshots.entries.0);
+    text.field("snapshots_made", snapshots.status.finished);
+    text.field("snapshot_last_lsn", snapshots.status.saved_lsn);
+    text.field("snapshot_last_bytes", snapshots.last_len);
+    text.field("snapshot_last_error", one_line(snapshots.status.last_error.as_deref().unwrap_or("")));
+    text.field("retention_error", one_line(snapshots.retention_error.as_deref().unwrap_or("")));
+    let recovery = &status.recovery;
+    text.field("recovery_lsn", recovery.lsn);
+    text.field("recovery_snapshot_lsn", recovery.snapshot_lsn);
+    text.field("recovery_segments", recovery.segments);
+    text.field("recovery_records", recovery.records);
+    text.field("recovery_bytes_read", recovery.replayed_bytes);
+    text.field("recovery_ms", recovery.took_ms);
+    text.field("recovery_warnings", recovery.warnings.len());
+    text.field("set_aside_files", recovery.set_aside.len());
+    text.field("set_aside_bytes", recovery.set_aside.iter().map(|(_, len)| len).sum::<u64>());
     text.field("max_open_files", getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
-    let config = configuration(call);
-    text.field("store_folder", config.path("dir").join(config.path("appenddirname")).display());
-    text.field("appendfsync", config.choice("appendfsync"));
+}
+
+/// A field's value is one line.
+fn one_line(value: &str) -> String {
+    value.replace(['\r', '\n'], " ")
 }
 
 #[cfg(test)]

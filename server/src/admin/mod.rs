@@ -5,10 +5,11 @@ mod categories;
 mod command;
 mod config;
 mod debug;
-mod digest;
 mod help;
 mod info;
 mod memory;
+pub(crate) mod persistence;
+mod reload;
 mod syntax;
 mod time;
 
@@ -18,8 +19,20 @@ use crate::config::Config;
 use parking_lot::MutexGuard;
 
 /// Their declarations.
-pub(crate) static COMMANDS: &[&ServerCommand] =
-    &[&command::COMMAND, &config::CONFIG, &debug::DEBUG, &info::INFO, &memory::MEMORY, &time::TIME];
+pub(crate) static COMMANDS: &[&ServerCommand] = &[
+    &command::COMMAND,
+    &config::CONFIG,
+    &debug::DEBUG,
+    &info::INFO,
+    &memory::MEMORY,
+    &persistence::BGREWRITEAOF,
+    &persistence::BGSAVE,
+    &persistence::LASTSAVE,
+    &persistence::SAVE,
+    &persistence::SHUTDOWN,
+    &persistence::WAITAOF,
+    &time::TIME,
+];
 
 /// Whether a client is on this machine: over a unix socket or a loopback address.
 pub(crate) fn is_local(client: &Client) -> bool {

@@ -1,6 +1,8 @@
 //! What `firn-server --help` prints, and `docs/CONFIGURATION.md`: both from the table.
 
-use super::table::{DIRECTIVES, Directive, Meaning, RETIRED, SPECIAL, Traits};
+#[cfg(test)]
+use super::table::RETIRED;
+use super::table::{DIRECTIVES, Directive, Meaning, SPECIAL, Traits};
 use super::value::Value;
 use std::fmt::Write as _;
 
@@ -42,6 +44,7 @@ Usage: firn-server [FILE] [--DIRECTIVE VALUE ...]
 }
 
 /// `docs/CONFIGURATION.md`.
+#[cfg(test)]
 pub(crate) fn markdown() -> String {
     let mut text = String::from(
         "# Configuration\n\n<!-- Generated from server/src/config/table.rs: `FIRN_UPDATE_DOCS=1 cargo test -p firn-server configuration_page` -->\n\n\
@@ -80,6 +83,7 @@ pub(crate) fn markdown() -> String {
     text
 }
 
+#[cfg(test)]
 fn section(text: &mut String, title: &str, column: &str, pick: impl Fn(Meaning) -> Option<String>) {
     let _ = writeln!(text, "\n## {title}\n\n| directive | values | default | {column} |\n| --- | --- | --- | --- |");
     for directive in DIRECTIVES {
@@ -113,6 +117,7 @@ fn default(directive: &Directive) -> String {
     if text.is_empty() { "\"\"".into() } else { String::from_utf8_lossy(&text).into_owned() }
 }
 
+#[cfg(test)]
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('*', "\\*")
 }

@@ -150,7 +150,7 @@ impl Reader {
         let mut points = if self.save_set { self.config.save_points().to_vec() } else { Vec::new() };
         self.config.set(row, values)?;
         self.save_set = true;
-        if !values.is_empty() && !(values.len() == 1 && values[0].is_empty()) {
+        if values.iter().any(|value| !value.is_empty()) {
             points.extend_from_slice(self.config.save_points());
             self.config.values[row] = super::value::Value::Save(points);
         }

@@ -172,7 +172,7 @@ pub(crate) fn parse(kind: Kind, words: &[Vec<u8>], old: Option<&Value>) -> Resul
     }
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(number: T, low: T, high: T) -> Result<T, String> {
+fn within<T: PartialOrd + std::fmt::Display + Copy>(number: T, low: T, high: T) -> Result<T, String> {
     if number < low || number > high {
         return Err(format!("argument must be between {low} and {high} inclusive"));
     }
