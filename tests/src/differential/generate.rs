@@ -94,7 +94,7 @@ const TEMPLATES: &[&str] = &[
     "OBJECT HELP",
     "OBJECT junk k",
     "SELECT db",
-    "junk junks",
+    "nosuch junks",
 ];
 
 const KEYS: &[&[u8]] = &[
@@ -320,6 +320,9 @@ const JUNK: &[&str] = &[
     "LIMIT",
 ];
 
+/// Names that no server knows.
+const NO_COMMANDS: &[&str] = &["foo", "", "NOSUCH", "get set", "set\r\n", "\u{fc}", "GETS", "'", "\0"];
+
 /// splitmix64.
 #[derive(Clone, Debug)]
 struct Rng(u64);
@@ -365,7 +368,7 @@ impl Generator {
         let mut bag = Vec::new();
         for template in TEMPLATES {
             let rare =
-                ["FLUSH", "SWAPDB", "SELECT", "junk", "OBJECT HELP"].iter().any(|name| template.starts_with(name));
+                ["FLUSH", "SWAPDB", "SELECT", "nosuch", "OBJECT HELP"].iter().any(|name| template.starts_with(name));
             let weight = if rare { usize::from(self.rng.one_in(2)) } else { [0, 1, 2, 4, 16][self.rng.below(5)] };
             bag.extend(std::iter::repeat_n(*template, weight));
         }
@@ -450,7 +453,8 @@ impl Generator {
             "walkopts" => self.options(&["MATCH pattern", "COUNT count", "TYPE string", "TYPE list"], 2, out),
             "scanopts" => self.options(&["MATCH pattern", "COUNT int", "TYPE string", "TYPE v"], 2, out),
             "count" => self.text(&["1", "2", "10", "1000", "9223372036854775807"], out),
-            "junk" if !self.unknown && out.is_empty() => out.push(b"DBSIZE".into()),
+            "nosuch" if self.unknown => self.text(NO_COMMANDS, out),
+            "nosuch" => out.push(b"DBSIZE".into()),
             "junk" => self.text(JUNK, out),
             "junks" => (0..self.rng.below(4)).for_each(|_| self.text(JUNK, out)),
             "string" | "list" => out.push(word.into()),

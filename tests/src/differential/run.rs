@@ -10,6 +10,8 @@ use std::io;
 
 /// A failing sequence must fail again in one of so many further plays: else it was a clock's tick.
 const RETRIES: usize = 3;
+/// Targets, in order.
+const NAMES: [&str; 3] = ["firn", "valkey", "redis"];
 /// Steps of one sequence.
 const STEPS: usize = 150;
 
@@ -173,8 +175,9 @@ impl Runner {
         let mut found = None;
         for (at, words) in range.zip(&commands) {
             let mut replies = Vec::new();
-            for target in self.targets() {
-                replies.push(target.receive()?);
+            for (name, target) in NAMES.into_iter().zip(self.targets()) {
+                let lost = |error| io::Error::other(format!("{name} did not answer {}: {error}", show(words)));
+                replies.push(target.receive().map_err(lost)?);
             }
             report.commands += 1;
             if replies.get(2).is_some_and(|redis| !same(words, redis, &replies[1])) {
@@ -204,7 +207,7 @@ impl Runner {
 }
 
 fn named(texts: impl Iterator<Item = String>) -> Vec<(&'static str, String)> {
-    ["firn", "valkey", "redis"].into_iter().zip(texts).collect()
+    NAMES.into_iter().zip(texts).collect()
 }
 
 /// The keys of a whole walk, sorted; an error reply stands for itself.
