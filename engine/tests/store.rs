@@ -111,3 +111,43 @@ fn the_log_can_be_turned_off_and_on() {
     let store = Store::open(disk, &options(&clock)).expect("opens again");
     assert_eq!(digest(&store), before);
 }
+
+#[test]
+fn a_full_disk_does_not_keep_a_store_from_being_opened_and_keys_deleted() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let sim = SimDisk::new();
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let options = Options { policy: SyncPolicy::Always, reserve_len: 16 * 1024, ..options(&clock) };
+    let store = Store::open(Arc::clone(&disk), &options).expect("opens");
+    for number in 0..100 {
+        run(&store, &["SET", &format!("key:{number}"), &"v".repeat(100)]);
+        store.commit();
+        store.step_log();
+    }
+    let digests = digest(&store);
+    drop(store); // Without a clean end.
+    sim.set_capacity(Some(sim.used()));
+    let store = Store::open(Arc::clone(&disk), &options).expect("opens on a full disk");
+    assert_eq!(digest(&store), digests);
+    let promise = run(&store, &["DEL", "key:1"]);
+    store.commit();
+    store.step_log();
+    assert!(store.holds(promise), "there is room for a deletion");
+}
+
+#[test]
+fn crashes_do_not_eat_the_disk() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let sim = SimDisk::new();
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let options = Options { policy: SyncPolicy::Always, segment_len: 1 << 20, ..options(&clock) };
+    for round in 0..20 {
+        let store = Store::open(Arc::clone(&disk), &options).expect("opens");
+        run(&store, &["SET", "round", &round.to_string()]);
+        store.commit();
+        store.step_log();
+        store.step_log();
+        drop(store); // Without a clean end, again and again.
+    }
+    assert!(sim.used() < 4 << 20, "{} bytes after 20 crashes with a few records", sim.used());
+}

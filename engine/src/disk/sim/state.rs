@@ -269,6 +269,7 @@ impl DiskState {
             inode.ops.push(Op::Cut { len });
             inode.allocated = len as u64;
         } else if len == inode.view.len() {
+            inode.allocated = len as u64; // As ext4 and XFS: blocks reserved behind the end are given back.
             return;
         }
         Arc::make_mut(&mut inode.view).resize(len, 0);
