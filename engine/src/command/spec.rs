@@ -225,6 +225,27 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Where a command's keys are in its words, and what it does with them (key-spec flags). An index may lie behind the words if
+    /// they are fewer than the arity wants.
+    pub fn key_indexes(&self, words: &[&[u8]]) -> (Vec<usize>, &'static str) {
+        match self.keys {
+            Keys::None => (Vec::new(), ""),
+            Keys::Range { first, last, step, access } => {
+                let first = usize::from(first);
+                let last = match usize::try_from(last) {
+                    Ok(last) => last,
+                    Err(_) => words.len().saturating_sub(usize::from(last.unsigned_abs())),
+                };
+                ((first..=last).step_by(usize::from(step).max(1)).collect(), access)
+            }
+            Keys::Found { find, access, .. } => {
+                let mut found = Vec::new();
+                find(words, &mut found);
+                (found, access)
+            }
+        }
+    }
+
     /// What most commands do not have: no keys, no extra categories, no subcommands. A declaration ends with `..Spec::BASE`.
     pub const BASE: Spec = Spec {
         name: "",

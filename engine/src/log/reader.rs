@@ -254,6 +254,11 @@ impl<'a> SegmentReader<'a> {
         self.scan
     }
 
+    /// What reading has found out so far; the end is known once [`SegmentReader::next_frame`] gave `None`.
+    pub fn so_far(&self) -> &Scan {
+        &self.scan
+    }
+
     /// Looks again at a segment that is still being written: frames that came since are read next.
     ///
     /// # Errors

@@ -266,6 +266,7 @@ pub struct AuxPair {
 
 impl AuxPair {
     /// A pair of texts.
+    #[allow(clippy::needless_pass_by_value)] // Numbers and literals are handed over as they are.
     pub fn text(name: &str, value: impl ToString) -> AuxPair {
         AuxPair { name: name.as_bytes().to_vec(), value: value.to_string().into_bytes() }
     }

@@ -132,18 +132,22 @@ pub struct Removed {
 enum Task {
     SyncDir,
     Open(Lsn, u64),
-    Verify {
-        reader: SnapshotReader,
-        rows: Vec<IndexRow>,
-        at: usize,
-        id: (Lsn, u64),
-    },
+    Verify(Box<Verifying>),
     Remove(String, u64),
     /// Under a temporary name already.
     Cut {
         name: String,
         len: u64,
     },
+}
+
+/// A snapshot being read back.
+struct Verifying {
+    reader: SnapshotReader,
+    /// Its blocks in the order of the file, and how many are done.
+    rows: Vec<IndexRow>,
+    at: usize,
+    id: (Lsn, u64),
 }
 
 /// Carries a [`Plan`] out, step by step, without any lock. Dropping it in the middle leaves a whole store.
@@ -202,21 +206,22 @@ impl Removal {
                 let reader = SnapshotReader::open(&*self.disk, &name, None)?;
                 reader.drop_cache()?;
                 let rows = in_file_order(reader.rows());
-                self.tasks.push(Task::Verify { reader, rows, at: 0, id: (lsn, epoch) });
+                self.tasks.push(Task::Verify(Box::new(Verifying { reader, rows, at: 0, id: (lsn, epoch) })));
             }
-            Task::Verify { reader, rows, mut at, id } => {
+            Task::Verify(mut verifying) => {
+                let Verifying { reader, rows, at, id } = &mut *verifying;
                 let mut len = 0;
-                while len < STEP_LEN && at < rows.len() {
-                    if rows[at].info.kind == BlockKind::Entries {
-                        reader.read_block(&rows[at], &mut self.buffer)?;
+                while len < STEP_LEN && *at < rows.len() {
+                    if rows[*at].info.kind == BlockKind::Entries {
+                        reader.read_block(&rows[*at], &mut self.buffer)?;
                     }
-                    len += u64::from(rows[at].stored_len);
-                    at += 1;
+                    len += u64::from(rows[*at].stored_len);
+                    *at += 1;
                 }
-                if at < rows.len() {
-                    self.tasks.push(Task::Verify { reader, rows, at, id });
+                if *at < rows.len() {
+                    self.tasks.push(Task::Verify(verifying));
                 } else {
-                    self.newly_verified.push(id);
+                    self.newly_verified.push(*id);
                 }
             }
             Task::Remove(name, len) if len > REMOVE_AT_ONCE_LEN => {

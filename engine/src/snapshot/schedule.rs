@@ -71,6 +71,7 @@ impl SnapshotStatus {
     }
 
     /// The running one failed.
+    #[allow(clippy::needless_pass_by_value)] // Errors and literals are handed over as they are.
     pub fn failed(&mut self, monotonic_ms: u64, why: impl ToString) {
         self.ended(monotonic_ms);
         (self.last_error, self.failed_at_ms) = (Some(why.to_string()), Some(monotonic_ms));

@@ -19,7 +19,7 @@ use super::index::{
 use super::{BadSnapshot, SnapshotError};
 use crate::disk::{Disk, File, OpenMode, write_all_at};
 use crate::format::{FileHeader, FileKind, FileName, Seed};
-use crate::keyspace::{CaptureProgress, Keyspace, RawBlock};
+use crate::keyspace::{CaptureProgress, Db, Keyspace, RawBlock};
 use crate::limits::{CAPTURE_BUFFER_MAX, CAPTURE_SLICE_LEN, SNAPSHOT_SYNC_LEN, SNAPSHOT_WRITE_LEN};
 use crate::log::Lsn;
 use std::collections::VecDeque;
@@ -139,13 +139,13 @@ impl SnapshotRun {
         keyspace: &mut Keyspace,
         capture: u64,
         disk: Arc<dyn Disk>,
-        header: FileHeader,
+        mut header: FileHeader,
         aux: Vec<AuxPair>,
         pace: Pace,
     ) -> SnapshotRun {
         keyspace.begin_capture(capture);
         let expected = (0..keyspace.databases()).map(|db| keyspace.db(db).len() as u64).sum();
-        let header = FileHeader { kind: FileKind::Snapshot, flags: 0, ..header };
+        (header.kind, header.flags) = (FileKind::Snapshot, 0);
         let name = FileName::Snapshot { lsn: header.number, epoch: header.epoch }.to_string();
         SnapshotRun {
             disk,
@@ -215,7 +215,7 @@ impl SnapshotRun {
 
     /// Ends the run early: the capture stops, the file goes. Under the engine's lock only for the capture's sake; calling it
     /// after an error is right too, and needed: the keyspace is still capturing then. Gives databases to be dropped outside the lock.
-    pub fn abandon(&mut self, keyspace: &mut Keyspace) -> Vec<crate::keyspace::Db> {
+    pub fn abandon(&mut self, keyspace: &mut Keyspace) -> Vec<Db> {
         self.end();
         if self.collected { Vec::new() } else { keyspace.abort_capture() }
     }

@@ -426,7 +426,7 @@ fn keys(table: &Table, words: &[&[u8]], with_flags: bool, reply: &mut dyn Reply)
     if !spec.arity.fits(words.len()) {
         return Err(CommandError::text("ERR Invalid number of arguments specified for command"));
     }
-    let (found, access) = key_indexes(spec, words);
+    let (found, access) = spec.key_indexes(words);
     if found.is_empty() || found.iter().any(|&index| index >= words.len()) {
         return Err(CommandError::text("ERR Invalid arguments specified for command"));
     }
@@ -441,26 +441,6 @@ fn keys(table: &Table, words: &[&[u8]], with_flags: bool, reply: &mut dyn Reply)
         }
     }
     Ok(())
-}
-
-/// Where a command's keys are in its words, and what it does with them.
-fn key_indexes(spec: &Spec, words: &[&[u8]]) -> (Vec<usize>, &'static str) {
-    match spec.keys {
-        Keys::None => (Vec::new(), ""),
-        Keys::Range { first, last, step, access } => {
-            let first = usize::from(first);
-            let last = match usize::try_from(last) {
-                Ok(last) => last,
-                Err(_) => words.len().saturating_sub(usize::from(last.unsigned_abs())),
-            };
-            ((first..=last).step_by(usize::from(step).max(1)).collect(), access)
-        }
-        Keys::Found { find, access, .. } => {
-            let mut found = Vec::new();
-            find(words, &mut found);
-            (found, access)
-        }
-    }
 }
 
 /// Every data command, for tests that walk all declarations.
@@ -493,10 +473,10 @@ mod tests {
     fn keys_are_where_the_declaration_says() {
         let spec = |last, step| Spec { keys: Keys::Range { first: 1, last, step, access: "RW" }, ..Spec::BASE };
         let words: [&[u8]; 5] = [b"mset", b"a", b"1", b"b", b"2"];
-        assert_eq!(key_indexes(&spec(-1, 2), &words).0, [1, 3]);
-        assert_eq!(key_indexes(&spec(1, 1), &words).0, [1]);
-        assert_eq!(key_indexes(&spec(-1, 1), &words).0, [1, 2, 3, 4]);
-        assert_eq!(key_indexes(&spec(-2, 1), &words).0, [1, 2, 3]);
-        assert_eq!(key_indexes(&Spec::BASE, &words).0, [0usize; 0]);
+        assert_eq!(spec(-1, 2).key_indexes(&words).0, [1, 3]);
+        assert_eq!(spec(1, 1).key_indexes(&words).0, [1]);
+        assert_eq!(spec(-1, 1).key_indexes(&words).0, [1, 2, 3, 4]);
+        assert_eq!(spec(-2, 1).key_indexes(&words).0, [1, 2, 3]);
+        assert_eq!(Spec::BASE.key_indexes(&words).0, [0usize; 0]);
     }
 }

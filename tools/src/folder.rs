@@ -1,0 +1,334 @@
+//! What lies in a store's folder, read as recovery would read it, and what recovery would make of it.
+
+use crate::ToolError;
+use crate::target::unreadable;
+use firn_engine::command::table;
+use firn_engine::disk::{Disk, OpenMode};
+use firn_engine::format::StoreId;
+use firn_engine::log::Lsn;
+use firn_engine::log::chain::{Link, chain, needed};
+use firn_engine::log::reader::{End, ReadFailure, Scan, SegmentReader};
+use firn_engine::recovery::OpenError;
+use firn_engine::recovery::judge::{Found, SegmentFound, Verdict, judge};
+use firn_engine::recovery::survey::Survey;
+use firn_engine::snapshot::SnapshotError;
+use firn_engine::snapshot::reader::{SnapshotReader, Verified};
+use indicatif::ProgressBar;
+use std::collections::BTreeMap;
+use std::io;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Severity {
+    /// Nothing is lost that anybody was promised.
+    Note,
+    /// Bytes are wrong or missing.
+    Damage,
+    /// It could not be read, or not by this release.
+    Unreadable,
+}
+
+/// Something to tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    pub(crate) file: String,
+    pub(crate) offset: Option<u64>,
+    pub(crate) lsn: Option<Lsn>,
+    pub(crate) message: String,
+}
+
+/// One segment, read to its end.
+pub(crate) struct SegmentView {
+    pub(crate) name: String,
+    pub(crate) first: Lsn,
+    pub(crate) epoch: u64,
+    pub(crate) len: u64,
+    pub(crate) scan: Result<Scan, ReadFailure>,
+    pub(crate) records: u64,
+    /// How often each command occurs.
+    pub(crate) commands: BTreeMap<String, u64>,
+    pub(crate) first_time_ms: Option<u64>,
+    /// Records that do not decode, or that this release cannot apply.
+    pub(crate) findings: Vec<Finding>,
+    /// Superseded by newer epochs: no part of history.
+    pub(crate) superseded: bool,
+}
+
+/// One snapshot.
+pub(crate) struct SnapshotView {
+    pub(crate) name: String,
+    pub(crate) lsn: Lsn,
+    pub(crate) epoch: u64,
+    pub(crate) len: u64,
+    pub(crate) reader: Result<SnapshotReader, SnapshotError>,
+    /// What verifying all blocks gave, if that was asked for.
+    pub(crate) verified: Option<Verified>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl SnapshotView {
+    pub(crate) fn is_whole(&self) -> bool {
+        self.reader.is_ok() && self.findings.is_empty()
+    }
+}
+
+/// A folder and all in it.
+pub(crate) struct FolderView {
+    pub(crate) survey: Survey,
+    pub(crate) segments: Vec<SegmentView>,
+    /// The newest first.
+    pub(crate) snapshots: Vec<SnapshotView>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) verdict: Verdict,
+    /// The needed segments, as the verdict numbers them: indexes in `segments`.
+    pub(crate) needed: Vec<usize>,
+    /// The process that has the folder, if it runs.
+    pub(crate) in_use_by: Option<u32>,
+    /// Files that went away while they were looked at.
+    pub(crate) vanished: Vec<String>,
+}
+
+/// Opens the folder's list of files.
+pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey, ToolError> {
+    let survey = Survey::of(disk).map_err(|error| match error {
+        OpenError::Io { .. } | OpenError::Refused(_) => ToolError::Unreadable(error.to_string()),
+        other => ToolError::Damage(other.to_string()),
+    })?;
+    if survey.is_new() {
+        return Err(ToolError::Usage(format!("{} holds no Firn store", disk.describe())));
+    }
+    Ok(survey)
+}
+
+/// Reads everything in a folder; with `verify` every block of every snapshot too.
+pub(crate) fn view(disk: &dyn Disk, verify: bool, bar: &dyn Fn(u64) -> ProgressBar) -> Result<FolderView, ToolError> {
+    let survey = survey(disk)?;
+    let store = survey.identity.map(|identity| identity.store);
+    let snapshots_len: u64 = survey.snapshots.iter().map(|(.., len)| len).sum();
+    let segments_len: u64 = survey.segments.iter().map(|(.., len)| len).sum();
+    let bar = bar(segments_len + if verify { snapshots_len } else { 0 });
+    let mut vanished = Vec::new();
+
+    let mut snapshots = Vec::new();
+    for (lsn, epoch, name, len) in &survey.snapshots {
+        let (lsn, epoch, len) = (*lsn, *epoch, *len);
+        match snapshot(disk, name, store, verify, &bar) {
+            Ok((reader, verified, findings)) => {
+                snapshots.push(SnapshotView { name: name.clone(), lsn, epoch, len, reader, verified, findings });
+            }
+            Err(Vanished) => vanished.push(name.clone()),
+        }
+    }
+
+    let names: Vec<_> = survey.segments.iter().map(|(first, epoch, ..)| (*first, *epoch)).collect();
+    let links = chain(&names);
+    let mut segments = Vec::new();
+    for (at, (first, epoch, name, len)) in survey.segments.iter().enumerate() {
+        let link = links.iter().find(|link| link.index == at);
+        let until = link.map_or(Lsn::MAX, |link| link.until);
+        let mut view = segment(disk, name, *first, *epoch, until, store, &bar)?;
+        if matches!(&view.scan, Err(failure) if failure.source.kind() == io::ErrorKind::NotFound) {
+            vanished.push(name.clone());
+        }
+        (view.len, view.superseded) = (*len, link.is_none());
+        segments.push(view);
+    }
+    bar.finish_and_clear();
+
+    let newest_whole = snapshots.iter().position(SnapshotView::is_whole);
+    let covered = newest_whole.map(|at| snapshots[at].lsn);
+    let needed_links = needed(&links, covered).to_vec();
+    let found = Found {
+        snapshot: covered,
+        broken_snapshots: snapshots[..newest_whole.unwrap_or(snapshots.len())].iter().map(|view| view.lsn).collect(),
+        durable: newest_whole.map_or(0, |at| stated_durable(&snapshots[at])),
+        identity: survey.has_store || survey.bad_store.is_some(),
+        segments: needed_links
+            .iter()
+            .map(|link| rescan(disk, &segments[link.index], link, covered.unwrap_or(0), store))
+            .collect(),
+    };
+    Ok(FolderView {
+        verdict: judge(&found),
+        in_use_by: holder(disk),
+        needed: needed_links.iter().map(|link| link.index).collect(),
+        survey,
+        segments,
+        snapshots,
+        links,
+        vanished,
+    })
+}
+
+fn stated_durable(view: &SnapshotView) -> Lsn {
+    view.reader.as_ref().map_or(0, |reader| reader.header().durable.max(reader.footer().durable))
+}
+
+/// A scan for the verdict. Only a broken segment is read again: what a snapshot covers is passed over then.
+fn rescan(disk: &dyn Disk, view: &SegmentView, link: &Link, covered: Lsn, store: Option<StoreId>) -> SegmentFound {
+    let scan = match &view.scan {
+        Ok(scan) if !matches!(scan.end, End::Broken(_)) => Ok(scan.clone()),
+        Err(failure) => Err(ReadFailure { offset: failure.offset, source: copy_of(&failure.source) }),
+        Ok(_) => {
+            disk.open(&view.name, OpenMode::Read).map_err(|source| ReadFailure { offset: 0, source }).and_then(|file| {
+                SegmentReader::open(&*file, link.first, link.epoch, store)?.until(link.until).covered(covered).scan()
+            })
+        }
+    };
+    SegmentFound { name: view.name.clone(), first: link.first, epoch: link.epoch, scan }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
+/// The file went away: retention of a running server.
+struct Vanished;
+
+type SnapshotParts = (Result<SnapshotReader, SnapshotError>, Option<Verified>, Vec<Finding>);
+
+fn snapshot(
+    disk: &dyn Disk,
+    name: &str,
+    store: Option<StoreId>,
+    verify: bool,
+    bar: &ProgressBar,
+) -> Result<SnapshotParts, Vanished> {
+    let reader = match SnapshotReader::open(disk, name, store) {
+        Ok(reader) => reader,
+        Err(SnapshotError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Err(Vanished),
+        Err(error) => {
+            let finding = snapshot_finding(name, &error);
+            return Ok((Err(error), None, vec![finding]));
+        }
+    };
+    let (mut verified, mut findings) = (None, Vec::new());
+    if verify {
+        let (found, problems) = verify_snapshot(&reader, bar);
+        (verified, findings) = (found, problems);
+    }
+    Ok((Ok(reader), verified, findings))
+}
+
+/// Verifies all blocks of a snapshot.
+pub(crate) fn verify_snapshot(reader: &SnapshotReader, bar: &ProgressBar) -> (Option<Verified>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let before = bar.position();
+    let verified = reader.verify_all(
+        |done| bar.set_position(before + done),
+        |_, error| findings.push(snapshot_finding(reader.name(), &error)),
+    );
+    bar.set_position(before + reader.footer().file_len);
+    match verified {
+        Ok(verified) => (Some(verified), findings),
+        Err(error) => {
+            findings.push(snapshot_finding(reader.name(), &error));
+            (None, findings)
+        }
+    }
+}
+
+/// What an error of a snapshot means.
+pub(crate) fn snapshot_finding(name: &str, error: &SnapshotError) -> Finding {
+    let (severity, offset, message) = match error {
+        SnapshotError::Damaged { offset, why, .. } => (Severity::Damage, Some(*offset), why.to_string()),
+        SnapshotError::Disk { offset, doing, source, .. } => {
+            (Severity::Unreadable, *offset, format!("the disk failed {doing}: {source}"))
+        }
+        SnapshotError::Unusable { why, .. } => (Severity::Unreadable, None, why.to_string()),
+        SnapshotError::Incomplete { .. } => (Severity::Damage, None, error.to_string()),
+    };
+    Finding { severity, file: name.to_owned(), offset, lsn: None, message }
+}
+
+/// Reads one segment to its end, every frame and every record.
+pub(crate) fn segment(
+    disk: &dyn Disk,
+    name: &str,
+    first: Lsn,
+    epoch: u64,
+    until: Lsn,
+    store: Option<StoreId>,
+    bar: &ProgressBar,
+) -> Result<SegmentView, ToolError> {
+    let mut view = SegmentView {
+        name: name.to_owned(),
+        first,
+        epoch,
+        len: 0,
+        scan: Err(ReadFailure { offset: 0, source: io::ErrorKind::NotFound.into() }),
+        records: 0,
+        commands: BTreeMap::new(),
+        first_time_ms: None,
+        findings: Vec::new(),
+        superseded: false,
+    };
+    let file = match disk.open(name, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(view),
+        Err(error) => return Err(unreadable(name)(error)),
+    };
+    let before = bar.position();
+    view.scan = SegmentReader::open(&*file, first, epoch, store).and_then(|reader| {
+        let mut reader = reader.until(until);
+        while let Some(frame) = reader.next_frame()? {
+            bar.set_position(before + frame.offset);
+            look_at(&frame, until, &mut view);
+        }
+        Ok(reader.into_scan())
+    });
+    view.len = view.scan.as_ref().map_or(0, |scan| scan.len);
+    bar.set_position(before + view.len);
+    Ok(view)
+}
+
+fn look_at(frame: &firn_engine::log::reader::Frame<'_>, until: Lsn, view: &mut SegmentView) {
+    let mut words = Vec::new();
+    for (lsn, record) in (frame.header.first..).zip(frame.records()) {
+        if lsn >= until {
+            break;
+        }
+        let mut finding = |severity, message: String| {
+            let (file, offset) = (view.name.clone(), Some(frame.offset));
+            view.findings.push(Finding { severity, file, offset, lsn: Some(lsn), message });
+        };
+        match record {
+            Ok(record) => {
+                view.records += 1;
+                view.first_time_ms.get_or_insert(record.time_ms);
+                let mut commands = record.commands();
+                loop {
+                    match commands.next(&mut words) {
+                        Ok(None) => break,
+                        Ok(Some(_)) => {
+                            let name = String::from_utf8_lossy(words[0]).into_owned();
+                            if table::find(words[0]).is_none() {
+                                let message = format!(
+                                    "the record holds '{}', a command that this release does not know",
+                                    words[0].escape_ascii()
+                                );
+                                finding(Severity::Unreadable, message);
+                            }
+                            *view.commands.entry(name).or_default() += 1;
+                        }
+                        Err(bad) => {
+                            finding(Severity::Damage, bad.to_string());
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(bad) => finding(Severity::Damage, bad.to_string()),
+        }
+    }
+}
+
+/// The process that holds the folder's lock, if it is alive.
+fn holder(disk: &dyn Disk) -> Option<u32> {
+    let file = disk.open("LOCK", OpenMode::Read).ok()?;
+    let mut bytes = [0; 20];
+    let read = file.read_at(&mut bytes, 0).ok()?;
+    let process: u32 = std::str::from_utf8(&bytes[..read]).ok()?.trim().parse().ok()?;
+    std::path::Path::new(&format!("/proc/{process}")).exists().then_some(process)
+}
