@@ -2,7 +2,7 @@
 
 #![allow(missing_docs)]
 
-#[allow(dead_code)] // The server asks for more than this does.
+#[allow(dead_code, unused_imports)] // The server asks for more than this does, and runs its tests.
 #[path = "../../server/src/allocator.rs"]
 mod allocator;
 

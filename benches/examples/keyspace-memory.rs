@@ -5,12 +5,12 @@
 //! would depend on where in the cycle it was taken. Times are the thread's own CPU time, so that other work on the machine counts
 //! only through the caches it shares.
 
-#[allow(dead_code)] // The server asks for more than this does.
+#[allow(dead_code, unused_imports)] // The server asks for more than this does, and runs its tests.
 #[path = "../../server/src/allocator.rs"]
 mod allocator;
 
 use firn_engine::key::{HashSeed, Key};
-use firn_engine::keyspace::{Deadline, Keyspace};
+use firn_engine::keyspace::{CaptureProgress, Deadline, Keyspace, Loader, entry};
 
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;
@@ -71,8 +71,41 @@ fn main() {
         means.0 / f64::from(means.2),
         means.1 / f64::from(means.2)
     );
+    capture_and_load(&mut keyspace, keys);
     reads(&keyspace, keys);
     writes(&mut keyspace, keys, &value);
+}
+
+/// Captures everything as a snapshot would, and loads it again with one loader.
+fn capture_and_load(keyspace: &mut Keyspace, keys: usize) {
+    let (mut blocks, mut slowest, start) = (Vec::new(), 0, cpu_ns());
+    keyspace.begin_capture(1);
+    loop {
+        let begun = cpu_ns();
+        let progress = keyspace.capture_slice(64 * 1024);
+        slowest = slowest.max(cpu_ns() - begun);
+        blocks.extend(keyspace.drain_captured());
+        if progress == CaptureProgress::Done {
+            break;
+        }
+    }
+    let each = (cpu_ns() - start) as f64 / keys as f64;
+    println!("capture     : {each:5.0} ns a key, slowest slice {:.0} us", slowest as f64 / 1000.0);
+    let start = cpu_ns();
+    let mut loader = Loader::new(SEED, keys as u64);
+    for block in &blocks {
+        let mut rest = block.bytes.as_slice();
+        while !rest.is_empty() {
+            let entry = entry::take(&mut rest).expect("an entry that was just encoded");
+            loader.push(&entry).expect("entries come in order");
+        }
+    }
+    let mut loaded = Keyspace::new(SEED, 1);
+    loaded.install(0, vec![loader.finish()]).expect("the database is empty");
+    println!("load        : {:5.0} ns a key", (cpu_ns() - start) as f64 / keys as f64);
+    assert_eq!(loaded.db(0).len(), keys);
+    let used = loaded.used_bytes() as f64 / keys as f64;
+    println!("used after loading: {used:.2} bytes a key");
 }
 
 /// Reads a million random keys in batches; the median of five runs.

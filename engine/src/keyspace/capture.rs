@@ -4,18 +4,29 @@
 //! serializes segments in order of position; a write to a segment not yet reached serializes that one first.
 //!
 //! 1. Every block holds whole entries ([`entry::encode`]) in order of position. Blocks of one database never overlap, but may come in any order.
-//! 2. A segment says which capture has it. Below a database's cursor every segment is captured. Splitting happens after the write that
-//!    causes it was announced, so that both halves are captured; what merges is captured first.
+//! 2. A segment says which capture has it; of large ones, whose copying would be a pause, single groups may be captured. Everything
+//!    below a database's cursor is captured. A segment is captured whole before its shape changes, so that its parts are.
 //! 3. A database that is flushed meanwhile goes to the capture whole, is walked there, and given away afterwards.
 
 use super::blob::BlobRef;
-use super::directory::{SegmentMut, SegmentRef, last_of};
+use super::directory::{SegmentMut, SegmentRef, first_of, last_of};
+use super::segment::{Lines, SIZES};
 use super::{Db, Keyspace, entry};
 use crate::key::HashSeed;
 use crate::limits::BLOCK_LEN_TARGET;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What a visit to a segment costs of a slice's budget besides the bytes it gives.
 const SEGMENT_COST: usize = 256;
+
+/// A segment whose values take more bytes is captured group by group (some seven entries), as far as writes and slices need it.
+const WHOLE_MAX: usize = if cfg!(test) { 2 * 1024 } else { 256 * 1024 };
+
+/// So many bytes of a large segment are captured before the slice looks at its budget again.
+const GROUPS_COST: usize = if cfg!(test) { 512 } else { 32 * 1024 };
+
+const _: () = assert!(SIZES[SIZES.len() - 1] <= 64, "a bit for each group");
 
 /// Entries of one database in order of position, encoded, nothing else between them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +75,18 @@ pub(super) struct DbCapture {
     next: Option<u64>,
     /// The block that the walk fills.
     open: Option<RawBlock>,
+    /// Large segments that are captured in part, by their first positions: which of their groups.
+    partial: BTreeMap<u64, u64>,
     blocks: Vec<RawBlock>,
+}
+
+/// What of a segment is not captured.
+enum Unsaved {
+    Nothing,
+    /// Nothing any more: all of it, so many bytes, has just been.
+    Taken(usize),
+    /// Some of its groups: it is large.
+    Groups,
 }
 
 impl DbCapture {
@@ -100,6 +122,66 @@ impl DbCapture {
         bytes
     }
 
+    /// What of a segment, which begins at `first`, is not captured yet. Of a small one all is captured at once.
+    fn enter(&mut self, segment: Option<SegmentRef<'_>>, first: u64, seed: &HashSeed) -> Unsaved {
+        let mut blobs = Vec::new();
+        match segment {
+            None => return Unsaved::Nothing,
+            Some(SegmentRef::Lines(lines)) => {
+                if lines.saved() == self.number {
+                    return Unsaved::Nothing;
+                }
+                if self.partial.contains_key(&first) {
+                    return Unsaved::Groups;
+                }
+                lines.ordered(seed, &mut blobs);
+                if blobs.iter().map(|blob| blob.value_bytes().len()).sum::<usize>() > WHOLE_MAX {
+                    self.partial.insert(first, 0);
+                    return Unsaved::Groups;
+                }
+            }
+            Some(SegmentRef::Crowded(crowded)) => {
+                if crowded.saved == self.number {
+                    return Unsaved::Nothing;
+                }
+                blobs.extend(crowded.from(0).map(|(_, blob)| blob));
+            }
+        }
+        Unsaved::Taken(self.add(&blobs, seed))
+    }
+
+    /// Captures those of `groups` that are not captured, until that took `cost_max` bytes; says with which group to go on, and how many
+    /// bytes it took.
+    fn add_groups(
+        &mut self,
+        lines: Lines<'_>,
+        first: u64,
+        groups: Range<usize>,
+        cost_max: usize,
+        seed: &HashSeed,
+    ) -> (usize, usize) {
+        let (mut done, mut bytes) = (self.partial.get(&first).copied().unwrap_or(0), 0);
+        let mut entries = Vec::new();
+        let mut next = groups.end;
+        for group in groups {
+            if bytes >= cost_max {
+                next = group;
+                break;
+            }
+            if done >> group & 1 != 0 {
+                self.close(None, seed);
+                continue;
+            }
+            entries.clear();
+            lines.group(group, seed, &mut entries);
+            let blobs: Vec<BlobRef<'_>> = entries.iter().map(|(_, blob)| *blob).collect();
+            bytes += self.add(&blobs, seed);
+            done |= 1 << group;
+        }
+        self.partial.insert(first, done);
+        (next, bytes)
+    }
+
     /// Ends the open block, whose last entry is `last` if it was added since the block last knew.
     fn close(&mut self, last: Option<BlobRef<'_>>, seed: &HashSeed) {
         if let Some(mut block) = self.open.take() {
@@ -116,76 +198,108 @@ impl DbCapture {
 }
 
 impl Db {
-    /// Must precede every change of an entry at `position`, and every merge of its segment.
+    /// Must precede every change of an entry at `position`.
     #[inline]
     pub(super) fn before_write(&mut self, position: u64) {
         if self.capture.is_some() {
-            self.save(position);
+            self.save(position, false);
         }
     }
 
+    /// Must precede every change of the shape of the segment of `position`: growth, splits, merges.
+    #[inline]
+    pub(super) fn before_relayout(&mut self, position: u64) {
+        if self.capture.is_some() {
+            self.save(position, true);
+        }
+    }
+
+    /// Captures the segment of `position`, out of order; of a large one only the entries about `position`, unless it must be `whole`.
     #[cold]
     #[inline(never)]
-    fn save(&mut self, position: u64) {
-        if let Some(capture) = &mut self.capture
-            && capture.next.is_some_and(|next| position >= next)
-        {
-            // The walk's block must not span this segment.
-            let open = capture.open.take();
-            self.serialize(position);
-            if let Some(capture) = &mut self.capture {
-                capture.close(None, self.index.seed());
-                capture.open = open;
-            }
+    fn save(&mut self, position: u64, whole: bool) {
+        let Some(capture) = &mut self.capture else { return };
+        if !whole && capture.next.is_none_or(|next| position < next) {
+            return;
         }
-    }
-
-    /// Captures the segment of `position` unless that was done; says how many bytes that gave.
-    fn serialize(&mut self, position: u64) -> Option<usize> {
-        let capture = self.capture.as_mut()?;
-        let seed = *self.index.seed();
-        let mut blobs = Vec::new();
-        let saved = match self.index.directory.get(position)? {
-            SegmentRef::Lines(lines) => {
-                if lines.saved() != capture.number {
-                    lines.ordered(&seed, &mut blobs);
-                }
-                lines.saved()
+        let Some(depth) = self.index.directory.depth(position) else { return };
+        // The walk's block must not span what is saved here.
+        let open = capture.open.take();
+        let (first, seed) = (first_of(position, depth), *self.index.seed());
+        let groups = capture.enter(self.index.directory.get(position), first, &seed);
+        let finished = match (groups, self.index.directory.get(position)) {
+            (Unsaved::Groups, Some(SegmentRef::Lines(lines))) if whole => {
+                // What the walk has passed has its bit.
+                capture.add_groups(lines, first, 0..lines.groups(), usize::MAX, &seed);
+                true
             }
-            SegmentRef::Crowded(crowded) => {
-                blobs.extend(crowded.from(0).map(|(_, blob)| blob));
-                crowded.saved
+            (Unsaved::Groups, Some(SegmentRef::Lines(lines))) => {
+                let group = lines.group_of(position);
+                capture.add_groups(lines, first, group..group + 1, usize::MAX, &seed);
+                false
             }
+            (Unsaved::Groups | Unsaved::Nothing, _) => false,
+            (Unsaved::Taken(_), _) => true,
         };
-        if saved == capture.number {
-            return None;
+        capture.close(None, &seed);
+        capture.open = open;
+        if finished {
+            self.mark_saved(position, first);
         }
-        let bytes = capture.add(&blobs, &seed);
-        let number = capture.number;
-        match self.index.directory.get_mut(position)? {
-            SegmentMut::Lines(mut lines) => lines.set_saved(number),
-            SegmentMut::Crowded(crowded) => crowded.saved = number,
-        }
-        Some(bytes)
     }
 
-    /// Walks on by one segment; says what that cost of a slice's budget, or `None` if all has been walked.
+    fn mark_saved(&mut self, position: u64, first: u64) {
+        let Some(capture) = &mut self.capture else { return };
+        capture.partial.remove(&first);
+        match self.index.directory.get_mut(position) {
+            Some(SegmentMut::Lines(mut lines)) => lines.set_saved(capture.number),
+            Some(SegmentMut::Crowded(crowded)) => crowded.saved = capture.number,
+            None => {}
+        }
+    }
+
+    /// Walks on by one segment, or by some groups of a large one; says what that cost of a slice's budget, or `None` if all has
+    /// been walked.
     fn capture_step(&mut self) -> Option<usize> {
-        let position = self.capture.as_ref()?.next?;
+        let capture = self.capture.as_mut()?;
+        let position = capture.next?;
         let Some(depth) = self.index.directory.depth(position) else {
-            if let Some(capture) = &mut self.capture {
-                capture.next = None;
-            }
+            capture.next = None;
             return None;
         };
-        let bytes = self.serialize(position);
-        let seed = *self.index.seed();
+        let (first, seed) = (first_of(position, depth), *self.index.seed());
+        let behind = last_of(position, depth).checked_add(1);
+        let cost = match capture.enter(self.index.directory.get(position), first, &seed) {
+            Unsaved::Nothing => {
+                capture.close(None, &seed);
+                capture.next = behind;
+                0
+            }
+            Unsaved::Taken(bytes) => {
+                capture.next = behind;
+                self.mark_saved(position, first);
+                bytes
+            }
+            Unsaved::Groups => {
+                let Some(SegmentRef::Lines(lines)) = self.index.directory.get(position) else {
+                    unreachable!("only lines have groups")
+                };
+                let from = lines.group_of(position);
+                let (group, bytes) = capture.add_groups(lines, first, from..lines.groups(), GROUPS_COST, &seed);
+                if group == lines.groups() {
+                    capture.next = behind;
+                    self.mark_saved(position, first);
+                } else {
+                    capture.next = Some(lines.group_start(first, group));
+                }
+                bytes
+            }
+        };
         let capture = self.capture.as_mut()?;
-        capture.next = last_of(position, depth).checked_add(1);
-        if bytes.is_none() || capture.next.is_none() {
+        if capture.next.is_none() {
             capture.close(None, &seed);
         }
-        Some(SEGMENT_COST + bytes.unwrap_or(0))
+        Some(SEGMENT_COST + cost)
     }
 }
 
@@ -197,7 +311,9 @@ impl Keyspace {
         self.capture.running = true;
         for (at, db) in self.dbs.iter_mut().enumerate() {
             let next = (!db.is_empty()).then_some(0);
-            db.capture = next.map(|_| Box::new(DbCapture { number, db: at, next, open: None, blocks: Vec::new() }));
+            db.capture = next.map(|_| {
+                Box::new(DbCapture { number, db: at, next, open: None, partial: BTreeMap::new(), blocks: Vec::new() })
+            });
             db.index.saved = number;
         }
     }
@@ -246,6 +362,9 @@ impl Keyspace {
     /// Bytes of captured entries that [`Keyspace::drain_captured`] has not yet given away: writes make them grow, whoever writes
     /// the snapshot makes them shrink.
     pub fn captured_bytes(&self) -> usize {
+        if !self.capture.running {
+            return self.capture.blocks.iter().map(|block| block.bytes.len()).sum();
+        }
         let captures = self.dbs.iter().chain(&self.capture.frozen).filter_map(|db| db.capture.as_ref());
         let blocks = self.capture.blocks.iter().map(|block| block.bytes.len());
         captures.map(|capture| capture.bytes()).sum::<usize>() + blocks.sum::<usize>()

@@ -157,10 +157,14 @@ impl Db {
     }
 
     /// Puts a blob in whose key is not there.
-    fn link(&mut self, position: u64, blob: Blob) {
+    fn link(&mut self, position: u64, mut blob: Blob) {
         let counts = Counts::of(blob.view());
         let deadline = blob.view().deadline();
-        self.index.insert(position, blob);
+        while let Err(back) = self.index.try_insert(position, blob) {
+            blob = back;
+            self.before_relayout(position);
+            self.index.make_room(position);
+        }
         self.counts.add(counts);
         if let Some(deadline) = deadline {
             self.index.directory.note_deadline(position, deadline);
@@ -274,10 +278,10 @@ impl Db {
     #[cold]
     #[inline(never)]
     fn shrink(&mut self, position: u64) {
+        self.before_relayout(position);
         self.index.shrink(position);
         while let Some(buddy) = self.index.buddy(position) {
-            // One segment cannot be half captured.
-            self.before_write(buddy);
+            self.before_relayout(buddy);
             if !self.index.merge(position, buddy) {
                 return;
             }

@@ -98,34 +98,36 @@ impl Index {
     }
 
     /// Puts a blob whose key is not here.
-    #[inline]
     pub(super) fn insert(&mut self, position: u64, mut blob: Blob) {
-        loop {
-            match self.directory.get_mut(position) {
-                Some(SegmentMut::Lines(mut lines)) => match lines.insert(position, blob) {
-                    Ok(()) => return,
-                    Err(back) => blob = back,
-                },
-                Some(SegmentMut::Crowded(crowded)) => {
-                    let before = crowded.used_bytes();
-                    crowded.insert(position, blob);
-                    let (after, count) = (crowded.used_bytes(), crowded.count());
-                    self.directory.count_crowded(before, after);
-                    if count.is_multiple_of(CROWDED_STEP) {
-                        self.make_room(position);
-                    }
-                    return;
-                }
-                None => {}
-            }
+        while let Err(back) = self.try_insert(position, blob) {
+            blob = back;
             self.make_room(position);
+        }
+    }
+
+    /// Puts a blob whose key is not here; gives it back if its segment must first change ([`Index::make_room`]).
+    #[inline]
+    pub(super) fn try_insert(&mut self, position: u64, blob: Blob) -> Result<(), Blob> {
+        match self.directory.get_mut(position) {
+            Some(SegmentMut::Lines(mut lines)) => lines.insert(position, blob),
+            Some(SegmentMut::Crowded(crowded)) => {
+                let before = crowded.used_bytes();
+                crowded.insert(position, blob);
+                let (after, count) = (crowded.used_bytes(), crowded.count());
+                self.directory.count_crowded(before, after);
+                if count.is_multiple_of(CROWDED_STEP) {
+                    self.make_room(position);
+                }
+                Ok(())
+            }
+            None => Err(blob),
         }
     }
 
     /// Makes the segment of `position` larger, or splits it, or makes it crowded; makes the first one.
     #[cold]
     #[inline(never)]
-    fn make_room(&mut self, position: u64) {
+    pub(super) fn make_room(&mut self, position: u64) {
         let marks = Marks { earliest: u64::MAX, saved: self.saved };
         let Some(depth) = self.directory.depth(position) else {
             self.directory.put(position, 0, assemble(Vec::new(), 0, 0, marks, &self.seed));

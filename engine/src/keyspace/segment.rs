@@ -54,14 +54,43 @@ fn home_of(tag: u64, depth: u32, n: usize) -> usize {
 }
 
 /// Which slots of `line` have this tag: a bit each. An empty slot may be among them if the tag is 0.
+#[cfg(target_arch = "x86_64")]
 #[inline]
 fn matches(line: &Line, tag: u64) -> u32 {
+    use std::arch::x86_64::{
+        _mm_castps_si128, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16,
+        _mm_packs_epi32, _mm_set1_epi32, _mm_shuffle_ps, _mm_srli_epi32,
+    };
+    const HIGH_HALVES: i32 = 0b11_01_11_01;
+    let slots = (&raw const line.0).cast::<std::arch::x86_64::__m128i>();
+    // SAFETY: SSE2 is part of x86-64, and the four loads are the line's 64 bytes.
+    unsafe {
+        let tags = _mm_set1_epi32(tag as i32);
+        let four = |at: usize| {
+            let (low, high) = (_mm_loadu_si128(slots.add(at)), _mm_loadu_si128(slots.add(at + 1)));
+            let halves = _mm_shuffle_ps::<HIGH_HALVES>(_mm_castsi128_ps(low), _mm_castsi128_ps(high));
+            let found = _mm_srli_epi32::<{ TAG_SHIFT as i32 - 32 }>(_mm_castps_si128(halves));
+            _mm_cmpeq_epi32(found, tags)
+        };
+        let words = _mm_packs_epi32(four(0), four(2));
+        (_mm_movemask_epi8(_mm_packs_epi16(words, words)) & 0xff) as u32
+    }
+}
+
+/// Which slots of `line` have this tag: a bit each. An empty slot may be among them if the tag is 0.
+#[cfg(any(not(target_arch = "x86_64"), test))]
+#[cfg_attr(target_arch = "x86_64", allow(dead_code))]
+#[inline]
+fn matches_portably(line: &Line, tag: u64) -> u32 {
     let mut found = 0;
     for (at, slot) in line.0.iter().enumerate() {
         found |= u32::from(slot >> TAG_SHIFT == tag) << at;
     }
     found
 }
+
+#[cfg(not(target_arch = "x86_64"))]
+use matches_portably as matches;
 
 #[inline]
 fn free_slot(line: &Line) -> Option<usize> {
@@ -328,6 +357,12 @@ impl<'a> Lines<'a> {
     /// Which group `position` belongs to.
     pub(super) fn group_of(self, position: u64) -> usize {
         self.home(position) - 1
+    }
+
+    /// The first position of a group of the segment that begins at `first`.
+    pub(super) fn group_start(self, first: u64, group: usize) -> u64 {
+        let next = (group << 14).div_ceil(self.main()) as u64;
+        first | next << (64 - 14 - self.depth)
     }
 
     /// Adds the entries of one group with their positions to `out`, in order of position. Every entry of a group is before
@@ -715,4 +750,33 @@ unsafe fn free_lines(handle: Handle) {
     let lines = std::ptr::with_exposed_provenance_mut(handle.address() as usize);
     // SAFETY: segments are made with this layout.
     unsafe { dealloc(lines, layout(handle.main())) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn both_ways_to_match_tags_agree(slots: [u64; 8], tag in 0u64..1 << TAG_BITS, at in 0usize..8) {
+            let mut line = Line(slots);
+            prop_assert_eq!(matches(&line, tag), matches_portably(&line, tag));
+            line.0[at] = line.0[at] << TAG_BITS >> TAG_BITS | tag << TAG_SHIFT;
+            prop_assert_eq!(matches(&line, tag), matches_portably(&line, tag));
+            prop_assert!(matches(&line, tag) >> at & 1 != 0);
+        }
+
+        #[test]
+        fn a_group_begins_where_its_first_position_is(position: u64, depth in 0u32..40, size in 0usize..3) {
+            let segment = Segment::new(SIZES[size], depth);
+            let lines = segment.lines();
+            let first = position & !(u64::MAX >> depth);
+            for group in 0..lines.groups() {
+                let start = lines.group_start(first, group);
+                prop_assert_eq!(lines.group_of(start), group);
+                prop_assert!(group == 0 || lines.group_of(start - 1) == group - 1);
+            }
+        }
+    }
 }
