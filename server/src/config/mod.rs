@@ -114,10 +114,11 @@ impl Config {
     pub(crate) fn changed(&self, pairs: &[(&[u8], &[u8])], guarded: bool) -> Result<(Config, Vec<usize>), SetError> {
         let mut rows: Vec<usize> = Vec::with_capacity(pairs.len());
         let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        for (name, _) in pairs {
+        for (name, value) in pairs {
             let row = table::find(name).ok_or_else(|| SetError::Unknown(shown(name)))?;
             let traits = DIRECTIVES[row].traits;
-            if traits.has(Traits::FIXED) {
+            let same = traits.has(Traits::OWN) && self.values[row].text() == *value;
+            if traits.has(Traits::FIXED) && !same {
                 return Err(SetError::failed(&shown(name), "can't set immutable config"));
             }
             if traits.has(Traits::GUARDED) && !guarded {
@@ -421,6 +422,16 @@ mod tests {
             ),
         ] {
             assert_eq!(change(&config, pairs).expect_err(text), text);
+        }
+    }
+
+    #[test]
+    fn what_only_a_start_can_change_may_be_set_to_what_it_is_if_it_is_our_own() {
+        let config = Config::default();
+        assert_eq!(change(&config, &[("log-segment-size", "67108864")]).expect("as it is").1, []);
+        for (name, value) in [("log-segment-size", "128mb"), ("databases", "16")] {
+            let error = change(&config, &[(name, value)]).expect_err(name);
+            assert!(error.ends_with("can't set immutable config"), "{error}");
         }
     }
 

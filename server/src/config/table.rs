@@ -39,6 +39,8 @@ impl Traits {
     pub(crate) const SECRET: Traits = Traits(4);
     /// CONFIG GET shows it only by its full name.
     pub(crate) const HIDDEN: Traits = Traits(8);
+    /// Firn's own: programs that set every directive of CONFIG GET to what it is do not know that it is fixed, and may.
+    pub(crate) const OWN: Traits = Traits(16);
 
     /// Both together.
     pub(crate) const fn and(self, other: Traits) -> Traits {
@@ -155,6 +157,7 @@ const FIXED: Traits = Traits::FIXED;
 const GUARDED: Traits = Traits::GUARDED;
 const SECRET: Traits = Traits::SECRET;
 const HIDDEN: Traits = Traits::HIDDEN;
+const OWN: Traits = Traits::OWN;
 
 const REPLICATION: &str = "there is no replication yet";
 const CLUSTER: &str = "there is no cluster mode";
@@ -196,7 +199,7 @@ rows! {
     "tcp-backlog", COUNT, "511", FIXED, Acts("length of the queue of connections that wait to be accepted");
     "unixsocket", ANY, "\"\"", FIXED, Acts("path of a unix socket to listen on");
     "unixsocketperm", Kind::Octal(0o777), "0", FIXED, Acts("its permissions; 0 leaves them to the umask");
-    "unixsocketgroup", ANY, "\"\"", FIXED, Refused("the socket keeps the group of the process", &[]);
+    "unixsocketgroup", ANY, "\"\"", LIVE, Refused("the socket keeps the group of the process", &[]);
     "timeout", COUNT, "0", LIVE, Acts("seconds after which an idle client is closed; 0 is never");
     "tcp-keepalive", COUNT, "300", LIVE, Acts("seconds between keep-alive probes; 0 is none");
     "protected-mode", Kind::Bool, "yes", LIVE, Acts("without a password, only loopback and unix socket clients are served");
@@ -214,11 +217,11 @@ rows! {
     "max-new-connections-per-cycle", Kind::Int(1, 1000), "10", LIVE, Nothing("connections are accepted as they come, between others' commands");
     "max-new-tls-connections-per-cycle", Kind::Int(1, 1000), "1", LIVE, Nothing(TLS);
     "socket-mark-id", Kind::Int(0, u32::MAX as i64), "0", FIXED, Refused("sockets are not marked", &[]);
-    "mptcp", Kind::Bool, "no", FIXED, Refused("there is no multipath TCP", &[]);
-    "rdma-bind", Kind::Words(16), "\"\"", FIXED, Refused(RDMA, &[]);
+    "mptcp", Kind::Bool, "no", LIVE, Refused("there is no multipath TCP", &[]);
+    "rdma-bind", Kind::Words(16), "\"\"", LIVE, Refused(RDMA, &[]);
     "rdma-port", PORT, "0", LIVE, Refused(RDMA, &[]);
-    "rdma-rx-size", Kind::Memory(1 << 16, 1 << 24), "1mb", FIXED, Nothing(RDMA);
-    "rdma-completion-vector", Kind::Int(-1, 1024), "-1", FIXED, Nothing(RDMA);
+    "rdma-rx-size", Kind::Memory(1 << 16, 1 << 24), "1mb", LIVE, Nothing(RDMA);
+    "rdma-completion-vector", Kind::Int(-1, 1024), "-1", LIVE, Nothing(RDMA);
     "locale-collate", ANY, "\"\"", LIVE, Nothing("strings are compared as bytes");
     "availability-zone", ANY, "\"\"", LIVE, Nothing("it is shown by INFO's server section once clients can ask for it by HELLO");
 
@@ -270,10 +273,10 @@ rows! {
     "oom-score-adj-values", Kind::OomScores, "0 200 800", LIVE, Nothing("the process keeps the score it was started with; use OOMScoreAdjust=");
     "disable-thp", Kind::Bool, "yes", FIXED, Nothing("without fork, huge pages do no harm");
     "jemalloc-bg-thread", Kind::Bool, "yes", LIVE, Nothing("the allocator is set at build time");
-    "server-cpulist" / "server_cpulist", ANY, "\"\"", FIXED, Nothing(CPUS);
-    "bio-cpulist" / "bio_cpulist", ANY, "\"\"", FIXED, Nothing(CPUS);
-    "aof-rewrite-cpulist" / "aof_rewrite_cpulist", ANY, "\"\"", FIXED, Nothing(CPUS);
-    "bgsave-cpulist" / "bgsave_cpulist", ANY, "\"\"", FIXED, Nothing(CPUS);
+    "server-cpulist" / "server_cpulist", ANY, "\"\"", LIVE, Nothing(CPUS);
+    "bio-cpulist" / "bio_cpulist", ANY, "\"\"", LIVE, Nothing(CPUS);
+    "aof-rewrite-cpulist" / "aof_rewrite_cpulist", ANY, "\"\"", LIVE, Nothing(CPUS);
+    "bgsave-cpulist" / "bgsave_cpulist", ANY, "\"\"", LIVE, Nothing(CPUS);
     "ignore-warnings", ANY, "\"\"", LIVE, Nothing("Firn looks for no such kernel bugs at its start");
     "shutdown-on-sigint", SHUTDOWN, "default", LIVE, Acts("how SIGINT ends the server: options of SHUTDOWN");
     "shutdown-on-sigterm", SHUTDOWN, "default", LIVE, Acts("how SIGTERM ends the server: options of SHUTDOWN");
@@ -281,7 +284,7 @@ rows! {
     "hz", COUNT, "10", LIVE, Acts("maintenance ticks a second (rates, limits, idle clients), 1 to 500; expiry and snapshots do not wait for them");
     "dynamic-hz", Kind::Bool, "yes", LIVE, Nothing("a tick costs nothing worth adapting to");
     "extended-redis-compatibility", Kind::Bool, "no", LIVE, Nothing("Firn names itself by firn_version, and Redis' version for clients that look");
-    "hash-seed", ANY, "\"\"", FIXED, Nothing("the seed is drawn once per store and kept in its files");
+    "hash-seed", ANY, "\"\"", LIVE, Nothing("the seed is drawn once per store and kept in its files");
 
     // Who may do what
     "requirepass", ANY, "\"\"", LIVE.and(SECRET), Acts("password that clients give with AUTH; \"\" is none");
@@ -352,9 +355,9 @@ rows! {
     "snapshot-keep", Kind::Int(1, 1000), "2", LIVE, Acts("snapshots that are kept, with every log segment since the oldest of them");
     "log-keep-seconds", LONG, "0", LIVE, Acts("older log segments and snapshots are kept for so long, for point-in-time recovery");
     "log-keep-bytes", BYTES, "0", LIVE, Acts("older log segments are kept up to so many bytes, for point-in-time recovery");
-    "log-segment-size", Kind::Memory(64 << 10, 1 << 40), "64mb", FIXED, Acts("length at which a log segment is sealed and the next begun");
-    "log-compression", Kind::Bool, "yes", FIXED, Acts("whether frames of the log are compressed where that pays");
-    "allow-empty-store", Kind::Bool, "no", FIXED, Acts("starts anew where the store's folder has an identity but no data (\"the store vanished\")");
+    "log-segment-size", Kind::Memory(64 << 10, 1 << 40), "64mb", FIXED.and(OWN), Acts("length at which a log segment is sealed and the next begun");
+    "log-compression", Kind::Bool, "yes", FIXED.and(OWN), Acts("whether frames of the log are compressed where that pays");
+    "allow-empty-store", Kind::Bool, "no", FIXED.and(OWN), Acts("starts anew where the store's folder has an identity but no data (\"the store vanished\")");
     "dbfilename", Kind::Text(dump_name), "dump.rdb", GUARDED, Nothing(NO_RDB);
     "appendfilename", Kind::Text(log_name), "appendonly.aof", FIXED, Nothing(NO_AOF);
     "rdbcompression", Kind::Bool, "yes", LIVE, Nothing("snapshots are always compressed, block by block");
@@ -386,7 +389,7 @@ rows! {
     "repl-diskless-sync", Kind::Bool, "yes", LIVE, Nothing(REPLICATION);
     "repl-diskless-sync-delay", COUNT, "5", LIVE, Nothing(REPLICATION);
     "repl-diskless-sync-max-replicas", COUNT, "0", LIVE, Nothing(REPLICATION);
-    "repl-mptcp", Kind::Bool, "no", FIXED, Nothing(REPLICATION);
+    "repl-mptcp", Kind::Bool, "no", LIVE, Nothing(REPLICATION);
     "repl-ping-replica-period" / "repl-ping-slave-period", Kind::Int(1, i32::MAX as i64), "10", LIVE, Nothing(REPLICATION);
     "repl-timeout", Kind::Int(1, i32::MAX as i64), "60", LIVE, Nothing(REPLICATION);
     "replica-announce-ip" / "slave-announce-ip", ANY, "\"\"", LIVE, Nothing(REPLICATION);
@@ -408,7 +411,7 @@ rows! {
     "cluster-config-save-behavior", Kind::Choice(&["sync", "best-effort"]), "sync", LIVE, Nothing(CLUSTER);
     "cluster-node-timeout", LONG, "15000", LIVE, Nothing(CLUSTER);
     "cluster-port", PORT, "0", FIXED, Nothing(CLUSTER);
-    "cluster-databases", Kind::Int(1, i32::MAX as i64), "1", FIXED, Nothing(CLUSTER);
+    "cluster-databases", Kind::Int(1, i32::MAX as i64), "1", LIVE, Nothing(CLUSTER);
     "cluster-announce-ip", ANY, "\"\"", LIVE, Nothing(CLUSTER);
     "cluster-announce-client-ipv4", ANY, "\"\"", LIVE, Nothing(CLUSTER);
     "cluster-announce-client-ipv6", ANY, "\"\"", LIVE, Nothing(CLUSTER);
