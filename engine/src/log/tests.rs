@@ -532,3 +532,85 @@ fn huge_groups_are_split_between_records() {
     assert_eq!(driver.log.stats().frames, 3);
     assert_eq!(open(&disk, SyncPolicy::Always, Now::default()).0, 5);
 }
+
+#[test]
+fn a_folder_s_failed_sync_is_noticed_whoever_made_it() {
+    let disk = SimDisk::new();
+    let mut driver = Driver::new(&disk, SyncPolicy::Always);
+    driver.write(1, 500);
+    driver.sync();
+    driver.write(1, 500);
+    assert_eq!(driver.log.current().1, 2, "a new segment, whose name is not durable yet");
+    disk.set_faults([Fault::nth(1, Effect::Error(Errno::IO)).of(CallKind::SyncDir)]);
+    assert!(disk.sync_dir().is_err(), "somebody else's, and with it the segment's name is given up");
+    driver.sync();
+    assert_eq!(driver.log.progress().durable(), 1);
+    driver.rescue();
+    assert_eq!(driver.log.progress().durable(), 2);
+    check_crash(&disk.state(), &mut Chooser::odometer(), &CrashRules::default(), 2, 2);
+}
+
+#[test]
+fn no_bit_of_what_a_new_epoch_begins_with_flips_unseen() {
+    let disk = SimDisk::new();
+    let mut driver = Driver::new(&disk, SyncPolicy::Never);
+    driver.write(2, 10);
+    let disk = SimDisk::from_state(disk.state().kill());
+    let (last, log) = open(&disk, SyncPolicy::Never, Now::default());
+    let (name, first, end) = log.current();
+    assert_eq!((last, first), (2, 1), "nothing said that they were durable: they were copied");
+    for bit in 0..end * 8 {
+        let flipped = SimDisk::from_state(disk.state());
+        flipped.change(|state| state.edit(&name, |bytes| bytes[bit as usize / 8] ^= 1 << (bit % 8)));
+        match look(&flipped).1 {
+            Verdict::Refuse(refusal) => assert_eq!(refusal.durable, 2, "bit {bit}: {refusal}"),
+            // Of the marker at the end nothing depends.
+            Verdict::Open(plan) => assert!(plan.next == 3 && bit / 8 >= end - 64, "bit {bit} went unseen"),
+        }
+    }
+}
+
+#[test]
+fn a_lost_frame_is_damage_if_it_was_durable_and_a_torn_tail_if_not() {
+    for synced in [true, false] {
+        let disk = SimDisk::new();
+        let mut driver = Driver::new(&disk, SyncPolicy::EverySecond);
+        driver.write(1, 10);
+        let from = driver.log.current().2 as usize;
+        driver.write(1, 10);
+        let to = driver.log.current().2 as usize;
+        if synced {
+            driver.sync();
+        }
+        driver.write(1, 10);
+        let (name, ..) = driver.log.current();
+        disk.change(|state| state.edit(&name, |bytes| bytes[from..to].fill(0)));
+        match look(&disk).1 {
+            Verdict::Refuse(refusal) => {
+                assert!(synced, "{refusal}");
+                assert_eq!((refusal.lsn, refusal.durable, refusal.offset), (2, 2, Some(from as u64)));
+            }
+            Verdict::Open(plan) => {
+                assert!(!synced);
+                assert_eq!((plan.next, plan.set_aside.len(), plan.set_aside[0].offset), (2, 1, from as u64));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_written_during_a_flush_is_due_in_its_turn() {
+    let disk = SimDisk::new();
+    let mut driver = Driver::new(&disk, SyncPolicy::EverySecond);
+    driver.write(1, 10);
+    driver.wait(800);
+    let ticket = driver.log.begin_sync(driver.now).unwrap();
+    driver.wait(10);
+    driver.write(1, 10);
+    driver.wait(5);
+    assert_eq!(driver.log.progress().oldest_unflushed_ms(), Some(5), "until the flush has succeeded");
+    let done = ticket.run();
+    driver.log.finish_sync(done, driver.now);
+    assert_eq!((driver.log.progress().durable(), driver.log.progress().oldest_unflushed_ms()), (1, Some(815)));
+    assert_eq!(driver.log.next_due(), Some(815 + 800));
+}
