@@ -343,9 +343,12 @@ impl Call<'_> {
         self.engine.keyspace.db(db).get(key)
     }
 
-    /// Makes the reply wait for every change so far: for reads that tell of keys nobody named (SCAN, DBSIZE).
+    /// Under `always` makes the reply wait for every change so far: for reads that tell of keys nobody named (SCAN, DBSIZE). Under other
+    /// policies nobody's reads wait for another's writes.
     pub fn reads_everything(&mut self) {
-        self.session.promise = self.engine.effects.last();
+        if self.engine.effects.tracks() {
+            self.session.promise = self.engine.effects.last();
+        }
     }
 
     /// Must follow every change of a key: it is in flight now (and, later, watched and cached by clients).

@@ -187,6 +187,11 @@ impl Effects {
         self.changed_all |= self.track;
     }
 
+    /// Whether keys in flight are known at all (`appendfsync always`).
+    pub fn tracks(&self) -> bool {
+        self.track
+    }
+
     /// Whether the key at `position` was changed by a record that is not yet durable.
     #[inline]
     pub fn in_flight(&self, position: u64) -> bool {
