@@ -30,6 +30,11 @@ pub trait Reply {
     fn big_number(&mut self, digits: &str);
     /// A text with a three-letter format (`txt`, `mkd`): RESP2 a bulk string.
     fn verbatim(&mut self, format: &'static str, text: &[u8]);
+    /// `n` pairs about the reply that comes after them follow. False: this writer has no place for them, and none may follow.
+    fn attribute(&mut self, n: usize) -> bool {
+        let _ = n;
+        false
+    }
     /// 2 or 3: a few commands answer in another shape.
     fn protocol(&self) -> u8;
 

@@ -280,8 +280,15 @@ fn protocol(kind: &[u8], reply: &mut dyn Reply) -> Result<(), CommandError> {
                 reply.boolean(number == 1);
             }
         }
-        // An attribute precedes a reply and may be left out: the reply alone is what RESP2 clients get, too.
-        b"attrib" => reply.bulk(b"Some real reply following the attribute"),
+        b"attrib" => {
+            if reply.attribute(1) {
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.integer(90);
+            }
+            reply.bulk(b"Some real reply following the attribute");
+        }
         b"push" if reply.protocol() < 3 => {
             return Err(CommandError::text("ERR RESP2 is not supported by this command"));
         }

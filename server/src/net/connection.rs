@@ -356,8 +356,12 @@ impl Task<'_> {
         self.keep(buffer, done, own);
         let now_ms = self.now.duration_since(server.started).as_millis() as u64;
         self.connection.info.active_ms.store(now_ms, Ordering::Relaxed);
-        self.send();
+        // Before anything is sent: what a limit forbids does not leave in part.
         self.connection.check_output(server, &settings.output_limits[0], now_ms);
+        if self.connection.ended.get() {
+            return Turn::End;
+        }
+        self.send();
         if self.query.len().max(if own { buffer.len() } else { 0 }) as u64 > settings.query_buffer_max {
             server.stats.query_buffer_closed.fetch_add(1, Ordering::Relaxed);
             let info = &self.connection.info;
@@ -411,7 +415,8 @@ impl Task<'_> {
                         }
                         Next::Continue => {}
                     }
-                    if output.len() >= OUTPUT_PAUSE_LEN {
+                    let hard = settings.output_limits[0].hard;
+                    if output.len() >= OUTPUT_PAUSE_LEN || (hard > 0 && output.len() as u64 >= hard) {
                         self.backlog = true;
                         return (done, Turn::Wait);
                     }

@@ -140,6 +140,13 @@ impl Reply for Writer<'_> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    fn attribute(&mut self, n: usize) -> bool {
+        if self.protocol > 2 {
+            self.header(b'|', n);
+        }
+        self.protocol > 2
+    }
+
     fn protocol(&self) -> u8 {
         self.protocol
     }
@@ -175,6 +182,7 @@ mod tests {
         check(|w| w.map(2), b"*4\r\n", b"%2\r\n");
         check(|w| w.set(2), b"*2\r\n", b"~2\r\n");
         check(|w| w.push(2), b"*2\r\n", b">2\r\n");
+        check(|w| assert_eq!(w.attribute(1), w.protocol == 3), b"", b"|1\r\n");
         check(|w| w.boolean(true), b":1\r\n", b"#t\r\n");
         check(|w| w.boolean(false), b":0\r\n", b"#f\r\n");
         check(|w| w.double(1.5), b"$3\r\n1.5\r\n", b",1.5\r\n");
