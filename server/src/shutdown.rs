@@ -40,6 +40,11 @@ pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::conv
         }
         log::warning(format_args!("Ending by force although {reason}"));
     }
+    // Everything is flushed: now the log says so itself, so that the next start has nothing to find out.
+    let store = server.store.clone();
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.shut_down()).await {
+        log::warning(format_args!("The log could not be closed: {error}"));
+    }
     remove_files(server);
     log::warning(format_args!("Firn is now ready to exit, bye bye..."));
     std::process::exit(0)

@@ -270,6 +270,7 @@ fn sigterm_ends_it_with_success_and_removes_its_files() {
     let mut server = Server::start(&["--unixsocketperm", "700", "--pidfile", "pid"]);
     let mode = std::fs::metadata(server.socket()).expect("the socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+    server.is_well(); // It listens before it has loaded, and writes its pid after.
     let pid = std::fs::read_to_string(server.folder.path().join("pid")).expect("the pid file");
     assert_eq!(pid, format!("{}\n", server.child.id()));
     let log = server.log();
