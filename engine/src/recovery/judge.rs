@@ -233,7 +233,8 @@ impl<'a> Walk<'a> {
     fn new(found: &'a Found) -> Result<Walk<'a>, Refusal> {
         let next = found.snapshot.unwrap_or(0) + 1;
         // A snapshot gets its name when it is durable, and with it all that it holds.
-        let durable = found.broken_snapshots.iter().copied().fold(found.durable, Lsn::max);
+        let snapshots = found.broken_snapshots.iter().chain(&found.snapshot);
+        let durable = snapshots.copied().fold(found.durable, Lsn::max);
         let plan = Plan { next, durable, ..Plan::default() };
         let mut walk = Walk { found, segments: Vec::new(), plan, log_next: 0 };
         let nothing = found.segments.is_empty() && found.snapshot.is_none() && found.broken_snapshots.is_empty();
@@ -607,6 +608,11 @@ mod tests {
             "damage that the snapshot covers",
             found(Some(60), vec![hopped]),
             "open [0:61-80] next 81 copy 81 aside [] 1",
+        );
+        row(
+            "a snapshot says that all it holds is durable",
+            Found { durable: 0, ..found(Some(60), vec![segment(51, 1, 61, 0, End::Clean)]) },
+            "open [] next 61 copy 61 aside [] 0",
         );
         row(
             "a broken snapshot, and a log that leads up to it",
