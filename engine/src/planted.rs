@@ -41,6 +41,7 @@ impl Bug {
 #[cfg(feature = "planted-bugs")]
 std::thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+    static RECORDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// From now on this thread has this bug, or none.
@@ -54,6 +55,20 @@ pub fn plant(bug: Option<Bug>) {
 #[inline]
 pub(crate) fn has(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
+}
+
+/// Whether [`Bug::DropRecord`] drops the record that is replayed now: the thousandth, two thousandth, ... of this thread.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn drops_record() -> bool {
+    RECORDS.set(RECORDS.get() + 1);
+    has(Bug::DropRecord) && RECORDS.get().is_multiple_of(1000)
+}
+
+/// Never.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub(crate) const fn drops_record() -> bool {
+    false
 }
 
 /// Never.

@@ -145,6 +145,8 @@ pub struct Log {
     changing: bool,
     prepared: Option<Prepared>,
     preparing: bool,
+    /// Preparing failed; not tried again while this segment is the current one.
+    prepare_failed: bool,
     /// LSN of the next record.
     next: Lsn,
     written: Lsn,
@@ -209,6 +211,7 @@ impl Log {
             changing: false,
             prepared: None,
             preparing: false,
+            prepare_failed: false,
             next: epoch.next,
             written: durable,
             durable,
@@ -363,6 +366,7 @@ impl Log {
                 let segment = std::mem::replace(&mut self.current, next);
                 self.ending = Some(Ending { segment, next: first, unix_ms: now.unix_ms, failed_before });
                 self.changing = true;
+                self.prepare_failed = false;
                 Ok(())
             }
             Err(error) if is_full(&error) => {
@@ -652,6 +656,7 @@ impl Log {
     pub fn prepare(&mut self) -> Option<Prepare> {
         let wanted = self.prepared.is_none()
             && !self.preparing
+            && !self.prepare_failed
             && matches!(self.mode, Mode::Running)
             && self.current.end > self.options.segment_len / 2;
         wanted.then(|| {
@@ -665,6 +670,7 @@ impl Log {
     pub fn finish_prepare(&mut self, prepare: Prepare) {
         self.preparing = false;
         self.prepared = prepare.into_prepared();
+        self.prepare_failed = self.prepared.is_none();
     }
 
     /// Under `always`: writes zeros ahead in the current segment, one step of a fraction of a ms; says whether there is more to do. With

@@ -599,6 +599,31 @@ fn a_lost_frame_is_damage_if_it_was_durable_and_a_torn_tail_if_not() {
 }
 
 #[test]
+fn a_next_segment_that_cannot_be_prepared_is_not_tried_again_and_again() {
+    let disk = SimDisk::new();
+    let mut driver = Driver::new(&disk, SyncPolicy::Always);
+    driver.write(1, 500);
+    let mut prepare = driver.log.prepare().unwrap();
+    assert!(!prepare.step().unwrap(), "the file is there, its zeros are not");
+    prepare.step().unwrap();
+    driver.log.finish_prepare(prepare);
+    assert!(driver.log.prepare().is_none(), "one is ready");
+    driver.write(1, 500);
+    driver.sync();
+    assert_eq!(driver.log.current().1, 2);
+    disk.set_faults([Fault::nth(1, Effect::Error(Errno::NOSPC)).of(CallKind::Preallocate)]);
+    let mut prepare = driver.log.prepare().unwrap();
+    prepare.step().unwrap_err();
+    driver.log.finish_prepare(prepare);
+    assert!(driver.log.prepare().is_none());
+    assert!(!disk.state().names().any(|name| name.ends_with(".tmp")), "its room is given back");
+    driver.write(1, 500);
+    driver.sync();
+    assert_eq!(driver.log.current().1, 3, "made when it is needed");
+    assert!(driver.log.prepare().is_some(), "and the next one is tried again");
+}
+
+#[test]
 fn what_is_written_during_a_flush_is_due_in_its_turn() {
     let disk = SimDisk::new();
     let mut driver = Driver::new(&disk, SyncPolicy::EverySecond);

@@ -7,7 +7,7 @@
 //! | broken or missing bytes at E, D < E | open with E - 1; what follows is set aside, even whole segments |
 //! | broken or missing bytes at E, D >= E | refuse: damaged |
 //! | broken bytes that a snapshot covers | open, with a warning |
-//! | a segment's header broken, nothing behind it, D < E | open: it was being made; set aside |
+//! | the last segment's header broken, not the first of its epoch, its predecessor not sealed, D < E | open: it was being made; set aside |
 //! | a segment's header broken otherwise | refuse: damaged |
 //! | frames of an older epoch at or above the first LSN of a newer one | superseded: not part of history |
 //! | a sealed segment without successor; LSNs missing between segments or before the first | refuse: a file is missing |
@@ -92,6 +92,8 @@ pub struct Plan {
     pub durable: Lsn,
     /// Records from here to `next - 1` go into the new epoch's first segment, which begins with this LSN. `next` if none do.
     pub copy_from: Lsn,
+    /// Where those records are.
+    pub copy: Vec<Replay>,
     /// Whether that segment is unanchored: the log ends before the snapshot.
     pub unanchored: bool,
     /// What does not count: to be kept as `NAME.torn-<epoch>`, never to be replayed.
@@ -227,15 +229,18 @@ struct Walk<'a> {
     plan: Plan,
     /// The LSN behind the last record of the log that is there without a gap.
     log_next: Lsn,
+    /// All records of the segments taken so far, whether a snapshot has them or not.
+    whole: Vec<Replay>,
 }
 
 impl<'a> Walk<'a> {
     fn new(found: &'a Found) -> Result<Walk<'a>, Refusal> {
         let next = found.snapshot.unwrap_or(0) + 1;
         // A snapshot gets its name when it is durable, and with it all that it holds.
-        let durable = found.broken_snapshots.iter().copied().fold(found.durable, Lsn::max);
+        let snapshots = found.broken_snapshots.iter().chain(&found.snapshot);
+        let durable = snapshots.copied().fold(found.durable, Lsn::max);
         let plan = Plan { next, durable, ..Plan::default() };
-        let mut walk = Walk { found, segments: Vec::new(), plan, log_next: 0 };
+        let mut walk = Walk { found, segments: Vec::new(), plan, log_next: 0, whole: Vec::new() };
         let nothing = found.segments.is_empty() && found.snapshot.is_none() && found.broken_snapshots.is_empty();
         if nothing && found.identity {
             return Err(walk.refuse(None, None, Why::Vanished));
@@ -302,7 +307,9 @@ impl<'a> Walk<'a> {
                 return fail(self, Why::Foreign(bad.to_string()));
             }
             // A segment's header is durable before the next segment is made, and before anything in it is called durable.
-            End::BadHeader(bad) if successor.is_some() || self.plan.durable >= self.plan.next => {
+            End::BadHeader(bad)
+                if successor.is_some() || self.plan.durable >= self.plan.next || !self.in_the_making(at) =>
+            {
                 return fail(self, Why::Damaged(bad.to_string()));
             }
             End::BadHeader(_) => {
@@ -318,6 +325,9 @@ impl<'a> Walk<'a> {
         let from = self.plan.next.max(segment.first);
         if scan.next > from {
             self.plan.replay.push(Replay { segment: at, from, to: scan.next - 1 });
+        }
+        if scan.next > segment.first {
+            self.whole.push(Replay { segment: at, from: segment.first, to: scan.next - 1 });
         }
         self.plan.next = self.plan.next.max(scan.next);
         self.log_next = scan.next;
@@ -337,6 +347,13 @@ impl<'a> Walk<'a> {
             End::Sealed { .. } => fail(self, Why::NoSuccessor(scan.next)),
             _ => self.tail(at, fail),
         }
+    }
+
+    /// Whether segment `at` may have its name without its header: not the first of an epoch, which gets its name when all of it is
+    /// durable, and not the successor of a sealed segment, which is sealed only when its successor is durable.
+    fn in_the_making(&self, at: usize) -> bool {
+        let Some((before, scan)) = at.checked_sub(1).map(|before| self.segments[before]) else { return false };
+        before.epoch == self.segments[at].0.epoch && !matches!(scan.end, End::Sealed { .. })
     }
 
     /// Whether D comes from a snapshot that does not verify: it was durable, so what it held was.
@@ -393,8 +410,19 @@ impl<'a> Walk<'a> {
             plan.copy_from = plan.next;
             plan.unanchored = self.found.snapshot.is_some();
         } else {
-            let oldest = self.segments.first().map_or(plan.next, |(segment, _)| segment.first);
-            plan.copy_from = (plan.durable + 1).clamp(oldest, plan.next);
+            // Copied is what the log has without a gap up to its end: also records that a snapshot has, in case that rots.
+            let mut whole_from = plan.next;
+            for part in self.whole.iter().rev() {
+                if part.to + 1 != whole_from {
+                    break;
+                }
+                whole_from = part.from;
+            }
+            let skipped = self.segments.iter().flat_map(|(_, scan)| &scan.skipped).map(|skipped| skipped.to_lsn);
+            let whole_from = skipped.fold(whole_from, Lsn::max).min(plan.next);
+            plan.copy_from = (plan.durable + 1).clamp(whole_from, plan.next);
+            let copied = self.whole.iter().filter(|part| part.to >= plan.copy_from);
+            plan.copy = copied.map(|part| Replay { from: part.from.max(plan.copy_from), ..*part }).collect();
         }
         plan
     }
@@ -523,13 +551,23 @@ mod tests {
         );
         row(
             "a header torn while being made",
+            found(None, vec![segment(1, 1, 51, 0, End::Clean), segment(51, 1, 51, 0, NO_HEADER)]),
+            "open [0:1-50] next 51 copy 1 aside [1@0] 0",
+        );
+        row(
+            "a header broken behind a sealed segment",
             found(None, vec![a(), segment(51, 1, 51, 0, NO_HEADER)]),
-            "open [0:1-50] next 51 copy 51 aside [1@0] 0",
+            &damaged(&no_header, "log-51-1"),
+        );
+        row(
+            "a header broken that began an epoch",
+            found(None, vec![segment(1, 1, 51, 0, End::Clean), segment(51, 2, 51, 0, NO_HEADER)]),
+            &damaged(&no_header, "log-51-2"),
         );
         row(
             "the same, beside a snapshot",
-            found(Some(50), vec![segment(51, 1, 51, 0, NO_HEADER)]),
-            "open [] next 51 copy 51 aside [0@0] 0",
+            found(Some(50), vec![segment(1, 1, 51, 50, End::Clean), segment(51, 1, 51, 0, NO_HEADER)]),
+            "open [] next 51 copy 51 aside [1@0] 0",
         );
         row(
             "a header broken later",
@@ -602,11 +640,28 @@ mod tests {
         );
         let mut hopped = segment(51, 1, 81, 80, End::Clean);
         let skipped = Skipped { offset: 500, to_offset: 600, lsn: 53, to_lsn: 57, why: BadFrame::BehindSeal };
-        hopped.scan.as_mut().unwrap().skipped.push(skipped);
+        hopped.scan.as_mut().unwrap().skipped.push(skipped.clone());
         row(
             "damage that the snapshot covers",
             found(Some(60), vec![hopped]),
             "open [0:61-80] next 81 copy 81 aside [] 1",
+        );
+        let mut hopped = segment(51, 1, 61, 56, End::Clean);
+        hopped.scan.as_mut().unwrap().skipped.push(Skipped { lsn: 57, to_lsn: 61, ..skipped.clone() });
+        row(
+            "damage up to where the snapshot was made: nothing of that can be copied",
+            found(Some(60), vec![hopped]),
+            "open [] next 61 copy 61 aside [] 1",
+        );
+        row(
+            "a snapshot ahead of what is known durable of the log",
+            Found { durable: 66, ..found(Some(68), vec![segment(51, 1, 69, 66, End::Clean)]) },
+            "open [] next 69 copy 67 aside [] 0",
+        );
+        row(
+            "a snapshot says that all it holds is durable",
+            Found { durable: 0, ..found(Some(60), vec![segment(51, 1, 61, 0, End::Clean)]) },
+            "open [] next 61 copy 61 aside [] 0",
         );
         row(
             "a broken snapshot, and a log that leads up to it",

@@ -19,7 +19,7 @@ use crate::format::{BadHeader, FileHeader, FileKind, FileName, StoreId};
 use crate::key::HashSeed;
 use crate::keyspace::Keyspace;
 use crate::log::chain::{Link, chain, needed};
-use crate::log::reader::{ReadFailure, SegmentReader};
+use crate::log::reader::{End, ReadFailure, SegmentReader};
 use crate::log::segment::{Identity, NewEpoch, Ready, SegmentBuilder};
 use crate::log::{Effects, Lsn, Record};
 use crate::snapshot::load;
@@ -139,7 +139,7 @@ pub fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered, OpenEr
             return Err(refusal(Some(file), Why::Damaged(why)));
         }
     };
-    let loaded = load_state(disk, &survey, identity, options, true)?;
+    let loaded = load_state(disk, &survey, identity, options)?;
     let mut recovered = begin_epoch(disk, &survey, identity, loaded, options, lock)?;
     recovered.report.created = created;
     recovered.report.took_ms = options.clock.monotonic_ms() - began;
@@ -156,7 +156,7 @@ pub fn read_state(
     options: &Options,
     wanted: Lsn,
 ) -> Result<Keyspace, OpenError> {
-    let loaded = load_state(disk, &Survey::of(&**disk)?, identity, options, false)?;
+    let loaded = load_state(disk, &Survey::of(&**disk)?, identity, options)?;
     let found = loaded.plan.next - 1;
     if found != wanted {
         return Err(OpenError::OtherState { found, wanted });
@@ -175,7 +175,6 @@ fn load_state(
     survey: &Survey,
     identity: Identity,
     options: &Options,
-    drop_cache: bool,
 ) -> Result<Loaded, OpenError> {
     let mut broken = Vec::new();
     let mut snapshot = None;
@@ -204,35 +203,42 @@ fn load_state(
     }
     let covered = snapshot.map(|(lsn, ..)| lsn);
     let names: Vec<_> = survey.segments.iter().map(|(first, epoch, ..)| (*first, *epoch)).collect();
-    let links = chain(&names);
-    let links = needed(&links, covered);
-    let mut found = Found {
-        snapshot: covered,
-        broken_snapshots: survey.snapshots.iter().take(broken.len()).map(|(lsn, ..)| *lsn).collect(),
-        durable: stated,
-        identity: (survey.has_store || survey.bad_store.is_some()) && !options.allow_empty,
-        segments: Vec::with_capacity(links.len()),
-    };
+    let all = chain(&names);
+    let mut start = all.len() - needed(&all, covered).len();
     let mut last_time_ms = snapshot_time_ms;
     let mut bytes = 0;
-    for (at, link) in links.iter().enumerate() {
+    let mut scanned = |link: &Link| -> Result<SegmentFound, OpenError> {
         let name = &survey.segments[link.index].2;
-        tell(options, "verifying the log", at as u64, links.len() as u64);
         let file = disk.open(name, OpenMode::Read).map_err(OpenError::io("opening", name))?;
-        if drop_cache && at + 2 >= links.len() {
-            // After a failed flush the page cache shows what the device never got. What is dirty goes out first; if that fails the
-            // device has something else, which is what is to be read.
-            let _ = file.sync();
-            file.drop_cache().map_err(OpenError::io("dropping the cached pages of", name))?;
-        }
         let scan = SegmentReader::open(&*file, link.first, link.epoch, Some(identity.store))
             .and_then(|reader| reader.until(link.until).covered(covered.unwrap_or(0)).scan());
         if let Ok(scan) = &scan {
             last_time_ms = last_time_ms.max(scan.last_time_ms);
             bytes += scan.offset;
         }
-        found.segments.push(SegmentFound { name: name.clone(), first: link.first, epoch: link.epoch, scan });
+        Ok(SegmentFound { name: name.clone(), first: link.first, epoch: link.epoch, scan })
+    };
+    let mut segments = Vec::with_capacity(all.len() - start);
+    for (at, link) in all[start..].iter().enumerate() {
+        tell(options, "verifying the log", at as u64, (all.len() - start) as u64);
+        segments.push(scanned(link)?);
     }
+    // Whether a header may be missing is told by the segment before.
+    while let [SegmentFound { scan: Ok(scan), .. }, ..] = &segments[..]
+        && matches!(scan.end, End::BadHeader(_))
+        && start > 0
+    {
+        start -= 1;
+        segments.insert(0, scanned(&all[start])?);
+    }
+    let links = &all[start..];
+    let found = Found {
+        snapshot: covered,
+        broken_snapshots: survey.snapshots.iter().take(broken.len()).map(|(lsn, ..)| *lsn).collect(),
+        durable: stated,
+        identity: (survey.has_store || survey.bad_store.is_some()) && !options.allow_empty,
+        segments,
+    };
     let plan = match judge(&found) {
         Verdict::Open(plan) => plan,
         Verdict::Refuse(refusal) => return Err(OpenError::Refused(Box::new(refusal))),
@@ -316,7 +322,7 @@ impl Loaded {
     ) -> Result<(), OpenError> {
         let from = self.plan.copy_from;
         let covered = self.snapshot.map_or(0, |(lsn, ..)| lsn);
-        for part in self.plan.replay.iter().filter(|part| part.to >= from) {
+        for part in &self.plan.copy {
             let (link, name) = &self.segments[part.segment];
             let file = disk.open(name, OpenMode::Read).map_err(OpenError::io("opening", name))?;
             let mut reader = SegmentReader::open(&*file, link.first, link.epoch, Some(identity.store))
@@ -397,6 +403,11 @@ fn begin_epoch(
         }
         other => other?,
     };
+    // After a failed flush the page cache shows what the device never got. All of that is now in the new segment: the tail was read
+    // from the cache, which still has what a process that was killed had acknowledged. The next reader is to see the device.
+    for (_, name) in loaded.segments.iter().rev().take(2) {
+        let _ = disk.open(name, OpenMode::Read).and_then(|file| file.sync().and_then(|()| file.drop_cache()));
+    }
 
     let mut report = RecoveryReport {
         epoch,

@@ -3,6 +3,7 @@
 use crate::command::{Args, NoReply, Session, table};
 use crate::engine::Engine;
 use crate::log::{Lsn, Record};
+use crate::planted::{self, Bug};
 use std::ops::RangeInclusive;
 
 /// A verified record cannot be applied: written by a newer release, or a defect.
@@ -62,8 +63,11 @@ pub fn apply_payload(
     let mut applied = 0;
     while !payload.is_empty() {
         let record = Record::take(&mut payload, lsn, base_ms).map_err(|_| ReplayError::BadRecord { lsn })?;
-        if wanted.contains(&lsn) {
+        if wanted.contains(&lsn) && !planted::drops_record() {
             applied += apply_record(engine, &record, &mut words)?;
+            if planted::has(Bug::ReplayTwice) && lsn == *wanted.start() {
+                apply_record(engine, &record, &mut words)?;
+            }
         }
         lsn += 1;
     }
@@ -87,6 +91,11 @@ fn apply_record<'a>(engine: &mut Engine, record: &Record<'a>, words: &mut Vec<&'
             return Err(ReplayError::Failed { lsn, name: name(), error: format!("{} words", words.len()) });
         }
         session.db = db;
+        if planted::has(Bug::HalfTransaction) && applied > 0
+            || planted::has(Bug::ExpiredKeyBack) && deletes_expired(engine, db, words, record.time_ms)
+        {
+            break;
+        }
         let mut reply = NoReply::default();
         engine.execute(&mut session, command, &Args::new(words), &mut reply);
         if let Some(error) = reply.error {
@@ -95,4 +104,11 @@ fn apply_record<'a>(engine: &mut Engine, record: &Record<'a>, words: &mut Vec<&'
         applied += 1;
     }
     Ok(applied)
+}
+
+/// For [`Bug::ExpiredKeyBack`]: whether a record deletes a key whose time had come.
+fn deletes_expired(engine: &Engine, db: usize, words: &[&[u8]], time_ms: u64) -> bool {
+    let &[b"DEL", key] = words else { return false };
+    let entry = engine.keyspace.db(db).get(engine.keyspace.seed().key(key));
+    entry.is_some_and(|entry| entry.deadline.is_some_and(|at| at <= time_ms))
 }

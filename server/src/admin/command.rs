@@ -256,10 +256,21 @@ fn write_key_specs(spec: &Spec, reply: &mut dyn Reply) {
         Keys::Range { first, last, step, access } => (access, Some((first, last, step))),
         Keys::Found { access, .. } => (access, None),
     };
-    reply.set(1);
+    let specs = access.split('|').count();
+    reply.set(specs);
+    for number in 0..specs {
+        // Where each key has a spec of its own, each spec is about one key.
+        let range = range.map(|(first, last, step)| match specs {
+            1 => (first, last, step),
+            _ => (first + number as u16 * step, (first + number as u16 * step) as i16, 1),
+        });
+        write_key_spec(access_flags(access, number), range, reply);
+    }
+}
+
+fn write_key_spec(mut flags: Vec<&'static str>, range: Option<(u16, i16, u16)>, reply: &mut dyn Reply) {
     reply.map(3);
     reply.bulk(b"flags");
-    let mut flags = access_flags(access);
     if range.is_none() && !flags.contains(&"incomplete") {
         flags.push("incomplete");
     }
@@ -290,15 +301,22 @@ fn write_key_specs(spec: &Spec, reply: &mut dyn Reply) {
     }
 }
 
-/// Key-spec flags as Redis writes them: what is not about the access itself in lower case.
-fn access_flags(access: &'static str) -> Vec<&'static str> {
+/// Flags of key spec `number` (of the only one, if there are fewer) as Redis writes them: all in lower case but for what is done to
+/// the key as a whole.
+fn access_flags(access: &'static str, number: usize) -> Vec<&'static str> {
     let lower = |flag: &'static str| match flag {
+        "ACCESS" => "access",
+        "UPDATE" => "update",
+        "INSERT" => "insert",
+        "DELETE" => "delete",
         "VARIABLE_FLAGS" => "variable_flags",
         "INCOMPLETE" => "incomplete",
         "NOT_KEY" => "not_key",
         other => other,
     };
-    access.split_ascii_whitespace().map(lower).collect()
+    let mut specs = access.split('|');
+    let own = specs.nth(number).unwrap_or(access.split('|').next().unwrap_or_default());
+    own.split_ascii_whitespace().map(lower).collect()
 }
 
 fn docs(table: &Table, names: &[&[u8]], reply: &mut dyn Reply) {
@@ -331,8 +349,11 @@ fn write_docs(named: Named<'_>, reply: &mut dyn Reply) {
     }
     if !arguments.is_empty() {
         reply.bulk(b"arguments");
-        let keyed = !matches!(spec.keys, Keys::None);
-        write_arguments(&arguments, keyed, reply);
+        let key_specs = match spec.keys {
+            Keys::None => 0,
+            Keys::Range { access, .. } | Keys::Found { access, .. } => access.split('|').count(),
+        };
+        write_arguments(&arguments, key_specs, &mut 0, reply);
     }
     if !subcommands.is_empty() {
         reply.bulk(b"subcommands");
@@ -344,11 +365,12 @@ fn write_docs(named: Named<'_>, reply: &mut dyn Reply) {
     }
 }
 
-fn write_arguments(arguments: &[Argument], keyed: bool, reply: &mut dyn Reply) {
+/// `keys` counts the keys met so far: with several key specs each key has its own.
+fn write_arguments(arguments: &[Argument], key_specs: usize, keys: &mut usize, reply: &mut dyn Reply) {
     reply.array(arguments.len());
     for argument in arguments {
         let nested = matches!(argument.kind, ArgumentKind::OneOf | ArgumentKind::Block);
-        let is_key = keyed && argument.kind == ArgumentKind::Key;
+        let is_key = key_specs > 0 && argument.kind == ArgumentKind::Key;
         let flags: Vec<&'static str> = [
             (argument.optional, "optional"),
             (argument.multiple, "multiple"),
@@ -369,7 +391,8 @@ fn write_arguments(arguments: &[Argument], keyed: bool, reply: &mut dyn Reply) {
         }
         if is_key {
             reply.bulk(b"key_spec_index");
-            reply.integer(0);
+            reply.integer((*keys).min(key_specs - 1) as i64);
+            *keys += 1;
         }
         if let Some(token) = &argument.token {
             reply.bulk(b"token");
@@ -381,7 +404,7 @@ fn write_arguments(arguments: &[Argument], keyed: bool, reply: &mut dyn Reply) {
         }
         if nested {
             reply.bulk(b"arguments");
-            write_arguments(&argument.parts, keyed, reply);
+            write_arguments(&argument.parts, key_specs, keys, reply);
         }
     }
 }
@@ -431,13 +454,13 @@ fn keys(table: &Table, words: &[&[u8]], with_flags: bool, reply: &mut dyn Reply)
         return Err(CommandError::text("ERR Invalid arguments specified for command"));
     }
     reply.array(found.len());
-    for index in found {
+    for (number, index) in found.into_iter().enumerate() {
         if with_flags {
             reply.array(2);
         }
         reply.bulk(words[index]);
         if with_flags {
-            statuses(&access_flags(access), reply);
+            statuses(&access_flags(access, number), reply);
         }
     }
     Ok(())
