@@ -199,7 +199,7 @@ fn records_read_like_a_diary() {
     );
     assert!(line(" session:3 ").contains(r#"SET session:3 "\xff\x00binary""#), "{}", line(" session:3 "));
     assert!(line(" session:3 ").contains("PXAT 1700000099000"), "{}", line(" session:3 "));
-    assert!(line("DEL user:0").trim_start().split_whitespace().nth(1) == Some("62"), "{}", line("DEL user:0"));
+    assert!(line("DEL user:0").split_whitespace().nth(1) == Some("62"), "{}", line("DEL user:0"));
     let long = firn(&["inspect", "--records", "--json", "--since-lsn", "61", shown(folder.path())]).lines();
     let lsns: Vec<_> = long.iter().filter_map(|line| line["lsn"].as_u64()).collect();
     assert_eq!(lsns, [61, 62]);
@@ -292,7 +292,8 @@ fn what_cannot_be_read_or_makes_no_sense_has_its_own_exit_code() {
 
 /// CRC-32 (IEEE), bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (crc & 1) * 0xedb8_8320);
+    let step =
+        |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ ((crc & 1) * 0xedb8_8320));
     !bytes.iter().fold(!0, step)
 }
 
