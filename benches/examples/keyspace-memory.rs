@@ -160,15 +160,18 @@ fn writes(keyspace: &mut Keyspace, keys: usize, value: &[u8]) {
         println!("{what:9}: {:5.0} ns", (cpu_ns() - start) as f64 / count as f64);
     }
     // Again, with each insert timed by itself; looking at the clock costs more than an insert.
-    let mut times: Vec<u64> = (0..keys)
+    let mut times: Vec<(u64, usize)> = (0..keys)
         .map(|at| {
             let bytes = key(at as u64);
             let start = cpu_ns();
             keyspace.db_mut(0).set_string(SEED.key(&bytes), value, Deadline::Clear);
-            cpu_ns() - start
+            (cpu_ns() - start, at)
         })
         .collect();
     times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].0 as f64 / 1000.0;
+    println!("the slowest, in us, with the number of keys before: {:?}", {
+        times.iter().rev().take(8).map(|(time, at)| (time / 1000, *at)).collect::<Vec<_>>()
+    });
     println!("slowest inserts: p99.9 {:.1} us, p99.99 {:.1} us, worst {:.1} us", at(0.999), at(0.9999), at(1.0));
 }

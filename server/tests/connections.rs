@@ -35,7 +35,7 @@ fn before_auth_requests_are_short() {
     ] {
         let mut connection = server.connect();
         connection.send(input);
-        assert_eq!(String::from_utf8_lossy(&connection.to_the_end()), format!("-ERR Protocol error: {error}\r\n"));
+        assert_eq!(String::from_utf8_lossy(&connection.until_closed()), format!("-ERR Protocol error: {error}\r\n"));
     }
 }
 
@@ -86,7 +86,7 @@ fn quit_answers_and_closes() {
     let server = Server::start(&[]);
     let mut connection = server.connect();
     connection.send(b"PING\r\nQUIT\r\nPING\r\n");
-    assert_eq!(connection.to_the_end(), b"+PONG\r\n+OK\r\n");
+    assert_eq!(connection.until_closed(), b"+PONG\r\n+OK\r\n");
 }
 
 #[test]
@@ -177,18 +177,18 @@ fn client_kill_closes_whom_it_names() {
     let mut victim = server.connect_tcp();
     let id = victim.line(b"CLIENT ID\r\n")[1..].to_owned();
     assert_eq!(killer.line(format!("CLIENT KILL ID {id}\r\n").as_bytes()), ":1");
-    assert_eq!(victim.to_the_end(), b"");
+    assert_eq!(victim.until_closed(), b"");
     let mut victim = server.connect_tcp();
     victim.line(b"PING\r\n");
     let addr = victim.stream.local_addr().expect("an address");
     assert_eq!(killer.line(format!("CLIENT KILL {addr}\r\n").as_bytes()), "+OK");
-    assert_eq!(victim.to_the_end(), b"");
+    assert_eq!(victim.until_closed(), b"");
     assert_eq!(killer.line(b"CLIENT KILL 127.0.0.1:1\r\n"), "-ERR No such client");
     assert_eq!(killer.line(b"CLIENT KILL ID 0\r\n"), "-ERR client-id should be greater than 0");
     assert_eq!(killer.line(b"CLIENT KILL TYPE foo\r\n"), "-ERR Unknown client type 'foo'");
     assert_eq!(killer.line(b"CLIENT KILL TYPE normal\r\n"), ":0");
     killer.send(b"CLIENT KILL TYPE normal SKIPME no\r\nPING\r\n");
-    assert_eq!(killer.to_the_end(), b":1\r\n");
+    assert_eq!(killer.until_closed(), b":1\r\n");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn more_clients_than_maxclients_are_told_so() {
         }
         assert!(began.elapsed() < PATIENCE);
     }
-    assert_eq!(server.connect().to_the_end(), b"-ERR max number of clients reached\r\n");
+    assert_eq!(server.connect().until_closed(), b"-ERR max number of clients reached\r\n");
     drop(clients.pop());
     loop {
         let mut client = server.connect();
@@ -222,7 +222,7 @@ fn idle_clients_are_closed_after_the_timeout() {
     let server = Server::start(&["--timeout", "1"]);
     let mut connection = server.connect();
     connection.line(b"PING\r\n");
-    assert_eq!(connection.to_the_end(), b"");
+    assert_eq!(connection.until_closed(), b"");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn many_threads_serve_their_share() {
     let mut victim = server.connect();
     let id = victim.line(b"CLIENT ID\r\n")[1..].to_owned();
     assert_eq!(connection.line(format!("CLIENT KILL ID {id}\r\n").as_bytes()), ":1");
-    assert_eq!(victim.to_the_end(), b"");
+    assert_eq!(victim.until_closed(), b"");
 }
 
 #[test]

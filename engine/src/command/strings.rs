@@ -130,7 +130,7 @@ fn set_options<'a>(args: &Args<'a>) -> Result<SetOptions<'a>, CommandError> {
 fn set(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let key = call.key(args, 1);
     if args.len() == 3 {
-        let existed = call.write(key).is_some();
+        let existed = call.replaces(key);
         set_plain(call, key, args.get(2), existed);
         reply.ok();
         return Ok(());
@@ -476,7 +476,7 @@ fn check_pairs(args: &Args<'_>, command: &'static str) -> Result<(), CommandErro
 fn set_pairs(call: &mut Call<'_>, args: &Args<'_>) {
     for index in (1..args.len()).step_by(2) {
         let key = call.key(args, index);
-        let existed = call.write(key).is_some();
+        let existed = call.replaces(key);
         call.store(key, args.get(index + 1), Deadline::Clear, existed);
         call.event(EventClass::String, "set", key.bytes);
     }

@@ -35,6 +35,14 @@ impl Call<'_> {
         self.write(key).map(|entry| string(&entry)).transpose()
     }
 
+    /// Whether a key that is about to be replaced exists, where somebody wants to know: a dead key is to be reported as expired, a
+    /// missing one as new. Else there is no look-up, and the answer is yes.
+    #[inline]
+    pub(super) fn replaces(&mut self, key: Key<'_>) -> bool {
+        let nothing_dies = self.engine.keyspace.db(self.session.db).with_deadline() == 0;
+        (nothing_dies && !self.engine.settings.wants(EventClass::New)) || self.write(key).is_some()
+    }
+
     /// Sets a string whatever the key held; `existed` says whether it was there. The effect is the command's own matter.
     #[inline]
     pub(super) fn store(&mut self, key: Key<'_>, value: &[u8], deadline: Deadline, existed: bool) {

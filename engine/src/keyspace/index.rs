@@ -67,7 +67,12 @@ fn assemble(mut slots: Vec<Slot>, depth: u32, smallest: usize, marks: Marks, see
 
 /// Which size leaves room to grow for `count` entries.
 fn size_for(count: usize) -> usize {
-    SIZES.iter().position(|main| count * 100 <= slots_of(*main) * 72).unwrap_or(SIZES.len() - 1)
+    size_filled(count, 72)
+}
+
+/// The smallest size that `count` entries fill to at most so many percent, else the largest.
+fn size_filled(count: usize, percent: usize) -> usize {
+    SIZES.iter().position(|main| count * 100 <= slots_of(*main) * percent).unwrap_or(SIZES.len() - 1)
 }
 
 impl Index {
@@ -250,9 +255,9 @@ pub(super) fn segments_of(
     loose: &mut Vec<Blob>,
 ) {
     let marks = Marks { earliest, saved: 0 };
-    let few = slots.len() * 100 <= slots_of(SIZES[SIZES.len() - 1]) * 80;
+    let few = slots.len() * 100 <= slots_of(SIZES[SIZES.len() - 1]) * 85;
     if few || depth >= deepest {
-        let size = size_for(slots.len());
+        let size = size_filled(slots.len(), 78);
         let mut slots = slots;
         if !few {
             loose.extend(slots.drain(..).map(Slot::into_blob));
@@ -270,8 +275,8 @@ pub(super) fn empty_segment(depth: u32, seed: &HashSeed) -> Owned {
     assemble(Vec::new(), depth, 0, Marks { earliest: u64::MAX, saved: 0 }, seed)
 }
 
-/// The depth at which segments hold about as many entries as the middle size likes, if there are `expected` in all.
+/// The depth at which segments of the largest size hold all, if there are `expected` entries in all: as few segments as possible.
 pub(super) fn depth_for(expected: u64) -> u32 {
-    let per_segment = (slots_of(SIZES[1]) * 8 / 10) as u64;
+    let per_segment = (slots_of(SIZES[SIZES.len() - 1]) * 72 / 100) as u64;
     (expected / per_segment + 1).next_power_of_two().ilog2().min(32)
 }

@@ -31,22 +31,22 @@
 //! # spare }
 //! ```
 
+mod failure;
+
 use super::frame::{self, Compressor, FLAG_MARKER, FRAME_HEADER_LEN};
-use super::jobs::{Ending, Rescue, RescueDone, SyncDone, SyncTicket};
+use super::jobs::{Ending, SyncDone, SyncTicket};
 use super::progress::{Accepts, LogState, Progress, SyncPolicy};
 use super::retained::Retained;
-use super::segment::{Identity, NewEpoch, Prepare, Prepared, Ready, Segment, is_full};
+use super::segment::{Identity, Prepare, Prepared, Ready, Segment, is_full};
 use super::{Group, Lsn, Record};
-use crate::disk::{Disk, OpenMode, write_all_at};
+use crate::disk::Disk;
 use crate::format::{FileHeader, FileKind};
-use crate::limits::{
-    FRAME_PAYLOAD_TARGET, LOG_FULL_RETRY_MS, LOG_RETRY_MS, MARKER_AFTER_MS, RETAINED_MAX, SYNC_AFTER_MS,
-};
+use crate::limits::{FRAME_PAYLOAD_TARGET, LOG_RETRY_MS, MARKER_AFTER_MS, RETAINED_MAX, SYNC_AFTER_MS};
 use crate::planted::{self, Bug};
+use failure::Mode;
 use std::io;
 use std::sync::Arc;
 
-const RESERVE: &str = "reserve.seg";
 /// Buffers up to this size are used again.
 const SPARE_MAX: usize = 1024 * 1024;
 
@@ -85,47 +85,6 @@ pub struct LogStats {
     pub failures: u64,
     /// Times a new epoch took over after a failure.
     pub rescues: u64,
-}
-
-#[derive(Debug)]
-enum Mode {
-    Running,
-    /// The disk is full. The current segment is sound.
-    Full {
-        since_ms: u64,
-        why: String,
-        retry: Retry,
-    },
-    /// The current segment is not to be touched any more.
-    Broken {
-        since_ms: u64,
-        why: String,
-        /// Because the disk is full.
-        full: bool,
-        retry: Retry,
-        /// The new segment is being made.
-        rescuing: bool,
-    },
-}
-
-/// Back-off.
-#[derive(Clone, Copy, Debug)]
-struct Retry {
-    at_ms: u64,
-    pause_ms: u64,
-    failed: u32,
-}
-
-impl Retry {
-    fn at_once(now: Now) -> Retry {
-        Retry { at_ms: now.mono_ms, pause_ms: LOG_RETRY_MS.start, failed: 0 }
-    }
-
-    fn later(&mut self, now: Now) {
-        self.at_ms = now.mono_ms + self.pause_ms;
-        self.pause_ms = (self.pause_ms * 2).min(LOG_RETRY_MS.end);
-        self.failed += 1;
-    }
 }
 
 /// The log of an open store.
@@ -454,61 +413,6 @@ impl Log {
         self.publish();
     }
 
-    /// After a failure: hands out the making of a new epoch's segment from everything that is not durable, when it is time to try.
-    pub fn begin_rescue(&mut self, now: Now) -> Option<Rescue> {
-        let Mode::Broken { retry, rescuing, .. } = &mut self.mode else { return None };
-        if *rescuing || self.syncing || now.mono_ms < retry.at_ms {
-            return None;
-        }
-        *rescuing = true;
-        self.epoch += 1;
-        let mut frames = std::mem::take(&mut self.retained);
-        frames.forget_exactly(self.durable);
-        frames.append(std::mem::take(&mut self.backlog));
-        let first = self.durable + 1;
-        debug_assert!(frames.first().is_none_or(|found| found == first), "nothing between durable and retained");
-        let next = frames.last().map_or(first, |last| last + 1);
-        let epoch = NewEpoch { epoch: self.epoch, first, next, unanchored: false, unix_ms: now.unix_ms };
-        Some(Rescue { disk: Arc::clone(&self.disk), identity: self.identity, epoch, frames })
-    }
-
-    /// Takes the result of a rescue.
-    pub fn finish_rescue(&mut self, done: RescueDone, now: Now) {
-        let RescueDone { mut frames, result } = done;
-        match result {
-            Ok(Ready { segment, epoch }) => {
-                self.current = segment;
-                self.written = epoch.next - 1;
-                self.durable = self.written;
-                (self.oldest, self.oldest_after) = (None, None);
-                self.last_sync_ms = now.mono_ms;
-                self.marked = true;
-                self.stats.rescues += 1;
-                self.mode = Mode::Running;
-                if !self.reserved && self.options.reserve_len > 0 {
-                    self.full(&io::Error::from(io::ErrorKind::StorageFull), now);
-                }
-                self.write_backlog(now);
-            }
-            Err(error) => {
-                frames.append(std::mem::take(&mut self.backlog));
-                self.backlog = frames;
-                self.stats.failures += 1;
-                let released = is_full(&error) && self.release_reserve();
-                if let Mode::Broken { why, full, retry, rescuing, .. } = &mut self.mode {
-                    *why = error.to_string();
-                    *full = is_full(&error);
-                    *rescuing = false;
-                    retry.later(now);
-                    if released {
-                        retry.at_ms = now.mono_ms;
-                    }
-                }
-            }
-        }
-        self.publish();
-    }
-
     /// What is due by time: the durable marker, and on a full disk another try.
     pub fn tick(&mut self, now: Now) {
         if self.wants_marker() && !self.syncing && now.mono_ms >= self.last_sync_ms + MARKER_AFTER_MS {
@@ -532,111 +436,6 @@ impl Log {
             }
             Err(error) => self.write_failed(&error, now),
         }
-    }
-
-    /// On a full disk: writes what waits, and ends the state once the reserve could be made again.
-    fn retry_full(&mut self, now: Now) {
-        let Mode::Full { retry, .. } = &mut self.mode else { return };
-        if now.mono_ms < retry.at_ms {
-            return;
-        }
-        retry.at_ms = now.mono_ms + LOG_FULL_RETRY_MS;
-        if self.write_backlog(now) && matches!(self.mode, Mode::Full { .. }) {
-            match self.make_reserve() {
-                Ok(()) => self.mode = Mode::Running,
-                Err(error) if is_full(&error) => {}
-                Err(error) => self.broken(&error, now),
-            }
-        }
-    }
-
-    /// Writes what waits, in order; says whether nothing waits any more.
-    fn write_backlog(&mut self, now: Now) -> bool {
-        let mut backlog = std::mem::take(&mut self.backlog);
-        let mut failure = None;
-        while let Some(frame) = backlog.front() {
-            if let Err(error) = self.put(frame, now) {
-                failure = Some(error);
-                break;
-            }
-            if let Some(frame) = backlog.pop() {
-                self.retained.push(frame);
-            }
-        }
-        self.backlog = backlog;
-        if let Some(error) = failure {
-            self.write_failed(&error, now);
-        }
-        self.backlog.is_empty()
-    }
-
-    /// A write to the current segment failed: its frame waits in the backlog (a marker does not).
-    fn write_failed(&mut self, error: &io::Error, now: Now) {
-        if !is_full(error) || self.current.cut().is_err() {
-            self.broken(error, now);
-            return;
-        }
-        self.stats.failures += 1;
-        self.full(error, now);
-        if self.release_reserve() {
-            self.write_backlog(now);
-        }
-    }
-
-    fn full(&mut self, error: &io::Error, now: Now) {
-        if matches!(self.mode, Mode::Running) {
-            let mut retry = Retry::at_once(now);
-            retry.at_ms += LOG_FULL_RETRY_MS;
-            self.mode = Mode::Full { since_ms: now.mono_ms, why: error.to_string(), retry };
-        }
-    }
-
-    fn broken(&mut self, error: &io::Error, now: Now) {
-        self.stats.failures += 1;
-        self.ending = None;
-        self.changing = false;
-        if !matches!(self.mode, Mode::Broken { .. }) {
-            let retry = Retry::at_once(now);
-            self.mode = Mode::Broken {
-                since_ms: now.mono_ms,
-                why: error.to_string(),
-                full: is_full(error),
-                retry,
-                rescuing: false,
-            };
-        }
-    }
-
-    /// Gives the reserve's blocks up; says whether there were any.
-    fn release_reserve(&mut self) -> bool {
-        if !std::mem::take(&mut self.reserved) {
-            return false;
-        }
-        // The folder's flush makes the file system give the blocks free at once.
-        self.disk.remove(RESERVE).and_then(|()| self.disk.sync_dir()).is_ok()
-    }
-
-    /// Makes the reserve of real blocks, unless it is there.
-    fn make_reserve(&mut self) -> io::Result<()> {
-        let len = self.options.reserve_len;
-        if len == 0 || self.reserved {
-            return Ok(());
-        }
-        let file = match self.disk.open(RESERVE, OpenMode::CreateNew) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(RESERVE, OpenMode::Write)?,
-            other => other?,
-        };
-        let have = file.len()?.min(len);
-        let made = write_all_at(&*file, &vec![0; (len - have) as usize], have).and_then(|()| file.sync());
-        match made {
-            Ok(()) => self.reserved = true,
-            Err(_) => {
-                // Half a reserve would take the room that the log itself needs.
-                drop(file);
-                self.disk.remove(RESERVE)?;
-            }
-        }
-        made
     }
 
     fn publish(&mut self) {

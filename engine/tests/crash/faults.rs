@@ -26,7 +26,7 @@ fn survive(plan: &Plan, policy: SyncPolicy, fault: Fault) -> Result<(Vec<Moment>
     world.disk.set_faults([fault]);
     world.open()?;
     play(&mut world, plan);
-    let met = world.disk.fault_hits() > 0 || world.life > 1;
+    let met = world.faults_met() > 0;
     world.disk.set_faults([]);
     // The log tries again after at most ten seconds, a snapshot after at most a minute or so.
     settle(&mut world);

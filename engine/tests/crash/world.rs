@@ -115,6 +115,8 @@ pub(crate) struct World {
     pub(crate) refusals: u64,
     /// Whether faults are about: a failed open ends them and is tried again, a failed close is a kill.
     pub(crate) tolerant: bool,
+    /// Faults met on disks of earlier lives.
+    met_before: u64,
     store: Option<Arc<Store>>,
     session: Session,
     ledger: Arc<Mutex<Ledger>>,
@@ -142,12 +144,18 @@ impl World {
             life: 0,
             refusals: 0,
             tolerant: false,
+            met_before: 0,
             store: None,
             session: Session::default(),
             ledger: Arc::new(Mutex::new(ledger)),
             sink,
             adjust,
         }
+    }
+
+    /// Faults that any call has met. A life that follows a kill or a power cut has a disk without faults.
+    pub(crate) fn faults_met(&self) -> u64 {
+        self.met_before + self.disk.fault_hits()
     }
 
     /// The open store.
@@ -372,6 +380,7 @@ impl World {
         ledger.store = Weak::new();
         drop(ledger);
         let state = self.disk.state();
+        self.met_before += self.disk.fault_hits();
         self.disk.unobserve();
         self.disk.power_off();
         self.store = None;

@@ -91,9 +91,8 @@ impl Output {
         if self.sent == self.released {
             self.blocked = false;
         }
-        if self.sent == self.bytes.len() {
-            self.take_off(self.sent);
-        } else if self.sent >= WRITE_LEN_MAX && self.sent > self.bytes.len() / 2 {
+        let all = self.sent == self.bytes.len();
+        if all || (self.sent >= WRITE_LEN_MAX && self.sent > self.bytes.len() / 2) {
             self.take_off(self.sent);
         }
         Ok(left)

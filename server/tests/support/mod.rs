@@ -14,28 +14,28 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_firn-server");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_firn-server");
 /// How long anything may take before the test gives up: no test depends on its length.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server; dropping it kills it.
-pub struct Server {
+pub(crate) struct Server {
     /// The process.
-    pub child: Child,
+    pub(crate) child: Child,
     /// Its folder.
-    pub folder: TempDir,
+    pub(crate) folder: TempDir,
     /// Its TCP port; 0 is none.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Server {
     /// With a unix socket and `words` on the command line.
-    pub fn start(words: &[&str]) -> Server {
+    pub(crate) fn start(words: &[&str]) -> Server {
         Server::start_on(0, words)
     }
 
     /// The same with a free TCP port.
-    pub fn start_tcp(words: &[&str]) -> Server {
+    pub(crate) fn start_tcp(words: &[&str]) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         Server::start_on(port, words)
     }
@@ -64,17 +64,17 @@ impl Server {
     }
 
     /// The unix socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("s")
     }
 
     /// What it has logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// A connection over the unix socket.
-    pub fn connect(&self) -> Connection<UnixStream> {
+    pub(crate) fn connect(&self) -> Connection<UnixStream> {
         let stream = UnixStream::connect(self.socket()).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         stream.set_write_timeout(Some(PATIENCE)).expect("set");
@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// A connection over TCP.
-    pub fn connect_tcp(&self) -> Connection<TcpStream> {
+    pub(crate) fn connect_tcp(&self) -> Connection<TcpStream> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         stream.set_nodelay(true).expect("set");
@@ -90,13 +90,22 @@ impl Server {
     }
 
     /// Bytes of physical memory it takes.
-    pub fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory_bytes(1)
+    }
+
+    /// Bytes of address space it has reserved.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        self.memory_bytes(0)
+    }
+
+    fn memory_bytes(&self, field: usize) -> u64 {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("a live process");
-        statm.split_ascii_whitespace().nth(1).expect("the second field").parse::<u64>().expect("a number") * 4096
+        statm.split_ascii_whitespace().nth(field).expect("the field").parse::<u64>().expect("a number") * 4096
     }
 
     /// Asserts that it still answers.
-    pub fn is_well(&self) {
+    pub(crate) fn is_well(&self) {
         assert_eq!(self.connect().ask(b"PING\r\n", 7), b"+PONG\r\n");
     }
 }
@@ -110,20 +119,20 @@ impl Drop for Server {
 }
 
 /// A connection that knows nothing of the protocol.
-pub struct Connection<S> {
+pub(crate) struct Connection<S> {
     /// The socket.
-    pub stream: S,
+    pub(crate) stream: S,
     rest: Vec<u8>,
 }
 
 impl<S: Read + Write> Connection<S> {
     /// Sends bytes.
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("sent");
     }
 
     /// The next `len` bytes.
-    pub fn take(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
         while self.rest.len() < len {
             let n = self.more().expect("a reply");
             assert!(n > 0, "closed after {}", self.rest.escape_ascii());
@@ -132,13 +141,13 @@ impl<S: Read + Write> Connection<S> {
     }
 
     /// Sends bytes and takes a reply of `len`.
-    pub fn ask(&mut self, bytes: &[u8], len: usize) -> Vec<u8> {
+    pub(crate) fn ask(&mut self, bytes: &[u8], len: usize) -> Vec<u8> {
         self.send(bytes);
         self.take(len)
     }
 
     /// Sends bytes and takes a line without its end.
-    pub fn line(&mut self, bytes: &[u8]) -> String {
+    pub(crate) fn line(&mut self, bytes: &[u8]) -> String {
         self.send(bytes);
         loop {
             if let Some(at) = self.rest.windows(2).position(|pair| pair == b"\r\n") {
@@ -151,7 +160,7 @@ impl<S: Read + Write> Connection<S> {
     }
 
     /// Everything until the server closes.
-    pub fn to_the_end(&mut self) -> Vec<u8> {
+    pub(crate) fn until_closed(&mut self) -> Vec<u8> {
         loop {
             match self.more() {
                 Ok(0) => return std::mem::take(&mut self.rest),
@@ -171,7 +180,7 @@ impl<S: Read + Write> Connection<S> {
 }
 
 /// A command as RESP.
-pub fn encode(words: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn encode(words: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());

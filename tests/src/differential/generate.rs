@@ -6,6 +6,8 @@
 //!    with each other (GT, LT) are absolute.
 //! 3. Nothing makes a server take much memory: offsets are small or above `proto-max-bulk-len`.
 
+use std::collections::HashMap;
+
 /// What one step does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -353,6 +355,10 @@ impl Rng {
 #[derive(Debug)]
 pub struct Generator {
     rng: Rng,
+    /// The keys of this sequence: few, so that commands meet.
+    keys: Vec<&'static [u8]>,
+    /// What was drawn last from each pool of words (by its address): drawn again half of the time, so that values are equal.
+    last: HashMap<usize, &'static str>,
     /// Whether commands may be made that no engine knows: their errors are the server's.
     unknown: bool,
 }
@@ -360,7 +366,9 @@ pub struct Generator {
 impl Generator {
     /// The generator of sequence `seed`.
     pub fn new(seed: u64, unknown: bool) -> Generator {
-        Generator { rng: Rng(seed), unknown }
+        let mut rng = Rng(seed);
+        let keys = (0..=rng.below(8)).map(|_| rng.pick(KEYS)).collect();
+        Generator { rng, keys, last: HashMap::new(), unknown }
     }
 
     /// A sequence of `len` steps.
@@ -369,7 +377,7 @@ impl Generator {
         for template in TEMPLATES {
             let rare =
                 ["FLUSH", "SWAPDB", "SELECT", "nosuch", "OBJECT HELP"].iter().any(|name| template.starts_with(name));
-            let weight = if rare { usize::from(self.rng.one_in(2)) } else { [0, 1, 2, 4, 16][self.rng.below(5)] };
+            let weight = if rare { usize::from(self.rng.one_in(2)) } else { [0, 0, 1, 1, 4, 24][self.rng.below(6)] };
             bag.extend(std::iter::repeat_n(*template, weight));
         }
         // Something must write, whatever the weights.
@@ -415,14 +423,19 @@ impl Generator {
         }
     }
 
-    fn text(&mut self, from: &[&str], out: &mut Vec<Vec<u8>>) {
-        out.push(self.rng.pick(from).into());
+    fn text(&mut self, from: &'static [&'static str], out: &mut Vec<Vec<u8>>) {
+        let fresh = self.rng.pick(from);
+        let last = self.last.entry(from.as_ptr() as usize).or_insert(fresh);
+        if self.rng.one_in(2) {
+            *last = fresh;
+        }
+        out.push((*last).into());
     }
 
     /// Fills in a word of a template.
     fn word(&mut self, word: &str, out: &mut Vec<Vec<u8>>) {
         match word {
-            "k" => out.push(self.rng.pick(KEYS).into()),
+            "k" => out.push(self.rng.pick(&self.keys).into()),
             "v" => out.push(self.rng.pick(VALUES).into()),
             "keys" => (0..=self.rng.below(4)).for_each(|_| self.word("k", out)),
             "pairs" => (0..=self.rng.below(4)).for_each(|_| {
