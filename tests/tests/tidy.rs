@@ -125,14 +125,14 @@ fn the_rows_of_every_layout_in_the_format_document_meet() {
             assert_eq!(offset, end, "engine/FORMAT.md:{}: the field before it ends at {end}", at + 1);
             expected = Some(offset + size);
             rows += 1;
-        } else if !line.starts_with('|') {
-            if let Some(end) = expected.take() {
-                assert!(
-                    end % 64 == 0,
-                    "engine/FORMAT.md:{}: a header of {end} bytes does not fill whole lines of 64",
-                    at + 1
-                );
-            }
+        } else if !line.starts_with('|')
+            && let Some(end) = expected.take()
+        {
+            assert!(
+                end % 64 == 0,
+                "engine/FORMAT.md:{}: a header of {end} bytes does not fill whole lines of 64",
+                at + 1
+            );
         }
     }
     assert!(rows > 20, "only {rows} rows of layouts were found: has the document's shape changed?");
