@@ -3,9 +3,9 @@
 
 use crate::history::History;
 use crate::judge::check;
-use crate::say;
 use crate::workload::{Plan, play, settle};
 use crate::world::{START_MS, Sink, World, chain, options};
+use crate::{counted, say};
 use firn_engine::disk::sim::{DiskState, SimDisk};
 use firn_engine::format::{FileName, HEADER_LEN};
 use firn_engine::log::Lsn;
@@ -170,6 +170,7 @@ fn judge(rest: &AtRest, count: &Count, damages: &(dyn Fn(usize) -> Option<Damage
 
 fn report(name: &str, count: &Count) {
     let load = |number: &AtomicU64| number.load(Relaxed);
+    counted(load(&count.tried), name);
     say(&format!(
         "{} {name}: {} refused, {} without harm, {} the same as an earlier moment of the whole store",
         load(&count.tried),

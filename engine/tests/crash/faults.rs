@@ -1,9 +1,9 @@
 //! The n-th call to the disk fails, for every n and in every way: the contract is kept, the store lives, writes resume.
 
 use crate::judge::{Depth, Judge, Tally};
-use crate::say;
 use crate::workload::{Plan, play, settle};
 use crate::world::{Moment, Sink, World};
+use crate::{counted, say};
 use firn_engine::disk::sim::{CallKind, Effect, Errno, Fault};
 use firn_engine::planted::Bug;
 use firn_engine::store::{Options, SyncPolicy};
@@ -109,6 +109,8 @@ fn every_call_in_every_way(opens: u32) {
         calls += every_call(&plan, policy, "short once", &tally, |n| Fault::nth(n, Effect::Short(1 + n as usize % 70)));
         calls += every_call(&plan, policy, "short from then on", &tally, |n| Fault::from_nth(n, Effect::Short(13)));
     }
+    counted(calls, "failing disk calls");
+    counted(tally.states(), "crash states");
     say(&format!("{calls} failing calls, {} states after them", tally.states()));
 }
 
@@ -176,6 +178,7 @@ fn a_failed_flush_a_restart_and_a_power_cut_lose_nothing_that_was_acknowledged()
                 .unwrap_or_else(|text| panic!("seed {seed}: {text}"))
         })
         .sum();
+    counted(tally.states(), "crash states");
     say(&format!("{runs} runs with a failed flush, a restart and power cuts, {} states", tally.states()));
 }
 

@@ -8,11 +8,15 @@ mod damage;
 mod faults;
 mod history;
 mod judge;
-#[cfg(feature = "planted-bugs")]
 mod planted;
 mod power;
 mod workload;
 mod world;
+
+/// States, damages or bugs that were covered, for the sum that `tests/run` prints.
+pub(crate) fn counted(number: u64, what: &str) {
+    println!("counted: {number} {what}");
+}
 
 /// Prints past the test harness' capture: what was covered is part of the result.
 pub(crate) fn say(text: &str) {

@@ -4,8 +4,8 @@
 use crate::faults::failed_flush_then_restart_then_power_cut;
 use crate::judge::{Depth, Tally, plant};
 use crate::power::run;
-use crate::say;
 use crate::workload::Plan;
+use crate::{counted, say};
 use firn_engine::planted::Bug;
 use firn_engine::store::SyncPolicy;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,6 +50,7 @@ fn every_planted_bug_is_caught() {
     std::panic::set_hook(Box::new(|_| {}));
     let hunted: Vec<_> = Bug::ALL.into_iter().map(|bug| (bug, hunt(bug))).collect();
     std::panic::set_hook(hook);
+    counted(hunted.iter().filter(|(_, found)| found.is_some()).count() as u64, "planted bugs caught");
     for (bug, found) in &hunted {
         match found {
             Some((states, text)) => {

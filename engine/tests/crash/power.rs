@@ -1,9 +1,9 @@
 //! Power cuts and kills at every call of mixed runs, under each policy.
 
 use crate::judge::{Depth, Finding, Judge, Tally};
-use crate::say;
 use crate::workload::{Plan, play, settle};
 use crate::world::{Sink, World};
+use crate::{counted, say};
 use firn_engine::planted::Bug;
 use firn_engine::store::{Options, SyncPolicy};
 use parking_lot::Mutex;
@@ -53,6 +53,7 @@ fn every_crash_leaves_a_prefix_that_holds_all_promises() {
         seed += 1;
     }
     let (load, seconds) = (std::sync::atomic::Ordering::Relaxed, began.elapsed().as_secs_f64());
+    counted(tally.states(), "crash states");
     say(&format!(
         "{} states in {seconds:.0} s ({:.0} a second): {} crashes at {} moments ({} of them with every outcome), {} inside recoveries, {} right after them",
         tally.states(),
