@@ -285,7 +285,7 @@ fn command_tells_what_there_is() {
     let folder = folder();
     let server = Server::start(folder.path(), &[]);
     assert_eq!(server.words("COMMAND GETKEYS MSET a 1 b 2"), ["a", "b"]);
-    assert_eq!(server.words("COMMAND GETKEYSANDFLAGS GET a"), ["a", "+RO", "+ACCESS"]);
+    assert_eq!(server.words("COMMAND GETKEYSANDFLAGS GET a"), ["a", "+RO", "+access"]);
     for (command, error) in [
         ("COMMAND GETKEYS NOPE a", "-ERR Invalid command specified\r\n"),
         ("COMMAND GETKEYS PING", "-ERR The command has no key arguments\r\n"),

@@ -1,7 +1,9 @@
 //! CONFIG GET, SET, RESETSTAT, REWRITE, HELP.
 
+use super::persistence::blocking;
 use super::{apply, configuration, help};
 use crate::command::{After, ServerCall, ServerCommand};
+use crate::config::table::DIRECTIVES;
 use crate::config::{SetError, rewrite, system_text};
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Reply, Spec};
 
@@ -89,7 +91,7 @@ fn config(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
                 reply.bulk(&value);
             }
         }
-        "SET" => set(call, args, reply)?,
+        "SET" => return set(call, args, reply),
         "RESETSTAT" => {
             call.server.stats.reset();
             for entry in call.server.commands.entries() {
@@ -109,7 +111,7 @@ fn config(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
     Ok(After::Nothing)
 }
 
-fn set(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+fn set(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
     let (pairs, rest) = args.words()[2..].as_chunks::<2>();
     if !rest.is_empty() {
         return Err(CommandError::Syntax);
@@ -120,12 +122,23 @@ fn set(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) ->
     let guarded = config.allows("enable-protected-configs", super::is_local(call.client));
     let text = |error: SetError| CommandError::text(error.to_string());
     let (new, rows) = config.changed(&pairs, guarded).map_err(text)?;
+    let log_begins = rows.iter().any(|&row| DIRECTIVES[row].name == "appendonly") && new.bool("appendonly");
     if !rows.is_empty() {
         apply::apply(call, &config, &new, &rows).map_err(text)?;
         *config = new;
     }
+    if log_begins {
+        // A log counts only behind a snapshot: whoever hears OK may rely on what is written from then on.
+        let store = call.server.store.clone();
+        return Ok(blocking(move || {
+            let ticket = store.request_snapshot();
+            store
+                .wait_snapshot(ticket)
+                .map_err(|reason| format!("the log counts only with a snapshot, which failed: {reason}"))
+        }));
+    }
     reply.ok();
-    Ok(())
+    Ok(After::Nothing)
 }
 
 /// Rewrites the configuration file; with `all`, every directive gets its line.

@@ -124,7 +124,7 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             reply.ok();
         }
         ("reload", _) => return reload::reload(call, &args.words()[2..]),
-        ("loadaof", 2) => return reload::load_log(call),
+        ("loadaof", 2) => return Ok(reload::load_log(call)),
         ("protocol", 3) => protocol(args.get(2), reply)?,
         ("set-active-expire", 3) => {
             call.engine().settings.active_expire = flag(args.get(2));
