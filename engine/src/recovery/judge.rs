@@ -654,9 +654,9 @@ mod tests {
             "open [] next 61 copy 61 aside [] 1",
         );
         row(
-            "a snapshot ahead of what is known durable of the log",
+            "a snapshot ahead of what is known durable of the log: what it holds is durable, the log goes on behind it",
             Found { durable: 66, ..found(Some(68), vec![segment(51, 1, 69, 66, End::Clean)]) },
-            "open [] next 69 copy 67 aside [] 0",
+            "open [] next 69 copy 69 aside [] 0",
         );
         row(
             "a snapshot says that all it holds is durable",
