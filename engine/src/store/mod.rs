@@ -2,7 +2,7 @@
 //!
 //! Everything the threads do is a step that can also be called one by one ([`Options::threads`] false), so that a test on the
 //! simulated disk replays any run. Locks in the order: snapshot's run, flushing, log, engine; the last two are never held across a
-//! flush.
+//! flush, except where an operator switches the log or reloads ([`Store::set_log`], [`Store::reload`]): commands wait meanwhile.
 
 mod clock;
 mod logging;
