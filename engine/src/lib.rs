@@ -19,3 +19,4 @@ pub mod planted;
 pub mod recovery;
 pub mod snapshot;
 pub mod store;
+pub mod value;
