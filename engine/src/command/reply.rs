@@ -1,5 +1,7 @@
 //! The shape of replies, not their bytes: RESP2, RESP3, Lua values and plain values are all writers of this trait.
 
+use crate::value::listpack::{Element, IntegerText};
+
 /// Takes one reply, in order. After `array(n)`, `set(n)` and `push(n)` follow n replies, after `map(n)` 2n.
 pub trait Reply {
     /// A status such as `OK`. Only fixed texts: no byte of a value ever reaches a simple string.
@@ -10,6 +12,10 @@ pub trait Reply {
     fn integer(&mut self, value: i64);
     /// A binary-safe string.
     fn bulk(&mut self, bytes: &[u8]);
+    /// An element of a packed run, as a string.
+    fn element(&mut self, element: Element<'_>) {
+        self.bulk(element.as_bytes(&mut IntegerText::new()));
+    }
     /// A missing value: RESP2 `$-1`, RESP3 `_`.
     fn null(&mut self);
     /// A missing array: RESP2 `*-1`, RESP3 `_`.

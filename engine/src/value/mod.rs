@@ -12,6 +12,7 @@
 
 pub mod hash;
 pub mod list;
+pub mod listpack;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;
