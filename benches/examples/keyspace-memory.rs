@@ -92,7 +92,7 @@ fn capture_and_load(keyspace: &mut Keyspace, keys: usize) {
     let each = (cpu_ns() - start) as f64 / keys as f64;
     println!("capture     : {each:5.0} ns a key, slowest slice {:.0} us", slowest as f64 / 1000.0);
     let start = cpu_ns();
-    let mut loader = Loader::new(SEED, keys as u64);
+    let mut loader = Loader::new(SEED, keys as u64, firn_engine::value::Shaping::new(SEED));
     for block in &blocks {
         let mut rest = block.bytes.as_slice();
         while !rest.is_empty() {
@@ -101,7 +101,7 @@ fn capture_and_load(keyspace: &mut Keyspace, keys: usize) {
         }
     }
     let mut loaded = Keyspace::new(SEED, 1);
-    loaded.install(0, vec![loader.finish()]).expect("the database is empty");
+    loaded.install(0, vec![loader.finish().expect("all parts are there")]).expect("the database is empty");
     println!("load        : {:5.0} ns a key", (cpu_ns() - start) as f64 / keys as f64);
     assert_eq!(loaded.db(0).len(), keys);
     let used = loaded.used_bytes() as f64 / keys as f64;

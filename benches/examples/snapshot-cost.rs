@@ -120,7 +120,8 @@ fn main() {
     let reader = SnapshotReader::open(&*disk, "snap-00000000000000000001-0000000001.snap", None).expect("whole");
     for threads in [1, 2, 2] {
         let began = Instant::now();
-        let loaded = load(&reader, 16, threads, &|_| {}).expect("whole");
+        let loaded =
+            load(&reader, 16, threads, &firn_engine::value::Shaping::new(reader.hash_seed()), &|_| {}).expect("whole");
         let took = began.elapsed();
         println!("loaded with {threads} threads: {:.2} s, {} keys", took.as_secs_f64(), loaded.db(0).len());
     }

@@ -8,6 +8,7 @@ use crate::command::object::{encoding, idle_seconds};
 use crate::engine::Engine;
 use crate::key::Key;
 use crate::keyspace::{Deadline, Entry, Value};
+use crate::value::CollectionView;
 use sha1::{Digest as _, Sha1};
 
 /// A SHA-1 sized digest; zeros stand for "nothing".
@@ -27,6 +28,17 @@ impl Digest {
         self.0 = Sha1::digest(self.0).into();
     }
 
+    /// Adds a collection: each type in its own way.
+    fn collection(&mut self, view: CollectionView<'_>) {
+        match view {
+            CollectionView::List(_)
+            | CollectionView::Set(_)
+            | CollectionView::SortedSet(_)
+            | CollectionView::Hash(_)
+            | CollectionView::Stream(_) => unimplemented!(),
+        }
+    }
+
     /// Adds a value and its deadline.
     fn entry(&mut self, entry: &Entry<'_>) {
         match entry.value {
@@ -34,6 +46,7 @@ impl Digest {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(bytes);
             }
+            Value::Collection(view) => self.collection(view),
         }
         if entry.deadline.is_some() {
             self.add(b"!!expire!!");
@@ -93,17 +106,29 @@ pub fn digest_value(engine: &Engine, db: usize, key: Key<'_>) -> Digest {
 /// without compression.
 pub fn object_line(engine: &Engine, db: usize, key: Key<'_>) -> Option<String> {
     let entry = engine.keyspace.db(db).get(key).filter(|entry| !engine.is_dead(entry))?;
-    let Value::String(bytes) = entry.value;
     let encoding = encoding(&entry);
-    let (len, access) = (serialized_len(bytes), entry.access);
+    let (len, access) = (serialized_len(entry.value), entry.access);
     let idle = idle_seconds(&entry, engine.now_ms);
+    let address = entry.key.as_ptr();
     Some(format!(
-        "Value at:{bytes:p} refcount:1 encoding:{encoding} serializedlength:{len} lru:{access} lru_seconds_idle:{idle}"
+        "Value at:{address:p} refcount:1 encoding:{encoding} serializedlength:{len} lru:{access} lru_seconds_idle:{idle}"
     ))
 }
 
-/// Bytes of a string in an RDB file: small integers have forms of their own.
-fn serialized_len(bytes: &[u8]) -> usize {
+/// Bytes of a value in an RDB file, about: small integers have forms of their own, collections are as long as in a snapshot.
+fn serialized_len(value: Value<'_>) -> usize {
+    let bytes = match value {
+        Value::String(bytes) => bytes,
+        Value::Collection(view) => {
+            let (mut len, mut from, mut part) = (0, Some(0), Vec::new());
+            while let Some(at) = from {
+                part.clear();
+                from = view.encode(at, 64 * 1024, &mut part);
+                len += part.len();
+            }
+            return len;
+        }
+    };
     match crate::number::parse_integer(bytes) {
         Some(-128..=127) => return 2,
         Some(-32_768..=32_767) => return 3,

@@ -2,9 +2,10 @@
 //! passed in, so that a test can replay any run exactly.
 
 use crate::command::{Args, Call, Command, Flags, Reply, Session};
-use crate::key::Key;
+use crate::key::{HashSeed, Key};
 use crate::keyspace::{Db, DeadKeys, Entry, ExpirePass, Keyspace};
 use crate::log::Effects;
+use crate::value::Shaping;
 
 /// Keyspace, records on their way to the log, and what commands need of settings and time.
 #[derive(Debug)]
@@ -102,17 +103,19 @@ pub struct Settings {
     pub active_expire: bool,
     /// `proto-max-bulk-len`: longest string a command may make.
     pub string_len_max: usize,
+    /// When collections change their form.
+    pub shaping: Shaping,
     /// Whether `maxmemory-policy` is one of LFU: `Entry::access` is a frequency counter then, else a time of use.
     pub lfu: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Settings { events: 0, active_expire: true, string_len_max: crate::limits::STRING_LEN_MAX, lfu: false }
-    }
-}
-
 impl Settings {
+    /// The defaults, for a store with this seed.
+    pub fn new(seed: HashSeed) -> Settings {
+        let string_len_max = crate::limits::STRING_LEN_MAX;
+        Settings { events: 0, active_expire: true, string_len_max, lfu: false, shaping: Shaping::new(seed) }
+    }
+
     /// Whether events of `class` are asked for.
     #[inline]
     pub fn wants(&self, class: EventClass) -> bool {
@@ -123,13 +126,14 @@ impl Settings {
 impl Engine {
     /// An engine around a keyspace, whose next record is `effects`'.
     pub fn new(keyspace: Keyspace, effects: Effects, random: u64) -> Self {
+        let settings = Settings::new(keyspace.seed());
         Engine {
             keyspace,
             effects,
             now_ms: 0,
             monotonic_ms: 0,
             stats: Stats::default(),
-            settings: Settings::default(),
+            settings,
             dirty: 0,
             replaying: false,
             random,
@@ -257,7 +261,10 @@ impl Engine {
         let mut dead = std::mem::take(&mut self.dead);
         let pass = self.keyspace.expired(self.now_ms, limit, &mut dead);
         for (db, key) in dead.iter() {
-            self.reclaim(db, key);
+            let Some(entry) = self.keyspace.db(db).get(key) else { continue };
+            if self.is_dead(&entry) {
+                self.reclaim(db, key);
+            }
         }
         self.effects.finish();
         self.dead = dead;

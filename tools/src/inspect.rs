@@ -136,7 +136,7 @@ fn snapshot_summary(
         .into_iter()
         .map(|db| (db, reader.database_rows(db).iter().map(|row| row.info.count).sum()))
         .collect();
-    let entry_blocks = reader.rows().iter().filter(|row| row.info.kind == BlockKind::Entries).count();
+    let entry_blocks = reader.rows().iter().filter(|row| row.info.kind.is_data()).count();
     let facts = json!({
         "file": name,
         "kind": "snapshot",

@@ -8,7 +8,6 @@ use firn_engine::glob;
 use firn_engine::keyspace::{Entry, Value};
 use firn_engine::limits::DATABASES_MAX;
 use firn_engine::recovery::{self, OpenError};
-use firn_engine::snapshot::block::BlockKind;
 use firn_engine::snapshot::reader::{BlockBuffer, SnapshotReader};
 use firn_engine::store::Options;
 use serde_json::json;
@@ -41,19 +40,19 @@ impl<'a> Lister<'a> {
     }
 
     fn print(&mut self, db: u64, position: u64, entry: &Entry<'_>) -> std::io::Result<()> {
-        let Value::String(value) = entry.value;
         let expired = entry.deadline.is_some_and(|at| at <= self.now_ms);
         if self.args.json {
             let line = json!({
                 "db": db,
                 "key": json::bytes(entry.key),
-                "type": "string",
-                "value_len": value.len(),
+                "type": entry.value.kind().name(),
+                "value_len": entry.value.string().map(<[u8]>::len),
+                "elements": elements(entry.value),
                 "expires": entry.deadline.map(text::time),
                 "expires_ms": entry.deadline,
                 "expired": expired,
                 "position": format!("{position:016x}"),
-                "value": self.args.full.then(|| json::bytes(value)),
+                "value": entry.value.string().filter(|_| self.args.full).map(json::bytes),
             });
             return writeln!(self.out, "{line}");
         }
@@ -62,16 +61,25 @@ impl<'a> Lister<'a> {
             Some(at) => format!("  expires {}", text::time(at)),
             None => String::new(),
         };
-        let value = if self.args.full {
-            format!(" = {}", text::quoted(value, true))
-        } else {
-            self.style.dim(&format!("  {} B", value.len()))
+        let value = match entry.value {
+            Value::String(value) if self.args.full => format!(" = {}", text::quoted(value, true)),
+            Value::String(value) => self.style.dim(&format!("  {} B", value.len())),
+            Value::Collection(view) => self.style.dim(&format!("  {} elements", view.len())),
         };
-        writeln!(self.out, "{db:>3}  string  {}{value}{deadline}", text::word(entry.key, self.args.full))
+        let kind = entry.value.kind().name();
+        writeln!(self.out, "{db:>3}  {kind:<6}  {}{value}{deadline}", text::word(entry.key, self.args.full))
     }
 
     fn finish(self) -> Result<(), ToolError> {
         self.failed.map_or(Ok(()), |error| Err(ToolError::Output(error)))
+    }
+}
+
+/// How many elements a collection has.
+fn elements(value: Value<'_>) -> Option<usize> {
+    match value {
+        Value::String(_) => None,
+        Value::Collection(view) => Some(view.len()),
     }
 }
 
@@ -89,7 +97,7 @@ pub(crate) fn of_snapshot(
     let mut lister = Lister::new(args, out);
     let mut buffer = BlockBuffer::default();
     let mut outcome = Outcome::Fine;
-    for row in reader.rows().iter().filter(|row| row.info.kind == BlockKind::Entries) {
+    for row in reader.rows().iter().filter(|row| row.info.kind.is_data()) {
         let visited = reader.visit_block(row, &mut buffer, |position, entry| {
             lister.show(u64::from(row.info.db), position, &entry);
         });

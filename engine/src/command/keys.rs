@@ -1,7 +1,6 @@
 //! Keys whatever they hold: DEL, UNLINK, EXISTS, TYPE, TOUCH, DBSIZE, and SELECT.
 
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Group, Keys, Reply, Spec};
-use crate::keyspace::Value;
 use crate::number::parse_integer;
 
 /// A word as a C `int`, as database numbers are read.
@@ -122,13 +121,6 @@ fn count_existing(
     Ok(())
 }
 
-/// The name of a value's type, as TYPE and SCAN know it.
-pub(super) fn type_name(value: &Value<'_>) -> &'static str {
-    match value {
-        Value::String(_) => "string",
-    }
-}
-
 /// `TYPE`.
 pub(super) static TYPE: Command = Command {
     spec: Spec {
@@ -144,7 +136,7 @@ pub(super) static TYPE: Command = Command {
     },
     run: |call, args, reply| {
         let key = call.key(args, 1);
-        reply.simple(call.peek(key).map_or("none", |entry| type_name(&entry.value)));
+        reply.simple(call.peek(key).map_or("none", |entry| entry.value.kind().name()));
         Ok(())
     },
 };

@@ -1,10 +1,9 @@
 //! OBJECT: how a key's value is kept. The names are those that clients know from Redis.
 
 use super::error::excerpt;
-use super::typed::string;
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Keys, Reply, Spec};
 use crate::engine::access_of;
-use crate::keyspace::Entry;
+use crate::keyspace::{Entry, Value};
 use crate::number::parse_integer;
 
 /// Longest string whose encoding is called `embstr`.
@@ -126,10 +125,11 @@ pub(crate) fn idle_seconds(entry: &Entry<'_>, now_ms: u64) -> u32 {
 
 /// The encoding's name as Redis would call it.
 pub(crate) fn encoding(entry: &Entry<'_>) -> &'static str {
-    match string(entry) {
-        Ok(_) if entry.edited => "raw",
-        Ok(bytes) if parse_integer(bytes).is_some() => "int",
-        Ok(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => "embstr",
-        _ => "raw",
+    match entry.value {
+        Value::Collection(view) => view.encoding(),
+        Value::String(_) if entry.edited => "raw",
+        Value::String(bytes) if parse_integer(bytes).is_some() => "int",
+        Value::String(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => "embstr",
+        Value::String(_) => "raw",
     }
 }

@@ -1,7 +1,6 @@
 //! Keys nobody named: KEYS, SCAN, RANDOMKEY. None of them ever shows a dead key.
 
 use super::error::excerpt;
-use super::keys::type_name;
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Reply, Spec};
 use crate::glob;
 use crate::number::parse_cursor;
@@ -144,7 +143,7 @@ fn scan(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     let next = engine.keyspace.db(db).scan(cursor, options.count, &mut |entry| {
         if engine.is_dead(&entry) {
             dead.push(entry.key.into());
-        } else if options.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(type_name(&entry.value).as_bytes()))
+        } else if options.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(entry.value.kind().name().as_bytes()))
             && options.pattern.fits(entry.key)
         {
             found.push(entry.key);

@@ -3,7 +3,8 @@
 //! [`Keyspace::begin_capture`] fixes the moment. [`Keyspace::capture_slice`], called again and again under the engine's lock,
 //! serializes segments in order of position; a write to a segment not yet reached serializes that one first.
 //!
-//! 1. Every block holds whole entries ([`entry::encode`]) in order of position. Blocks of one database never overlap, but may come in any order.
+//! 1. Every block holds whole entries ([`entry::encode`]) in order of position, or one large collection, which is not serialized here: a
+//!    copy that shares its chunks costs the same whatever its size. Blocks of one database never overlap, but may come in any order.
 //! 2. A segment says which capture has it; of large ones, whose copying would be a pause, single groups may be captured. Everything
 //!    below a database's cursor is captured. A segment is captured whole before its shape changes, so that its parts are.
 //! 3. A database that is flushed meanwhile goes to the capture whole, is walked there, and given away afterwards.
@@ -14,6 +15,7 @@ use super::segment::{Lines, SIZES};
 use super::{Db, Keyspace, entry};
 use crate::key::HashSeed;
 use crate::limits::BLOCK_LEN_TARGET;
+use crate::value::Collection;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -41,7 +43,30 @@ pub struct RawBlock {
     pub count: u64,
     /// The entries.
     pub bytes: Vec<u8>,
+    /// One entry that is serialized in parts, outside of the engine's lock; `bytes` is empty then.
+    pub large: Option<Box<LargeEntry>>,
 }
+
+/// An entry whose value is made of chunks, as it was at the capture's moment.
+#[derive(Clone, Debug)]
+pub struct LargeEntry {
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The value; it shares its chunks with the living one.
+    pub value: Collection,
+    /// As [`Entry::deadline`](super::Entry::deadline).
+    pub deadline: Option<u64>,
+    /// As [`Entry::access`](super::Entry::access).
+    pub access: u32,
+}
+
+impl PartialEq for LargeEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && self.deadline == other.deadline && self.value.view() == other.value.view()
+    }
+}
+
+impl Eq for LargeEntry {}
 
 /// Whether a capture has seen everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +120,21 @@ impl DbCapture {
         let mut bytes = 0;
         let mut previous: Option<BlobRef<'_>> = None;
         for blob in blobs {
+            if let Some(value) = blob.shared() {
+                self.close(previous.take(), seed);
+                let position = seed.position(blob.key());
+                let super::blob::Traits { deadline, access, .. } = blob.traits();
+                self.blocks.push(RawBlock {
+                    db: self.db,
+                    first_position: position,
+                    last_position: position,
+                    count: 1,
+                    bytes: Vec::new(),
+                    large: Some(Box::new(LargeEntry { key: blob.key().into(), value, deadline, access })),
+                });
+                bytes += SEGMENT_COST;
+                continue;
+            }
             if self.open.as_ref().is_some_and(|block| block.bytes.len() >= BLOCK_LEN_TARGET) {
                 let position = seed.position(blob.key());
                 // Keys of one position stay together: blocks do not even touch.
@@ -109,6 +149,7 @@ impl DbCapture {
                 last_position: 0,
                 count: 0,
                 bytes: Vec::with_capacity(BLOCK_LEN_TARGET + BLOCK_LEN_TARGET / 8),
+                large: None,
             });
             let before = block.bytes.len();
             entry::encode(&blob.entry(), &mut block.bytes);
@@ -135,7 +176,7 @@ impl DbCapture {
                     return Unsaved::Groups;
                 }
                 lines.ordered(seed, &mut blobs);
-                if blobs.iter().map(|blob| blob.value_bytes().len()).sum::<usize>() > WHOLE_MAX {
+                if blobs.iter().map(|blob| blob.bytes_len()).sum::<usize>() > WHOLE_MAX {
                     self.partial.insert(first, 0);
                     return Unsaved::Groups;
                 }

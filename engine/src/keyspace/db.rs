@@ -1,11 +1,12 @@
 //! One database: entries by key, with exact counts of what they take.
 
-use super::blob::{Blob, BlobRef, Body, Traits};
+use super::blob::{Blob, BlobRef, Body, Form, Traits};
 use super::capture::DbCapture;
 use super::directory::{SegmentRef, last_of};
 use super::index::Index;
 use super::{Deadline, Entry, Value, entry_digest};
 use crate::key::{HashSeed, Key};
+use crate::value::{Collection, Kind};
 use std::fmt;
 
 /// A string that was edited in place and is longer than this stays in a buffer of its own, which grows without a copy each time.
@@ -27,7 +28,7 @@ impl Taken {
 
     /// Its value.
     pub fn value(&self) -> Value<'_> {
-        self.blob.view().entry().value
+        self.blob.view().value()
     }
 }
 
@@ -37,11 +38,24 @@ impl fmt::Debug for Taken {
     }
 }
 
+/// What [`Db::edit_collection`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Edited<T> {
+    /// What the closure gave.
+    pub result: T,
+    /// There was no such key before.
+    pub created: bool,
+    /// The key was removed, because nothing was left.
+    pub removed: bool,
+}
+
 /// One database.
 pub struct Db {
     pub(super) index: Index,
     pub(super) counts: Counts,
     scratch: Vec<u8>,
+    /// Large collections that were deleted or replaced, to be dropped away from the engine's lock.
+    buried: Vec<Blob>,
     pub(super) capture: Option<Box<DbCapture>>,
     /// What [`Entry::access`] becomes when an entry is written or used; 0 leaves it as it is.
     stamp: u32,
@@ -62,6 +76,8 @@ pub(super) struct Counts {
     pub(super) mortal: usize,
     /// Sum of the deadlines.
     pub(super) deadlines: u128,
+    /// Entries that have a deadline, or a field with one.
+    pub(super) wakeful: usize,
     /// Bytes of blobs and of values outside them.
     pub(super) bytes: u64,
 }
@@ -75,6 +91,7 @@ impl Counts {
             entries: 1,
             mortal: usize::from(deadline.is_some()),
             deadlines: u128::from(deadline.unwrap_or(0)),
+            wakeful: usize::from(blob.wakes_at().is_some()),
             bytes: blob.used_bytes(),
         }
     }
@@ -84,6 +101,7 @@ impl Counts {
         self.entries += other.entries;
         self.mortal += other.mortal;
         self.deadlines += other.deadlines;
+        self.wakeful += other.wakeful;
         self.bytes += other.bytes;
     }
 
@@ -92,13 +110,21 @@ impl Counts {
         self.entries -= other.entries;
         self.mortal -= other.mortal;
         self.deadlines -= other.deadlines;
+        self.wakeful -= other.wakeful;
         self.bytes -= other.bytes;
     }
 }
 
 impl Db {
     pub(super) fn new(seed: HashSeed) -> Db {
-        Db { index: Index::new(seed), counts: Counts::default(), scratch: Vec::new(), capture: None, stamp: 0 }
+        Db {
+            index: Index::new(seed),
+            counts: Counts::default(),
+            scratch: Vec::new(),
+            buried: Vec::new(),
+            capture: None,
+            stamp: 0,
+        }
     }
 
     /// The entry of `key`, whether its deadline has passed or not: commands use `Call::read` and `Call::write`, which look at the clock.
@@ -130,7 +156,8 @@ impl Db {
         self.before_write(key.position);
         let Some(mut place) = self.index.place(key) else {
             let deadline = if let Deadline::At(ms) = deadline { Some(ms) } else { None };
-            let blob = Blob::new(key.bytes, Body::Copy(value), Traits { deadline, edited: false, access: self.stamp });
+            let traits = Traits { deadline, edited: false, access: self.stamp };
+            let blob = Blob::new(key.bytes, Body::Copy(Form::String, value), traits);
             self.link(key.position, blob);
             return;
         };
@@ -146,20 +173,24 @@ impl Db {
             if access != old.access {
                 blob.set_access(access);
             }
-            blob.overwrite(value, deadline, false)
+            blob.overwrite(Form::String, value, deadline, false)
         });
+        let mut old = None;
         if !overwritten {
             let traits = Traits { deadline, edited: false, access };
-            place.replace(Blob::new(key.bytes, Body::Copy(value), traits));
+            old = Some(place.replace(Blob::new(key.bytes, Body::Copy(Form::String, value), traits)));
         }
         let after = Counts::of(place.view());
         self.recount(key.position, before, after);
+        if let Some(old) = old {
+            self.bury(old);
+        }
     }
 
     /// Puts a blob in whose key is not there.
     fn link(&mut self, position: u64, mut blob: Blob) {
         let counts = Counts::of(blob.view());
-        let deadline = blob.view().deadline();
+        let deadline = blob.view().wakes_at();
         while let Err(back) = self.index.try_insert(position, blob) {
             blob = back;
             self.before_relayout(position);
@@ -179,6 +210,107 @@ impl Db {
         if after.mortal != 0 && before.deadlines != after.deadlines || after.mortal > before.mortal {
             self.index.directory.note_deadline(position, after.deadlines as u64);
         }
+    }
+
+    /// Drops a blob, or has it dropped elsewhere if that would take long.
+    #[inline]
+    fn bury(&mut self, blob: Blob) {
+        if blob.view().is_large() {
+            self.buried.push(blob);
+        }
+    }
+
+    /// Changes the collection of `key`, which must be of type `kind` if it exists; creates one if it does not, and removes it if nothing
+    /// is left in it afterwards.
+    ///
+    /// # Panics
+    /// If the key holds another type.
+    pub fn edit_collection<T>(
+        &mut self,
+        key: Key<'_>,
+        kind: Kind,
+        edit: impl FnOnce(&mut Collection) -> T,
+    ) -> Edited<T> {
+        self.before_write(key.position);
+        let stamp = self.stamp;
+        let Some(mut place) = self.index.place(key) else {
+            let mut collection = Collection::new(kind);
+            let result = edit(&mut collection);
+            let created = !collection.is_gone();
+            if created {
+                let traits = Traits { deadline: None, edited: false, access: stamp };
+                self.link(key.position, blob_of(key.bytes, collection, traits));
+            }
+            return Edited { result, created, removed: false };
+        };
+        assert_eq!(place.view().value().kind(), kind, "the type must be checked before a collection is changed");
+        if stamp != 0 {
+            place.change(|blob| blob.set_access(stamp));
+        }
+        let before = Counts::of(place.view());
+        let woke = place.view().wakes_at();
+        let traits = place.view().traits();
+        let (result, gone) = match place.view().form() {
+            Form::Chunks => {
+                let (result, gone, packed) = place.change(|blob| {
+                    let Some(collection) = blob.chunks() else { unreachable!("the form says that there are chunks") };
+                    let result = edit(collection);
+                    let gone = collection.is_gone();
+                    let packed = (!gone && collection.is_packed())
+                        .then(|| std::mem::replace(collection, Collection::new(kind)).into_packed());
+                    (result, gone, packed)
+                });
+                if let Some(Ok((packing, mut bytes))) = packed {
+                    drop(place.replace(packed_blob(key.bytes, packing, &mut bytes, traits)));
+                }
+                (result, gone)
+            }
+            Form::Packed(packing) => {
+                let mut buffer = std::mem::take(&mut self.scratch);
+                buffer.clear();
+                buffer.extend_from_slice(place.view().bytes());
+                let mut collection = Collection::from_packed(packing, buffer);
+                let result = edit(&mut collection);
+                let gone = collection.is_gone();
+                match collection.into_packed() {
+                    Ok((packing, mut bytes)) => {
+                        let form = Form::Packed(packing);
+                        if !gone && !place.change(|blob| blob.overwrite(form, &bytes, traits.deadline, false)) {
+                            drop(place.replace(packed_blob(key.bytes, packing, &mut bytes, traits)));
+                        }
+                        if bytes.capacity() <= SCRATCH_MAX {
+                            self.scratch = bytes;
+                        }
+                    }
+                    Err(collection) => {
+                        drop(place.replace(Blob::new(key.bytes, Body::Chunks(Box::new(collection)), traits)));
+                    }
+                }
+                (result, gone)
+            }
+            Form::String => unreachable!("the type was just checked"),
+        };
+        let wakes = place.view().wakes_at();
+        if wakes.is_some() != woke.is_some() {
+            place.remark();
+        }
+        let after = Counts::of(place.view());
+        self.recount(key.position, before, after);
+        if let Some(wakes) = wakes
+            && woke.is_none_or(|woke| wakes < woke)
+        {
+            self.index.directory.note_deadline(key.position, wakes);
+        }
+        if gone {
+            self.remove(key);
+        }
+        Edited { result, created: false, removed: gone }
+    }
+
+    /// Puts a collection that is not empty under `key`, replacing what is there.
+    pub fn put_collection(&mut self, key: Key<'_>, collection: Collection, deadline: Option<u64>) {
+        let traits = Traits { deadline, edited: false, access: self.stamp };
+        self.put(key, Taken { blob: blob_of(key.bytes, collection, traits) });
     }
 
     /// Changes a string in place, creating an empty one if missing; the deadline stays, `edited` becomes true. For APPEND,
@@ -208,11 +340,11 @@ impl Db {
         let result = match (in_place, edit) {
             (Some(result), _) => result,
             (None, Some(edit)) => {
-                buffer.extend_from_slice(place.view().value_bytes());
+                buffer.extend_from_slice(place.view().bytes());
                 let result = edit(&mut buffer);
                 let traits = Traits { edited: true, ..place.view().traits() };
                 let small = buffer.len() <= EDITED_INLINE_MAX;
-                if !(small && place.change(|blob| blob.overwrite(&buffer, traits.deadline, true))) {
+                if !(small && place.change(|blob| blob.overwrite(Form::String, &buffer, traits.deadline, true))) {
                     let blob = edited_blob(key.bytes, &mut buffer, traits);
                     place.replace(blob);
                 }
@@ -257,9 +389,20 @@ impl Db {
         true
     }
 
-    /// Removes the entry; true if there was one.
+    /// Removes the entry; true if there was one. A large one is freed elsewhere.
     pub fn remove(&mut self, key: Key<'_>) -> bool {
-        self.take(key).is_some()
+        match self.take(key) {
+            Some(taken) => {
+                self.bury(taken.blob);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Large collections that are no more, to be dropped where that hurts nobody.
+    pub fn exhume(&mut self) -> Vec<Taken> {
+        std::mem::take(&mut self.buried).into_iter().map(|blob| Taken { blob }).collect()
     }
 
     /// Removes the entry and gives it away.
@@ -302,14 +445,19 @@ impl Db {
         };
         let before = Counts::of(place.view());
         let after = Counts::of(blob.view());
-        place.replace(blob);
+        let wakes = blob.view().wakes_at();
+        let old = place.replace(blob);
         self.recount(key.position, before, after);
+        if let Some(wakes) = wakes {
+            self.index.directory.note_deadline(key.position, wakes);
+        }
+        self.bury(old);
     }
 
     /// A copy of the entry (COPY).
     pub fn duplicate(&self, key: Key<'_>) -> Option<Taken> {
         let blob = self.index.get(key)?;
-        Some(Taken { blob: Blob::new(blob.key(), Body::Copy(blob.value_bytes()), blob.traits()) })
+        Some(Taken { blob: Blob::new(blob.key(), blob.copied(), blob.traits()) })
     }
 
     /// Entries, dead ones not yet reclaimed included.
@@ -326,6 +474,11 @@ impl Db {
     /// Entries with a deadline.
     pub fn with_deadline(&self) -> usize {
         self.counts.mortal
+    }
+
+    /// Entries that have a deadline, or a field that has one.
+    pub(super) fn wakeful(&self) -> usize {
+        self.counts.wakeful
     }
 
     /// The mean time that entries with a deadline have left, in ms; 0 if there are none (INFO's `avg_ttl`).
@@ -452,7 +605,7 @@ impl Db {
                 counts.add(Counts::of(blob));
                 let position = self.index.seed().position(blob.key());
                 assert!((at..=last).contains(&position));
-                if let Some(deadline) = blob.deadline() {
+                if let Some(deadline) = blob.wakes_at() {
                     assert!(earliest <= deadline && page_earliest <= deadline);
                 }
             }
@@ -468,9 +621,28 @@ impl Db {
 /// A blob for a string that was edited: inline if small, else the buffer itself.
 fn edited_blob(key: &[u8], buffer: &mut Vec<u8>, traits: Traits) -> Blob {
     let body = if buffer.len() <= EDITED_INLINE_MAX {
-        Body::Copy(buffer)
+        Body::Copy(Form::String, buffer)
     } else {
-        Body::Own(Box::new(std::mem::take(buffer)))
+        Body::Own(Form::String, Box::new(std::mem::take(buffer)))
     };
     Blob::new(key, body, traits)
+}
+
+/// A blob for a collection.
+pub(super) fn blob_of(key: &[u8], collection: Collection, traits: Traits) -> Blob {
+    match collection.into_packed() {
+        Ok((packing, mut bytes)) => packed_blob(key, packing, &mut bytes, traits),
+        Err(collection) => Blob::new(key, Body::Chunks(Box::new(collection)), traits),
+    }
+}
+
+/// A blob for a packed collection: inline if it is not too long, else the buffer itself.
+fn packed_blob(key: &[u8], packing: crate::value::Packing, bytes: &mut Vec<u8>, traits: Traits) -> Blob {
+    let form = Form::Packed(packing);
+    let body = if bytes.len() < super::blob::OUTSIDE_LEN_MIN {
+        Body::Copy(form, bytes)
+    } else {
+        Body::Own(form, Box::new(std::mem::take(bytes)))
+    };
+    Blob::new(key, body, Traits { edited: false, ..traits })
 }

@@ -3,13 +3,17 @@
 //! 1. Decoding is pure, takes no memory, and believes no length before it has compared it with what is there.
 //! 2. Every way to be wrong has a name. The checksums around entries were right when these bytes are read, so a bad entry is a
 //!    defect of the writer or a newer format, not a flipped bit.
+//! 3. A large collection is stored in several parts, each an entry of the same key; [`Assembly`] puts them together again.
 
 use super::{Entry, Value};
 use crate::limits::STRING_LEN_MAX;
 use crate::log::pending::{put_varint, take_varint};
+use crate::value::{BadValue, Collection, CollectionView, Kind, Shaping};
 
 const TYPE_MASK: u8 = 0x0f;
-const TYPE_STRING: u8 = 0;
+/// Not the first part.
+const CONTINUES: u8 = 1 << 4;
+/// Not the last part.
 const CONTINUED: u8 = 1 << 5;
 const HAS_ACCESS: u8 = 1 << 6;
 const HAS_DEADLINE: u8 = 1 << 7;
@@ -17,29 +21,67 @@ const HAS_DEADLINE: u8 = 1 << 7;
 /// What an entry takes at most beyond the bytes of its key and its value: kind, deadline, access, two lengths.
 pub const ENTRY_OVERHEAD_MAX: usize = 1 + 8 + 3 + 10 + 10;
 
-/// Appends `entry` to `out`.
+/// Appends `entry` to `out`, in one part.
 pub fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
-    let Value::String(value) = entry.value;
-    let access = entry.access & 0x00ff_ffff;
-    let mut kind = TYPE_STRING;
-    if entry.deadline.is_some() {
+    match entry.value {
+        Value::String(value) => {
+            out.reserve(entry.key.len() + value.len() + ENTRY_OVERHEAD_MAX);
+            put_head(Kind::String as u8, entry.key, entry.deadline, entry.access, out);
+            put_varint(out, value.len() as u64);
+            out.extend_from_slice(value);
+        }
+        Value::Collection(view) => {
+            put_head(view.kind() as u8, entry.key, entry.deadline, entry.access, out);
+            put_body(view, 0, usize::MAX, out);
+        }
+    }
+}
+
+/// Appends the next part of a large entry to `out`, about `budget` bytes of its value, from `from` on (0 for the first); says where to
+/// go on, `None` when this was the last part.
+pub fn encode_part(entry: &Entry<'_>, from: u64, budget: usize, out: &mut Vec<u8>) -> Option<u64> {
+    let Value::Collection(view) = entry.value else {
+        encode(entry, out);
+        return None;
+    };
+    let kind = out.len();
+    let first = if from == 0 { 0 } else { CONTINUES };
+    put_head(view.kind() as u8 | first, entry.key, entry.deadline, entry.access, out);
+    let next = put_body(view, from, budget, out);
+    if next.is_some() {
+        out[kind] |= CONTINUED;
+    }
+    next
+}
+
+fn put_head(kind: u8, key: &[u8], deadline: Option<u64>, access: u32, out: &mut Vec<u8>) {
+    let access = access & 0x00ff_ffff;
+    let mut kind = kind;
+    if deadline.is_some() {
         kind |= HAS_DEADLINE;
     }
     if access != 0 {
         kind |= HAS_ACCESS;
     }
-    out.reserve(entry.key.len() + value.len() + ENTRY_OVERHEAD_MAX);
     out.push(kind);
-    if let Some(deadline) = entry.deadline {
+    if let Some(deadline) = deadline {
         out.extend_from_slice(&deadline.to_le_bytes());
     }
     if access != 0 {
         out.extend_from_slice(&access.to_le_bytes()[..3]);
     }
-    put_varint(out, entry.key.len() as u64);
-    out.extend_from_slice(entry.key);
-    put_varint(out, value.len() as u64);
-    out.extend_from_slice(value);
+    put_varint(out, key.len() as u64);
+    out.extend_from_slice(key);
+}
+
+/// A length of four bytes, known only afterwards, and so many bytes of elements.
+fn put_body(view: CollectionView<'_>, from: u64, budget: usize, out: &mut Vec<u8>) -> Option<u64> {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let next = view.encode(from, budget, out);
+    let len = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&len.to_le_bytes());
+    next
 }
 
 /// Why bytes are not an entry.
@@ -57,21 +99,47 @@ pub enum BadEntry {
     /// An access field that says nothing: a writer leaves it out.
     #[error("an entry has an empty access field")]
     Access,
+    /// A part that does not follow the part before.
+    #[error("a part of a large entry is missing, or follows the wrong one")]
+    Part,
+    /// The elements of a collection.
+    #[error("a collection does not decode: {0}")]
+    Value(#[from] BadValue),
+}
+
+/// One entry, or one part of a large one, as it is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored<'a> {
+    /// The key's bytes.
+    pub key: &'a [u8],
+    /// The value's type.
+    pub kind: Kind,
+    /// A string's bytes, or elements as the type writes them.
+    pub body: &'a [u8],
+    /// As [`Entry::deadline`].
+    pub deadline: Option<u64>,
+    /// As [`Entry::access`].
+    pub access: u32,
+    /// It goes on with the value of the entry before.
+    pub continues: bool,
+    /// The next entry goes on with its value.
+    pub continued: bool,
 }
 
 /// Takes the entry off the front of `bytes`. On an error `bytes` is as it was.
 ///
 /// # Errors
 /// [`BadEntry`].
-pub fn take<'a>(bytes: &mut &'a [u8]) -> Result<Entry<'a>, BadEntry> {
+pub fn take<'a>(bytes: &mut &'a [u8]) -> Result<Stored<'a>, BadEntry> {
     let mut rest = *bytes;
-    let kind = rest.split_off_first().copied().ok_or(BadEntry::Short)?;
-    // Strings are never continued: that bit is for collections of later formats.
-    if kind & !(HAS_ACCESS | HAS_DEADLINE) != TYPE_STRING {
-        debug_assert_ne!(kind & (TYPE_MASK | CONTINUED | 1 << 4), 0);
-        return Err(BadEntry::Kind(kind));
+    let byte = rest.split_off_first().copied().ok_or(BadEntry::Short)?;
+    let kind = Kind::from_number(byte & TYPE_MASK).ok_or(BadEntry::Kind(byte))?;
+    let (continues, continued) = (byte & CONTINUES != 0, byte & CONTINUED != 0);
+    // Strings are always whole.
+    if kind == Kind::String && (continues || continued) {
+        return Err(BadEntry::Kind(byte));
     }
-    let deadline = if kind & HAS_DEADLINE != 0 {
+    let deadline = if byte & HAS_DEADLINE != 0 {
         let (field, after) = rest.split_first_chunk::<8>().ok_or(BadEntry::Short)?;
         rest = after;
         Some(u64::from_le_bytes(*field))
@@ -79,7 +147,7 @@ pub fn take<'a>(bytes: &mut &'a [u8]) -> Result<Entry<'a>, BadEntry> {
         None
     };
     let mut access = 0;
-    if kind & HAS_ACCESS != 0 {
+    if byte & HAS_ACCESS != 0 {
         let ([low, middle, high], after) = rest.split_first_chunk::<3>().ok_or(BadEntry::Short)?;
         rest = after;
         access = u32::from_le_bytes([*low, *middle, *high, 0]);
@@ -88,13 +156,22 @@ pub fn take<'a>(bytes: &mut &'a [u8]) -> Result<Entry<'a>, BadEntry> {
         }
     }
     let key = take_string(&mut rest)?;
-    let value = take_string(&mut rest)?;
+    let body = if kind == Kind::String {
+        take_string(&mut rest)?
+    } else {
+        let (len, after) = rest.split_first_chunk::<4>().ok_or(BadEntry::Short)?;
+        rest = after;
+        rest.split_off(..u32::from_le_bytes(*len) as usize).ok_or(BadEntry::Short)?
+    };
     *bytes = rest;
-    Ok(Entry { key, value: Value::String(value), deadline, edited: false, access })
+    Ok(Stored { key, kind, body, deadline, access, continues, continued })
 }
 
-/// Takes a length and so many bytes.
-fn take_string<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], BadEntry> {
+/// Takes a length and so many bytes: a key, a string, an element of a collection.
+///
+/// # Errors
+/// [`BadEntry::Short`], [`BadEntry::Length`].
+pub fn take_string<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], BadEntry> {
     let before = bytes.len();
     let Some(len) = take_varint(bytes) else {
         // Fewer than ten bytes, all of which say that more follow: cut. Else not a varint.
@@ -105,6 +182,73 @@ fn take_string<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], BadEntry> {
         return Err(BadEntry::Length);
     }
     bytes.split_off(..len as usize).ok_or(BadEntry::Short)
+}
+
+/// A value whose last part has come.
+#[derive(Debug)]
+pub enum Whole<'a> {
+    /// A string.
+    String(&'a [u8]),
+    /// A collection.
+    Collection(Collection),
+}
+
+impl Whole<'_> {
+    /// To read it.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Whole::String(bytes) => Value::String(bytes),
+            Whole::Collection(collection) => Value::Collection(collection.view()),
+        }
+    }
+}
+
+impl<'a> Stored<'a> {
+    /// The entry, whose value was put together.
+    pub fn entry<'w>(&self, whole: &'w Whole<'_>) -> Entry<'w>
+    where
+        'a: 'w,
+    {
+        Entry { key: self.key, value: whole.value(), deadline: self.deadline, edited: false, access: self.access }
+    }
+}
+
+/// Puts the parts of large entries together; others pass through.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    open: Option<(Box<[u8]>, Collection)>,
+}
+
+impl Assembly {
+    /// The value, if this was its last part.
+    ///
+    /// # Errors
+    /// [`BadEntry`]; what was begun is thrown away.
+    pub fn push<'a>(&mut self, stored: &Stored<'a>, shaping: &Shaping) -> Result<Option<Whole<'a>>, BadEntry> {
+        let (key, mut collection) = match self.open.take() {
+            Some((key, collection)) if stored.continues && *key == *stored.key && collection.kind() == stored.kind => {
+                (key, collection)
+            }
+            None if !stored.continues && stored.kind == Kind::String => return Ok(Some(Whole::String(stored.body))),
+            None if !stored.continues => (Box::default(), Collection::new(stored.kind)),
+            _ => return Err(BadEntry::Part),
+        };
+        collection.decode_part(stored.body, shaping)?;
+        if !stored.continued {
+            if collection.is_gone() {
+                return Err(BadEntry::Value(BadValue::Empty));
+            }
+            return Ok(Some(Whole::Collection(collection)));
+        }
+        let key = if key.is_empty() { stored.key.into() } else { key };
+        self.open = Some((key, collection));
+        Ok(None)
+    }
+
+    /// Whether a part is missing.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
 }
 
 #[cfg(test)]
@@ -146,8 +290,10 @@ mod tests {
     fn every_unknown_kind_and_wrong_length_is_named() {
         for kind in 0..=255u8 {
             let mut bytes: &[u8] = &[[kind].as_slice(), &[1; 40]].concat();
-            let known = matches!(kind, 0x00 | 0x40 | 0x80 | 0xc0);
-            assert_eq!(take(&mut bytes).err(), (!known).then_some(BadEntry::Kind(kind)));
+            let collection = (1..=5).contains(&(kind & TYPE_MASK));
+            let known = collection || matches!(kind, 0x00 | 0x40 | 0x80 | 0xc0);
+            let expected = if collection { Some(BadEntry::Short) } else { Some(BadEntry::Kind(kind)) };
+            assert_eq!(take(&mut bytes).err(), expected.filter(|_| collection || !known));
         }
         let too_long = [b"\x00".as_slice(), &{
             let mut length = Vec::new();
@@ -169,7 +315,9 @@ mod tests {
             prop_assert!(bytes.len() <= key.len() + value.len() + ENTRY_OVERHEAD_MAX);
             bytes.push(9);
             let mut rest = bytes.as_slice();
-            prop_assert_eq!(take(&mut rest), Ok(entry));
+            let taken = take(&mut rest);
+            let whole = Whole::String(&value);
+            prop_assert_eq!(taken.map(|stored| stored.entry(&whole)), Ok(entry));
             prop_assert_eq!(rest, &[9]);
         }
 

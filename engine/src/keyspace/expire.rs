@@ -113,7 +113,7 @@ impl Db {
                     // Dead ones stay in the bound until they are gone: whoever removes them may fail to.
                     earliest = u64::MAX;
                     for blob in &blobs {
-                        let Some(deadline) = blob.deadline() else { continue };
+                        let Some(deadline) = blob.wakes_at() else { continue };
                         earliest = earliest.min(deadline);
                         if deadline <= now_ms {
                             more &= found(Key { bytes: blob.key(), position: seed.position(blob.key()) });
@@ -147,7 +147,7 @@ impl Db {
 }
 
 impl Keyspace {
-    /// Replaces `dead` by keys whose deadline is at or before `now_ms`, going on where the last call stopped, in bounded time: about
+    /// Replaces `dead` by keys that have died, or that hold fields that have: whose deadline is at or before `now_ms`, going on where the last call stopped, in bounded time: about
     /// `limit` keys at most (those of one segment more), and a bounded number of others looked at. Nothing is deleted: the caller
     /// removes what it finds, and what it does not remove is found again by a later pass. Blobs without a deadline are not touched.
     pub fn expired(&mut self, now_ms: u64, limit: usize, dead: &mut DeadKeys) -> ExpirePass {
@@ -158,7 +158,7 @@ impl Keyspace {
                 return ExpirePass::More;
             }
             let number = self.expiry.db;
-            let next = if db.with_deadline() == 0 {
+            let next = if db.wakeful() == 0 {
                 None
             } else {
                 db.expired_from(self.expiry.position, now_ms, &mut budget, &mut |key| {

@@ -6,13 +6,15 @@
 //! 1. Segments are built once, at the size they need: the expected number of entries says how deep.
 //! 2. Only the entries of a range's first and last prefix wait for the neighbouring range; all others are in segments at once.
 
-use super::blob::{Blob, Body, Traits};
+use super::blob::{Blob, Body, Form, Traits};
 use super::db::Counts;
 use super::directory::{Owned, first_of, last_of};
+use super::entry::{Assembly, BadEntry, Stored, Whole};
 use super::index::{depth_for, empty_segment, loaded_slot, segments_of};
 use super::segment::Slot;
-use super::{Db, Entry, Keyspace, Value};
+use super::{Db, Keyspace};
 use crate::key::HashSeed;
+use crate::value::Shaping;
 use std::fmt;
 
 /// How many times a prefix is divided further where entries crowd; what remains is inserted one by one.
@@ -32,6 +34,9 @@ pub enum BadLoad {
     /// The same key twice.
     #[error("a key occurs twice, at position {0:#018x}")]
     Twice(u64),
+    /// A collection does not decode, or a part of it is missing.
+    #[error(transparent)]
+    Entry(#[from] BadEntry),
     /// The database holds entries already.
     #[error("database {0} is not empty")]
     NotEmpty(usize),
@@ -55,6 +60,8 @@ pub struct Loader {
     /// How many of the last entries share the last position.
     same: usize,
     open: Option<Group>,
+    assembly: Assembly,
+    shaping: Shaping,
 }
 
 /// What a [`Loader`] has made.
@@ -85,7 +92,7 @@ impl Loader {
     /// For a part of a database which will hold about `expected` entries in all (the whole database, not this range): a good
     /// guess makes segments of the right size at once, a bad one costs time, nothing else. All loaders of a database must be given the
     /// same.
-    pub fn new(seed: HashSeed, expected: u64) -> Self {
+    pub fn new(seed: HashSeed, expected: u64, shaping: Shaping) -> Self {
         let range = LoadedRange {
             depth: depth_for(expected),
             ends: None,
@@ -94,14 +101,15 @@ impl Loader {
             loose: Vec::new(),
             edges: Vec::new(),
         };
-        Loader { seed, range, same: 0, open: None }
+        Loader { seed, range, same: 0, open: None, assembly: Assembly::default(), shaping }
     }
 
-    /// Adds the next entry.
+    /// Adds the next entry, or the next part of one.
     ///
     /// # Errors
-    /// [`BadLoad::Order`], [`BadLoad::Twice`].
-    pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), BadLoad> {
+    /// [`BadLoad::Order`], [`BadLoad::Twice`], [`BadLoad::Entry`].
+    pub fn push(&mut self, entry: &Stored<'_>) -> Result<(), BadLoad> {
+        let Some(whole) = self.assembly.push(entry, &self.shaping)? else { return Ok(()) };
         let position = self.seed.position(entry.key);
         let (first, last) = self.range.ends.unwrap_or((position, position));
         if position < last {
@@ -123,12 +131,15 @@ impl Loader {
         if equals.any(|slot| slot.view().key() == entry.key) {
             return Err(BadLoad::Twice(position));
         }
-        let Value::String(value) = entry.value;
-        let traits = Traits { deadline: entry.deadline, edited: entry.edited, access: entry.access };
-        let blob = Blob::new(entry.key, Body::Copy(value), traits);
+        let traits = Traits { deadline: entry.deadline, edited: false, access: entry.access };
+        let blob = match whole {
+            Whole::String(value) => Blob::new(entry.key, Body::Copy(Form::String, value), traits),
+            Whole::Collection(collection) => super::db::blob_of(entry.key, collection, traits),
+        };
+        let wakes = blob.view().wakes_at();
         self.range.counts.add(Counts::of(blob.view()));
         open.slots.push(loaded_slot(blob, position, self.range.depth));
-        open.earliest = open.earliest.min(entry.deadline.unwrap_or(u64::MAX));
+        open.earliest = open.earliest.min(wakes.unwrap_or(u64::MAX));
         self.same += 1;
         self.range.ends = Some((first, position));
         Ok(())
@@ -144,9 +155,15 @@ impl Loader {
     }
 
     /// The finished range.
-    pub fn finish(mut self) -> LoadedRange {
+    ///
+    /// # Errors
+    /// [`BadEntry::Part`]: the last part of an entry is missing.
+    pub fn finish(mut self) -> Result<LoadedRange, BadLoad> {
+        if self.assembly.is_open() {
+            return Err(BadEntry::Part.into());
+        }
         self.range.edges.extend(self.open.take());
-        self.range
+        Ok(self.range)
     }
 }
 
@@ -219,7 +236,7 @@ fn assemble(ranges: Vec<LoadedRange>, seed: HashSeed) -> Result<Db, BadLoad> {
         fill_gap(&mut db, covered, None, &seed);
     }
     for blob in loose {
-        let (position, deadline) = (seed.position(blob.view().key()), blob.view().deadline());
+        let (position, deadline) = (seed.position(blob.view().key()), blob.view().wakes_at());
         db.index.insert(position, blob);
         if let Some(deadline) = deadline {
             db.index.directory.note_deadline(position, deadline);

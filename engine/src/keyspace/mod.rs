@@ -18,21 +18,41 @@ mod model;
 mod segment;
 mod size;
 
-pub use capture::{CaptureProgress, RawBlock};
-pub use db::{Db, Taken};
+pub use capture::{CaptureProgress, LargeEntry, RawBlock};
+pub use db::{Db, Edited, Taken};
 pub use expire::{DeadKeys, ExpirePass};
 pub use load::{BadLoad, LoadedRange, Loader};
 pub use size::size_class;
 
 use crate::key::HashSeed;
+use crate::value::{CollectionView, Kind};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
-/// A value as a command reads it. Later types are added here; strings of any length are slices.
+/// A value as a command reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Value<'a> {
-    /// A string.
+    /// A string, of any length.
     String(&'a [u8]),
+    /// A list, set, sorted set, hash or stream, wherever it is kept.
+    Collection(CollectionView<'a>),
+}
+
+impl<'a> Value<'a> {
+    /// Its type.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        match self {
+            Value::String(_) => Kind::String,
+            Value::Collection(view) => view.kind(),
+        }
+    }
+
+    /// The string, if it is one.
+    #[inline]
+    pub fn string(self) -> Option<&'a [u8]> {
+        if let Value::String(bytes) = self { Some(bytes) } else { None }
+    }
 }
 
 /// One key with all that belongs to it, borrowed from the keyspace.
@@ -65,13 +85,15 @@ pub enum Deadline {
 /// keep the sum by adding and subtracting it.
 pub fn entry_digest(entry: &Entry<'_>) -> u128 {
     let mut hasher = SipHasher13::new();
-    let Value::String(value) = entry.value;
     hasher.write(&(entry.key.len() as u64).to_le_bytes());
     hasher.write(entry.key);
-    hasher.write(&[0]); // The type.
+    hasher.write(&[entry.value.kind() as u8]);
     hasher.write(&[u8::from(entry.deadline.is_some())]);
     hasher.write(&entry.deadline.unwrap_or(0).to_le_bytes());
-    hasher.write(value);
+    match entry.value {
+        Value::String(bytes) => hasher.write(bytes),
+        Value::Collection(view) => hasher.write(&view.digest().to_le_bytes()),
+    }
     hasher.finish128().as_u128()
 }
 
@@ -138,6 +160,11 @@ impl Keyspace {
     /// Exchanges two databases.
     pub fn swap(&mut self, one: usize, other: usize) {
         self.dbs.swap(one, other);
+    }
+
+    /// Large collections that are no more, to be dropped where that hurts nobody.
+    pub fn exhume(&mut self) -> Vec<Taken> {
+        self.dbs.iter_mut().flat_map(Db::exhume).collect()
     }
 
     /// Empties a database and gives the old one away, to be dropped where that hurts nobody. (While a capture needs the old one it

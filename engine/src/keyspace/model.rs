@@ -5,6 +5,7 @@ use super::{
     entry_digest,
 };
 use crate::key::{HashSeed, Key};
+use crate::value::{Kind, Shaping};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -238,7 +239,7 @@ impl Play {
                 let position = self.seed.position(taken.key);
                 assert!(count > 0 || position == block.first_position);
                 assert!(position >= last);
-                let Value::String(value) = taken.value;
+                let value = taken.body;
                 // `edited` is not part of an entry's bytes.
                 let edited =
                     expected.state[block.db].get(&(position, taken.key.to_vec())).is_some_and(|item| item.edited);
@@ -260,7 +261,7 @@ impl Play {
     fn load(&self, blocks: &[RawBlock], expected: &[Model]) {
         let mut keyspace = Keyspace::new(self.seed, DBS);
         for (db, model) in expected.iter().enumerate() {
-            let entries: Vec<Entry<'_>> = blocks
+            let entries: Vec<entry::Stored<'_>> = blocks
                 .iter()
                 .filter(|block| block.db == db)
                 .flat_map(|block| {
@@ -273,9 +274,9 @@ impl Play {
             let ranges: Vec<LoadedRange> = cuts
                 .windows(2)
                 .map(|cut| {
-                    let mut loader = Loader::new(self.seed, guess);
+                    let mut loader = Loader::new(self.seed, guess, Shaping::new(self.seed));
                     entries[cut[0]..cut[1]].iter().for_each(|entry| loader.push(entry).unwrap());
-                    loader.finish()
+                    loader.finish().unwrap()
                 })
                 .collect();
             keyspace.install(db, ranges).unwrap();
@@ -497,12 +498,20 @@ fn random_picks_every_key_about_as_often() {
 fn a_loader_refuses_disorder_and_repetition() {
     use super::BadLoad;
     let seed = HashSeed::FORCED;
-    let item = |key: &'static [u8]| Entry { key, value: Value::String(b""), deadline: None, edited: false, access: 0 };
+    let item = |key: &'static [u8]| entry::Stored {
+        key,
+        kind: Kind::String,
+        body: b"",
+        deadline: None,
+        access: 0,
+        continues: false,
+        continued: false,
+    };
     let (one, two) = (item(b"\0\0\0\0\0\0\0\x01a"), item(b"\0\0\0\0\0\0\0\x02a"));
     let twin = item(b"\0\0\0\0\0\0\0\x01b");
-    let range = |entries: &[Entry<'_>]| {
-        let mut loader = Loader::new(seed, 10);
-        entries.iter().try_for_each(|entry| loader.push(entry)).map(|()| loader.finish())
+    let range = |entries: &[entry::Stored<'_>]| {
+        let mut loader = Loader::new(seed, 10, Shaping::new(seed));
+        entries.iter().try_for_each(|entry| loader.push(entry)).and_then(|()| loader.finish())
     };
     assert_eq!(range(&[two, one]).err(), Some(BadLoad::Order { previous: 2, position: 1 }));
     assert_eq!(range(&[one, twin, one]).err(), Some(BadLoad::Twice(1)));

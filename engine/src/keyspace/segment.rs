@@ -3,7 +3,7 @@
 //! ```text
 //! lines      0 header | 1..=n main, n = 30, 46 or 62 | n+1 stash          2048, 3072, 4096 bytes: classes of the allocator
 //! header     u64 slots in use | u64 no deadline is earlier | u64 number of the capture that has it | 5 stash slots
-//! slot       63..46 tag: 18 position bits from bit (depth rounded down to a multiple of 4) on | 45 has a deadline
+//! slot       63..46 tag: 18 position bits from bit (depth rounded down to a multiple of 4) on | 45 it, or a field of it, has a deadline
 //!            44 flag of the line | 43..0 address of the blob / 8, 0 = empty
 //! flags      slot 0 of a main line: some entry at home here is in the next line; slot 1: some is in the stash
 //! home line  1 + (14 position bits behind the depth * n) >> 14: lines lie in order of position
@@ -101,7 +101,7 @@ fn free_slot(line: &Line) -> Option<usize> {
 
 #[inline]
 fn slot_of(tag: u64, blob: Blob) -> u64 {
-    let deadline = if blob.view().deadline().is_some() { HAS_DEADLINE } else { 0 };
+    let deadline = if blob.view().wakes_at().is_some() { HAS_DEADLINE } else { 0 };
     let address = blob.into_address();
     if address & !(ADDRESS << 3) != 0 {
         // No system that this runs on gives such addresses to user programs; nothing could be kept in order if one did.
@@ -183,6 +183,12 @@ impl<'a> Place<'a> {
         // SAFETY: the slot owns the blob; ManuallyDrop leaves it with the slot, whatever `change` does.
         let mut blob = std::mem::ManuallyDrop::new(unsafe { Blob::from_address((*self.0 & ADDRESS) << 3) });
         change(&mut blob)
+    }
+
+    /// Marks the slot anew after a change that may have given something in the entry its first deadline, or taken the last.
+    pub(super) fn remark(&mut self) {
+        let mark = if self.view().wakes_at().is_some() { HAS_DEADLINE } else { 0 };
+        *self.0 = *self.0 & !HAS_DEADLINE | mark;
     }
 
     /// Gives the entry other traits, in a new blob.
@@ -416,7 +422,7 @@ impl<'a> Lines<'a> {
                 let blob = unsafe { blob_of(*slot) };
                 let own = seed.position(blob.key());
                 assert_eq!(slot >> TAG_SHIFT, tag_of(own, self.depth));
-                assert_eq!(slot & HAS_DEADLINE != 0, blob.deadline().is_some());
+                assert_eq!(slot & HAS_DEADLINE != 0, blob.wakes_at().is_some());
                 let home = self.home(own);
                 if number == self.next(home) {
                     flags[home][TO_NEXT] = true;

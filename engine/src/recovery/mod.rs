@@ -26,6 +26,7 @@ use crate::snapshot::load;
 use crate::snapshot::reader::SnapshotReader;
 use crate::snapshot::{BadSnapshot, SnapshotError};
 use crate::store::Options;
+use crate::value::Shaping;
 use judge::{Found, Plan, Refusal, SegmentFound, SetAside, Verdict, Why, judge};
 use replay::apply_payload;
 use std::collections::HashSet;
@@ -181,11 +182,12 @@ fn load_state(
     let mut keyspace = None;
     let mut stated = 0;
     let mut snapshot_time_ms = 0;
+    let shaping = Shaping { seed: identity.hash_seed, ..options.shaping.clone() };
     for (lsn, epoch, name, len) in &survey.snapshots {
         let loaded = SnapshotReader::open(&**disk, name, Some(identity.store)).and_then(|reader| {
             let total = reader.footer().entries;
             let progress = |done| tell(options, "loading the snapshot", done, total);
-            let keyspace = load::load(&reader, options.databases, options.load_threads, &progress)?;
+            let keyspace = load::load(&reader, options.databases, options.load_threads, &shaping, &progress)?;
             Ok((keyspace, reader.header().durable.max(reader.footer().durable), reader.header().created_ms))
         });
         match loaded {
@@ -245,8 +247,10 @@ fn load_state(
     };
     let random = u64::from_le_bytes(std::array::from_fn(|at| options.entropy[32 + at]));
     let keyspace = keyspace.unwrap_or_else(|| Keyspace::new(identity.hash_seed, options.databases));
+    let mut engine = Engine::new(keyspace, Effects::new(plan.next), random);
+    engine.settings.shaping = shaping;
     let mut loaded = Loaded {
-        engine: Engine::new(keyspace, Effects::new(plan.next), random),
+        engine,
         plan,
         segments: links.iter().map(|link| (*link, survey.segments[link.index].2.clone())).collect(),
         snapshot,

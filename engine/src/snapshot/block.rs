@@ -26,12 +26,21 @@ pub enum BlockKind {
     Auxiliary = 1,
     /// The rows of the index.
     Index = 2,
+    /// A part of one large entry. Its parts follow each other in the file; only the last one is counted as an entry.
+    Part = 3,
 }
 
 impl BlockKind {
+    /// Whether a block of this kind holds entries, or parts of them.
+    pub fn is_data(self) -> bool {
+        matches!(self, BlockKind::Entries | BlockKind::Part)
+    }
+
     /// The kind with number `number`.
     pub fn from_number(number: u8) -> Option<BlockKind> {
-        [BlockKind::Entries, BlockKind::Auxiliary, BlockKind::Index].into_iter().find(|kind| *kind as u8 == number)
+        [BlockKind::Entries, BlockKind::Auxiliary, BlockKind::Index, BlockKind::Part]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
     }
 }
 
@@ -148,6 +157,7 @@ impl BlockHeader {
         let BlockInfo { kind, db, count, first, last } = self.info;
         let possible = match kind {
             BlockKind::Entries => count > 0 && first > 0 && first <= last && count <= u64::from(raw),
+            BlockKind::Part => count <= 1 && first > 0 && first == last,
             BlockKind::Auxiliary | BlockKind::Index => db == 0 && first == 0 && last == 0 && count <= u64::from(raw),
         };
         if possible { Ok(()) } else { Err(BadBlock::Range { count, first, last }) }

@@ -10,6 +10,7 @@ use super::index::IndexRow;
 use super::reader::{BlockBuffer, SnapshotReader};
 use super::{BadSnapshot, SnapshotError};
 use crate::keyspace::{BadLoad, Keyspace, LoadedRange, Loader, entry};
+use crate::value::Shaping;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -33,17 +34,19 @@ pub fn load(
     reader: &SnapshotReader,
     databases: usize,
     threads: usize,
+    shaping: &Shaping,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Keyspace, SnapshotError> {
-    let entries = reader.rows().iter().find(|row| {
-        row.info.kind == BlockKind::Entries && usize::try_from(row.info.db).map_or(true, |db| db >= databases)
-    });
+    let entries = reader
+        .rows()
+        .iter()
+        .find(|row| row.info.kind.is_data() && usize::try_from(row.info.db).map_or(true, |db| db >= databases));
     if let Some(row) = entries {
         return Err(reader.bad(row.offset, BadSnapshot::Database { db: row.info.db, databases }));
     }
     let mut keyspace = Keyspace::new(reader.hash_seed(), databases);
     let ranges = divide(reader, threads.max(1) * RANGES_PER_THREAD);
-    let loaded = load_ranges(reader, &ranges, threads.max(1), progress)?;
+    let loaded = load_ranges(reader, &ranges, threads.max(1), shaping, progress)?;
     let mut loaded = ranges.iter().zip(loaded).peekable();
     while let Some((range, first)) = loaded.next() {
         let mut parts = vec![first];
@@ -70,7 +73,15 @@ fn divide(reader: &SnapshotReader, wanted: usize) -> Vec<Range<'_>> {
                 len += u64::from(row.raw_len);
                 before < target
             });
-            let (range, rest) = rows.split_at(fits.count());
+            let mut end = fits.count();
+            // The parts of one entry stay together.
+            while end < rows.len()
+                && rows[end].info.kind == BlockKind::Part
+                && rows[end].info.first == rows[end - 1].info.last
+            {
+                end += 1;
+            }
+            let (range, rest) = rows.split_at(end);
             ranges.push(Range { db: db as usize, expected, rows: range });
             rows = rest;
         }
@@ -82,6 +93,7 @@ fn load_ranges(
     reader: &SnapshotReader,
     ranges: &[Range<'_>],
     threads: usize,
+    shaping: &Shaping,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<LoadedRange>, SnapshotError> {
     let next = AtomicUsize::new(0);
@@ -93,7 +105,7 @@ fn load_ranges(
         while !failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(range) = ranges.get(at) else { break };
-            let result = load_range(reader, range, &mut buffer);
+            let result = load_range(reader, range, shaping, &mut buffer);
             match &result {
                 Ok(_) => {
                     let count: u64 = range.rows.iter().map(|row| row.info.count).sum();
@@ -120,9 +132,10 @@ fn load_ranges(
 fn load_range(
     reader: &SnapshotReader,
     range: &Range<'_>,
+    shaping: &Shaping,
     buffer: &mut BlockBuffer,
 ) -> Result<LoadedRange, SnapshotError> {
-    let mut loader = Loader::new(reader.hash_seed(), range.expected);
+    let mut loader = Loader::new(reader.hash_seed(), range.expected, shaping.clone());
     for row in range.rows {
         let bad = |why: BadSnapshot| reader.bad(row.offset, why);
         let mut payload = reader.read_block(row, buffer)?;
@@ -130,11 +143,11 @@ fn load_range(
         while !payload.is_empty() {
             let entry = entry::take(&mut payload).map_err(|why| bad(why.into()))?;
             loader.push(&entry).map_err(|why: BadLoad| bad(why.into()))?;
-            found += 1;
+            found += u64::from(!entry.continued);
         }
         if found != row.info.count {
             return Err(bad(BadSnapshot::Count { found, stated: row.info.count }));
         }
     }
-    Ok(loader.finish())
+    loader.finish().map_err(|why| reader.bad(range.rows[0].offset, why))
 }

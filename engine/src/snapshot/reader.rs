@@ -13,7 +13,9 @@ use super::{BadSnapshot, SnapshotError};
 use crate::disk::{Disk, File, OpenMode, read_full_at};
 use crate::format::{BadHeader, FileHeader, FileKind, FileName, HEADER_LEN, Seed, StoreId};
 use crate::key::{HashSeed, Key};
-use crate::keyspace::{BadLoad, Entry, entry};
+use crate::keyspace::entry::{self, Assembly, BadEntry, Whole};
+use crate::keyspace::{BadLoad, Entry, Value};
+use crate::value::{Collection, Shaping};
 use std::ops::RangeInclusive;
 
 /// Memory for one block, reused from block to block.
@@ -21,6 +23,8 @@ use std::ops::RangeInclusive;
 pub struct BlockBuffer {
     stored: Vec<u8>,
     raw: Vec<u8>,
+    /// A large entry of which some parts have been seen.
+    assembly: Assembly,
 }
 
 /// An open snapshot whose header, footer and index are right. Its blocks are verified when they are read. Threads may share it.
@@ -103,14 +107,14 @@ impl SnapshotReader {
     }
     /// The blocks of one database, in order of position.
     pub fn database_rows(&self, db: u32) -> &[IndexRow] {
-        let key = |row: &IndexRow| (row.info.kind == BlockKind::Entries, row.info.db);
+        let key = |row: &IndexRow| (row.info.kind.is_data(), row.info.db);
         let start = self.rows.partition_point(|row| key(row) < (true, db));
         let end = self.rows.partition_point(|row| key(row) <= (true, db));
         &self.rows[start..end]
     }
     /// Databases that have entries, in order.
     pub fn databases(&self) -> Vec<u32> {
-        let entries = self.rows.iter().filter(|row| row.info.kind == BlockKind::Entries);
+        let entries = self.rows.iter().filter(|row| row.info.kind.is_data());
         let mut numbers: Vec<u32> = entries.map(|row| row.info.db).collect();
         numbers.dedup();
         numbers
@@ -143,7 +147,7 @@ impl SnapshotReader {
     /// [`SnapshotError`].
     pub fn read_block<'b>(&self, row: &IndexRow, buffer: &'b mut BlockBuffer) -> Result<&'b [u8], SnapshotError> {
         let bad = |why: BadSnapshot| self.bad(row.offset, why);
-        let BlockBuffer { stored, raw } = buffer;
+        let BlockBuffer { stored, raw, .. } = buffer;
         read_exact(&*self.file, &self.name, stored, row.offset, row.end() - row.offset)?;
         let header = BlockHeader::decode(stored, &self.seed, row.offset).map_err(|why| bad(why.into()))?;
         if !row.agrees(&header) {
@@ -153,7 +157,8 @@ impl SnapshotReader {
         payload.map_err(|why| bad(why.into()))
     }
 
-    /// Visits the entries of one block with their positions, in order; makes sure that each belongs there.
+    /// Visits the entries of one block with their positions, in order; makes sure that each belongs there, and that collections decode. A
+    /// large entry is visited with its last part, if the blocks of all its parts are visited one after the other with one buffer.
     ///
     /// # Errors
     /// [`SnapshotError`]; the entries before the wrong one have been visited.
@@ -163,15 +168,19 @@ impl SnapshotReader {
         buffer: &mut BlockBuffer,
         mut visit: impl FnMut(u64, Entry<'_>),
     ) -> Result<(), SnapshotError> {
+        let shaping = Shaping::new(self.header.hash_seed);
+        let mut assembly = std::mem::take(&mut buffer.assembly);
         let mut payload = self.read_block(row, buffer)?;
         let (mut found, mut last) = (0, row.info.first);
+        let mut first = true;
         // From the first entry with the last position on: keys rarely share one.
         let mut same_position = payload;
         while !payload.is_empty() {
             let before = payload;
             let entry = entry::take(&mut payload).map_err(|why| self.bad(row.offset, why))?;
             let position = self.header.hash_seed.position(entry.key);
-            let misplaced = if found == 0 { position != last } else { position < last };
+            let misplaced = if first { position != last } else { position < last };
+            first = false;
             if misplaced || position > row.info.last {
                 return Err(self.bad(row.offset, BadSnapshot::Position { entry: found, position }));
             }
@@ -182,16 +191,23 @@ impl SnapshotReader {
             if !earlier.is_empty() && holds_key(earlier, entry.key) {
                 return Err(self.bad(row.offset, BadLoad::Twice(position)));
             }
-            (found, last) = (found + 1, position);
-            visit(position, entry);
+            (found, last) = (found + u64::from(!entry.continued), position);
+            let whole = assembly.push(&entry, &shaping).map_err(|why| self.bad(row.offset, why))?;
+            if let Some(whole) = whole {
+                visit(position, entry.entry(&whole));
+            }
         }
+        if row.info.kind == BlockKind::Entries && assembly.is_open() {
+            return Err(self.bad(row.offset, BadEntry::Part));
+        }
+        buffer.assembly = assembly;
         if found != row.info.count || last != row.info.last {
             return Err(self.bad(row.offset, BadSnapshot::Count { found, stated: row.info.count }));
         }
         Ok(())
     }
 
-    /// Looks one key up with one read of one block (none if no block can hold it) and hands its entry to `found`.
+    /// Looks one key up with one read of one block (none if no block can hold it, several for a large value) and hands its entry to `found`.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -205,12 +221,18 @@ impl SnapshotReader {
         let Key { position, .. } = self.header.hash_seed.key(key);
         let rows = self.database_rows(db);
         let at = rows.partition_point(|row| row.info.last < position);
-        let Some(row) = rows.get(at).filter(|row| row.info.first <= position) else { return Ok(None) };
-        let mut payload = self.read_block(row, buffer)?;
-        while !payload.is_empty() {
-            let entry = entry::take(&mut payload).map_err(|why| self.bad(row.offset, why))?;
-            if entry.key == key {
-                return Ok(Some(found(entry)));
+        let shaping = Shaping::new(self.header.hash_seed);
+        let mut assembly = Assembly::default();
+        for row in rows[at..].iter().take_while(|row| row.info.first <= position) {
+            let mut payload = self.read_block(row, buffer)?;
+            while !payload.is_empty() {
+                let entry = entry::take(&mut payload).map_err(|why| self.bad(row.offset, why))?;
+                if entry.key == key {
+                    let whole = assembly.push(&entry, &shaping).map_err(|why| self.bad(row.offset, why))?;
+                    if let Some(whole) = whole {
+                        return Ok(Some(found(entry.entry(&whole))));
+                    }
+                }
             }
         }
         Ok(None)
@@ -222,7 +244,8 @@ impl SnapshotReader {
         let start = rows.partition_point(|row| row.info.last < *range.start());
         let end = rows.partition_point(|row| row.info.first <= *range.end());
         let rows = rows.get(start..end).unwrap_or_default();
-        Entries { reader: self, rows, range, buffer: BlockBuffer::default(), at: None }
+        let (buffer, shaping) = (BlockBuffer::default(), Shaping::new(self.header.hash_seed));
+        Entries { reader: self, rows, range, buffer, at: None, shaping, collection: None }
     }
 
     /// Verifies every block in the order of the file, entry by entry. `progress` is told after each block how many of the file's
@@ -252,6 +275,12 @@ impl SnapshotReader {
             }
             progress(row.end());
         }
+        if let Some(row) = self.rows.last()
+            && buffer.assembly.is_open()
+        {
+            verified.bad += 1;
+            damaged(row, self.bad(row.offset, BadEntry::Part));
+        }
         Ok(verified)
     }
 
@@ -261,7 +290,7 @@ impl SnapshotReader {
     /// [`SnapshotError`].
     pub fn verify_block(&self, row: &IndexRow, buffer: &mut BlockBuffer) -> Result<u64, SnapshotError> {
         match row.info.kind {
-            BlockKind::Entries => self.visit_block(row, buffer, |_, _| {}).map(|()| row.info.count),
+            BlockKind::Entries | BlockKind::Part => self.visit_block(row, buffer, |_, _| {}).map(|()| row.info.count),
             // Decoded when the file was opened; its bytes may have gone bad since.
             BlockKind::Auxiliary | BlockKind::Index => self.read_block(row, buffer).map(|_| 0),
         }
@@ -342,6 +371,9 @@ pub struct Entries<'r> {
     buffer: BlockBuffer,
     /// How much of the current block's payload is consumed; `None` before it is read.
     at: Option<usize>,
+    shaping: Shaping,
+    /// The value of the entry that was given last, if that is a collection.
+    collection: Option<Collection>,
 }
 
 impl Entries<'_> {
@@ -368,17 +400,36 @@ impl Entries<'_> {
                 continue;
             }
             // Decoded twice when it is returned, because a borrow that is returned on one path would last on all of them.
+            let mut assembly = std::mem::take(&mut self.buffer.assembly);
             let mut rest = &self.payload(row)[at..];
-            let entry = entry::take(&mut rest).map_err(|why| self.reader.bad(row.offset, why))?;
-            let position = self.reader.header.hash_seed.position(entry.key);
-            self.at = Some(row.raw_len as usize - rest.len());
+            let stored = entry::take(&mut rest).map_err(|why| self.reader.bad(row.offset, why))?;
+            let position = self.reader.header.hash_seed.position(stored.key);
+            let wanted = self.range.contains(&position);
+            let whole = if wanted {
+                assembly.push(&stored, &self.shaping).map_err(|why| self.reader.bad(row.offset, why))?
+            } else {
+                None
+            };
+            let found = whole.map(|whole| match whole {
+                Whole::String(_) => None,
+                Whole::Collection(collection) => Some(collection),
+            });
+            let consumed = row.raw_len as usize - rest.len();
+            (self.at, self.buffer.assembly) = (Some(consumed), assembly);
             if position > *self.range.end() {
                 self.rows = &[];
                 return Ok(None);
             }
-            if self.range.contains(&position) {
+            if let Some(collection) = found {
+                self.collection = collection;
                 let mut rest = &self.payload(row)[at..];
-                return Ok(entry::take(&mut rest).ok().map(|entry| (position, entry)));
+                let Ok(stored) = entry::take(&mut rest) else { unreachable!("it was just taken") };
+                let value = match &self.collection {
+                    Some(collection) => Value::Collection(collection.view()),
+                    None => Value::String(stored.body),
+                };
+                let entry::Stored { key, deadline, access, .. } = stored;
+                return Ok(Some((position, Entry { key, value, deadline, edited: false, access })));
             }
         }
     }

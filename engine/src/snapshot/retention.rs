@@ -212,7 +212,7 @@ impl Removal {
                 let Verifying { reader, rows, at, id } = &mut *verifying;
                 let mut len = 0;
                 while len < STEP_LEN && *at < rows.len() {
-                    if rows[*at].info.kind == BlockKind::Entries {
+                    if rows[*at].info.kind.is_data() {
                         reader.read_block(&rows[*at], &mut self.buffer)?;
                     }
                     len += u64::from(rows[*at].stored_len);

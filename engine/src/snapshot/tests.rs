@@ -13,6 +13,7 @@ use crate::disk::{Disk, OpenMode, write_all_at};
 use crate::format::{FileHeader, FileKind, StoreId};
 use crate::key::HashSeed;
 use crate::keyspace::{Deadline, Keyspace, Value};
+use crate::value::Shaping;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +55,7 @@ fn content(keyspace: &Keyspace) -> Model {
     let content = |db: usize| {
         let mut map = BTreeMap::new();
         keyspace.db(db).scan(0, usize::MAX, &mut |entry| {
-            let Value::String(value) = entry.value;
+            let value = entry.value.string().unwrap();
             map.insert(entry.key.to_vec(), (value.to_vec(), entry.deadline));
         });
         map
@@ -108,7 +109,7 @@ fn open(disk: &dyn Disk, name: &str) -> Result<SnapshotReader, SnapshotError> {
 }
 
 fn loaded(disk: &dyn Disk, name: &str) -> Result<Keyspace, SnapshotError> {
-    load(&open(disk, name)?, DATABASES, 2, &|_| {})
+    load(&open(disk, name)?, DATABASES, 2, &Shaping::new(SEED), &|_| {})
 }
 
 #[test]
@@ -129,7 +130,9 @@ fn a_snapshot_loads_as_it_was_written_and_says_what_it_is() {
     assert!(seen.is_sorted() && seen.last() == Some(&reader.footer().index_offset));
     for threads in [1, 2, 7] {
         let progress = Mutex::new(Vec::new());
-        let loaded = load(&reader, DATABASES, threads, &|entries| progress.lock().unwrap().push(entries)).unwrap();
+        let loaded =
+            load(&reader, DATABASES, threads, &Shaping::new(SEED), &|entries| progress.lock().unwrap().push(entries))
+                .unwrap();
         assert_same(&content(&loaded), &content(&keyspace), "loaded");
         assert_eq!(progress.into_inner().unwrap().into_iter().max(), Some(1000));
     }
@@ -147,7 +150,7 @@ fn an_empty_keyspace_makes_a_snapshot_too() {
 fn a_snapshot_with_more_databases_than_configured_is_unusable_not_damaged() {
     let (mut keyspace, disk) = (filled(10), SimDisk::new());
     let written = take(&mut keyspace, &disk, 7);
-    let error = load(&open(&disk, &written.name).unwrap(), 2, 1, &|_| {}).unwrap_err();
+    let error = load(&open(&disk, &written.name).unwrap(), 2, 1, &Shaping::new(SEED), &|_| {}).unwrap_err();
     assert!(!error.is_damage());
     assert!(error.to_string().contains("database 2, and there are only 2"), "{error}");
 }
@@ -162,7 +165,7 @@ fn a_key_is_found_with_one_read() {
         let key = format!("key:{number}");
         disk.keep_trace();
         let found = reader.find(number % 3, key.as_bytes(), &mut buffer, |entry| {
-            let Value::String(value) = entry.value;
+            let value = entry.value.string().unwrap();
             (value.len(), entry.deadline)
         });
         let expected = (format!("value {number} ").len() * (number as usize % 7)) as u64;
@@ -567,7 +570,7 @@ fn a_block_whose_entries_are_not_what_its_header_says_is_damage() {
         let reader = open(&disk, "forged").unwrap();
         let mut damages = Vec::new();
         reader.verify_all(|_| {}, |_, error| damages.push(error)).unwrap();
-        let loads = load(&reader, DATABASES, 1, &|_| {});
+        let loads = load(&reader, DATABASES, 1, &Shaping::new(SEED), &|_| {});
         (damages.pop(), loads)
     };
     let mut keys: Vec<&[u8]> = vec![b"one", b"two", b"three"];

@@ -19,8 +19,8 @@ use super::index::{
 use super::{BadSnapshot, SnapshotError};
 use crate::disk::{Disk, File, OpenMode, write_all_at};
 use crate::format::{FileHeader, FileKind, FileName, Seed};
-use crate::keyspace::{CaptureProgress, Db, Keyspace, RawBlock};
-use crate::limits::{CAPTURE_BUFFER_MAX, CAPTURE_SLICE_LEN, SNAPSHOT_SYNC_LEN, SNAPSHOT_WRITE_LEN};
+use crate::keyspace::{CaptureProgress, Db, Entry, Keyspace, RawBlock, Value, entry};
+use crate::limits::{BLOCK_LEN_TARGET, CAPTURE_BUFFER_MAX, CAPTURE_SLICE_LEN, SNAPSHOT_SYNC_LEN, SNAPSHOT_WRITE_LEN};
 use crate::log::Lsn;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -119,6 +119,8 @@ pub struct SnapshotRun {
     /// Blocks from the keyspace that are not yet encoded.
     waiting: VecDeque<RawBlock>,
     waiting_len: usize,
+    /// A large entry of which some parts are written, and where to go on.
+    parts: Option<(RawBlock, u64)>,
     rows: Vec<IndexRow>,
     /// Encoded bytes not yet written; they belong at `written`.
     buffer: Vec<u8>,
@@ -161,6 +163,7 @@ impl SnapshotRun {
             collected: false,
             waiting: VecDeque::new(),
             waiting_len: 0,
+            parts: None,
             rows: Vec::new(),
             buffer: Vec::new(),
             written: 0,
@@ -240,7 +243,7 @@ impl SnapshotRun {
             }
             State::Blocks => {
                 self.encode_waiting()?;
-                if self.waiting.is_empty() && self.collected {
+                if self.waiting.is_empty() && self.parts.is_none() && self.collected {
                     self.state = State::Index;
                 } else if self.buffer.len() >= self.pace.write_len {
                     self.flush_buffer()?;
@@ -302,8 +305,16 @@ impl SnapshotRun {
     /// Encodes waiting blocks until there is enough for one write.
     fn encode_waiting(&mut self) -> Result<(), SnapshotError> {
         while self.buffer.len() < self.pace.write_len {
-            let Some(block) = self.waiting.pop_front() else { break };
-            self.waiting_len -= block.bytes.len();
+            let (block, from) = match self.parts.take() {
+                Some(parts) => parts,
+                None => match self.waiting.pop_front() {
+                    Some(block) => (block, 0),
+                    None => break,
+                },
+            };
+            if from == 0 {
+                self.waiting_len -= block.bytes.len();
+            }
             if block.count == 0 {
                 continue;
             }
@@ -311,13 +322,26 @@ impl SnapshotRun {
                 let full = std::io::Error::other(format!("a snapshot has at most {INDEX_ROWS_MAX} blocks"));
                 return Err(SnapshotError::disk("extending", &self.temporary, self.written, full));
             }
-            let info = BlockInfo {
+            let mut info = BlockInfo {
                 kind: BlockKind::Entries,
                 db: block.db as u32,
                 count: block.count,
                 first: block.first_position,
                 last: block.last_position,
             };
+            if let Some(large) = &block.large {
+                let value = Value::Collection(large.value.view());
+                let entry =
+                    Entry { key: &large.key, value, deadline: large.deadline, edited: false, access: large.access };
+                let mut raw = Vec::new();
+                let next = entry::encode_part(&entry, from, BLOCK_LEN_TARGET, &mut raw);
+                (info.kind, info.count) = (BlockKind::Part, u64::from(next.is_none()));
+                self.append(info, &raw);
+                self.entries += info.count;
+                self.raw_len += raw.len() as u64;
+                self.parts = next.map(|next| (block, next));
+                continue;
+            }
             self.append(info, &block.bytes);
             self.entries += block.count;
             self.raw_len += block.bytes.len() as u64;
@@ -387,6 +411,7 @@ impl SnapshotRun {
         self.file = None;
         self.waiting = VecDeque::new();
         self.waiting_len = 0;
+        self.parts = None;
         self.buffer = Vec::new();
     }
 }

@@ -27,7 +27,7 @@ impl Shared {
         let mut engine = self.engine.lock();
         self.set_clock(&mut engine);
         let more = engine.expire_slice(EXPIRE_SLICE);
-        let discarded = std::mem::take(&mut engine.discarded);
+        let discarded = (std::mem::take(&mut engine.discarded), engine.keyspace.exhume());
         let waiting = engine.effects.waiting() > 0;
         drop(engine);
         drop(discarded);

@@ -27,6 +27,7 @@ use crate::log::progress::Progress;
 use crate::log::segment::{Identity, NewEpoch, SegmentBuilder};
 use crate::recovery::{self, OpenError, Recovered, RecoveryReport};
 use crate::snapshot::writer::Pace;
+use crate::value::Shaping;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use snapshots::Snapshots;
 use std::collections::HashSet;
@@ -60,6 +61,8 @@ pub struct Options {
     pub allow_empty: bool,
     /// Threads that load a snapshot.
     pub load_threads: usize,
+    /// When collections change their form; the seed is the store's own, whatever stands here.
+    pub shaping: Shaping,
     /// Run the log, snapshots and maintenance in threads. Without, the owner calls [`Store::step`].
     pub threads: bool,
     /// The clocks.
@@ -96,6 +99,7 @@ impl Default for Options {
             pace: Pace::default(),
             allow_empty: false,
             load_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            shaping: Shaping::new(crate::key::HashSeed([0; 16])),
             threads: true,
             clock: Arc::new(SystemClock::default()),
             entropy,
@@ -471,7 +475,8 @@ impl Store {
             return Err("a snapshot is being made: try again when it is done".to_owned());
         }
         let shared = &self.shared;
-        let fresh = recovery::read_state(&shared.disk, shared.identity, &shared.options, engine.effects.last())
+        let options = Options { shaping: engine.settings.shaping.clone(), ..shared.options.clone() };
+        let fresh = recovery::read_state(&shared.disk, shared.identity, &options, engine.effects.last())
             .map_err(|error| snapshots::error_chain(&error))?;
         let old = std::mem::replace(&mut engine.keyspace, fresh);
         let keys = (0..engine.keyspace.databases()).map(|db| engine.keyspace.db(db).len() as u64).sum();

@@ -228,6 +228,17 @@ impl Collection {
         self.view().kind()
     }
 
+    /// Whether it is one packed run: [`Collection::into_packed`] would give it.
+    pub fn is_packed(&self) -> bool {
+        match self {
+            Collection::List(list) => list.is_packed(),
+            Collection::Set(set) => set.is_packed(),
+            Collection::SortedSet(set) => set.is_packed(),
+            Collection::Hash(hash) => hash.is_packed(),
+            Collection::Stream(_) => false,
+        }
+    }
+
     /// Whether its key is to be removed. A stream stays when it is empty.
     pub fn is_gone(&self) -> bool {
         !matches!(self, Collection::Stream(_)) && self.view().is_empty()

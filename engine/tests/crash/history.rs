@@ -26,7 +26,7 @@ impl Data {
         let mut data = BTreeMap::new();
         for db in 0..engine.keyspace.databases() {
             engine.keyspace.db(db).scan(0, usize::MAX, &mut |entry| {
-                let Value::String(value) = entry.value;
+                let Value::String(value) = entry.value else { panic!("only strings are written here") };
                 let old = data.insert((db, entry.key.to_vec()), (value.to_vec(), entry.deadline));
                 assert!(old.is_none(), "a scan showed {:?} twice", entry.key.escape_ascii().to_string());
             });

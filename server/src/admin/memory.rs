@@ -126,11 +126,14 @@ fn usage(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
     let key = args.key(2, &engine.keyspace.seed());
     match engine.keyspace.db(db).get(key).filter(|entry| !engine.is_dead(entry)) {
         Some(entry) => {
-            let Value::String(value) = entry.value;
             // A small string lives in one allocation with its key, which the index points to with 8 bytes; lengths and deadline stand
             // before them. jemalloc rounds to its size classes.
             let head = 8 + if entry.deadline.is_some() { 8 } else { 0 };
-            let bytes = (head + entry.key.len() + value.len()) as u64;
+            let value = match entry.value {
+                Value::String(value) => value.len(),
+                Value::Collection(view) => view.to_owned().used_bytes(),
+            };
+            let bytes = (head + entry.key.len() + value) as u64;
             reply.integer((8 + size_class(bytes)) as i64);
         }
         None => reply.null(),
