@@ -110,7 +110,7 @@ fn forged(raw: &[u8], change: impl FnOnce(&mut [u8])) -> Result<BlockHeader, Bad
 fn every_wrong_field_of_a_block_has_a_name_though_its_checksum_is_right() {
     let small = b"\0\x01a\x01b";
     let large = b"abcdefgh".repeat(100);
-    assert_eq!(forged(small, |bytes| bytes[8] = 3), Err(BadBlock::Kind(3)));
+    assert_eq!(forged(small, |bytes| bytes[8] = 4), Err(BadBlock::Kind(4)));
     assert_eq!(forged(small, |bytes| bytes[9] = 2), Err(BadBlock::Flags(2)));
     for reserved in [10, 11, 52, 63] {
         assert_eq!(forged(small, |bytes| bytes[reserved] = 1), Err(BadBlock::Reserved));
