@@ -2,11 +2,13 @@
 
 use crate::config::Config;
 use crate::log;
+use firn_engine::key::HashSeed;
 use firn_engine::recovery::survey::redis_file;
 use firn_engine::recovery::{OpenError, RecoveryReport};
 use firn_engine::snapshot::retention::Retention;
 use firn_engine::snapshot::schedule::{AutoCompaction, SavePoint};
 use firn_engine::store::{Options, Store, SyncPolicy, Tuning};
+use firn_engine::value::Shaping;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -37,6 +39,27 @@ pub(crate) fn tuning(config: &Config) -> Tuning {
     }
 }
 
+/// When collections change their form. The seed is the store's own affair.
+pub(crate) fn shaping(config: &Config, seed: HashSeed) -> Shaping {
+    // A negative limit lets nothing be packed; so does 0.
+    let limit = |name: &str| usize::try_from(config.number(name)).unwrap_or(0);
+    Shaping {
+        seed,
+        hash_max_listpack_entries: limit("hash-max-listpack-entries"),
+        hash_max_listpack_value: limit("hash-max-listpack-value"),
+        list_max_listpack_size: config.number("list-max-listpack-size") as i32,
+        list_compress_depth: limit("list-compress-depth"),
+        set_max_intset_entries: limit("set-max-intset-entries"),
+        set_max_listpack_entries: limit("set-max-listpack-entries"),
+        set_max_listpack_value: limit("set-max-listpack-value"),
+        zset_max_listpack_entries: limit("zset-max-listpack-entries"),
+        zset_max_listpack_value: limit("zset-max-listpack-value"),
+        stream_node_max_bytes: limit("stream-node-max-bytes"),
+        stream_node_max_entries: limit("stream-node-max-entries"),
+        hll_sparse_max_bytes: limit("hll-sparse-max-bytes"),
+    }
+}
+
 /// Opens the store in `dir`/`appenddirname`, of which `dir` is the working folder by now.
 ///
 /// # Errors
@@ -54,6 +77,7 @@ pub(crate) fn open(config: &Config) -> Result<Store, OpenError> {
         compress: config.bool("log-compression"),
         tuning: tuning(config),
         allow_empty: config.bool("allow-empty-store"),
+        shaping: shaping(config, HashSeed([0; 16])),
         progress: Some(report_progress),
         ..Options::default()
     };

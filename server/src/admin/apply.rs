@@ -61,5 +61,6 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
 /// The settings that commands on data look at. Also called once at the start.
 pub(crate) fn apply_to_engine(engine: &mut Engine, config: &Config) {
     engine.settings.string_len_max = usize::try_from(config.size("proto-max-bulk-len")).unwrap_or(usize::MAX);
+    engine.settings.shaping = storage::shaping(config, engine.keyspace.seed());
     engine.settings.lfu = config.choice("maxmemory-policy").ends_with("-lfu");
 }
