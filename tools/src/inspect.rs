@@ -9,7 +9,6 @@ use firn_engine::disk::Disk;
 use firn_engine::log::Lsn;
 use firn_engine::log::reader::End;
 use firn_engine::recovery::judge::Verdict;
-use firn_engine::snapshot::block::BlockKind;
 use firn_engine::snapshot::reader::{SnapshotReader, read_header};
 use serde_json::{Value, json};
 use std::io::Write;

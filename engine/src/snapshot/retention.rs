@@ -10,7 +10,6 @@
 //!    is an unbroken log behind snapshots that it continues.
 
 use super::SnapshotError;
-use super::block::BlockKind;
 use super::index::{IndexRow, in_file_order};
 use super::reader::{BlockBuffer, SnapshotReader};
 use crate::disk::{Disk, OpenMode};
