@@ -162,7 +162,7 @@ pub fn populate(engine: &mut Engine, db: usize, numbers: std::ops::Range<u64>, p
             value.extend_from_slice(digits);
             value.resize(size.unwrap_or(value.len()), 0);
             engine.db_now(db).set_string(key, &value, Deadline::Clear);
-            engine.effects.touch(key.position);
+            engine.changed(db, key);
             engine.effect(db, &[b"SET", &name, &value]);
         }
         engine.effects.finish();

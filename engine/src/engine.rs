@@ -6,6 +6,7 @@ use crate::key::{HashSeed, Key};
 use crate::keyspace::{Db, DeadKeys, Entry, ExpirePass, Keyspace};
 use crate::log::Effects;
 use crate::value::Shaping;
+use crate::waiting::Waiters;
 
 /// Keyspace, records on their way to the log, and what commands need of settings and time.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Engine {
     pub refused: Refused,
     /// The clock jumped while nobody looked: until this monotonic time, dead keys are hidden but not deleted by themselves.
     pub hold_expiry_until_ms: u64,
+    /// Clients that wait for keys.
+    pub waiting: Waiters,
     /// Keys found dead, reused from slice to slice.
     dead: DeadKeys,
 }
@@ -141,6 +144,7 @@ impl Engine {
             discarded: Vec::new(),
             refused: Refused::Nothing,
             hold_expiry_until_ms: 0,
+            waiting: Waiters::default(),
             dead: DeadKeys::default(),
         }
     }
@@ -157,6 +161,9 @@ impl Engine {
         }
         if let Some(lsn) = self.effects.finish() {
             session.promise = lsn;
+        }
+        if self.waiting.has_ready() {
+            self.serve_waiting();
         }
     }
 
@@ -245,7 +252,7 @@ impl Engine {
     /// Deletes a dead key: DEL goes to the log, so that a replay needs no clock.
     pub fn reclaim(&mut self, db: usize, key: Key<'_>) {
         self.keyspace.db_mut(db).remove(key);
-        self.effects.touch(key.position);
+        self.changed(db, key);
         self.effect(db, &[b"DEL", key.bytes]);
         self.stats.expired_keys += 1;
         self.event(EventClass::Expired, "expired", db, key.bytes);
@@ -268,6 +275,9 @@ impl Engine {
         }
         self.effects.finish();
         self.dead = dead;
+        if self.waiting.has_ready() {
+            self.serve_waiting();
+        }
         pass == ExpirePass::More
     }
 
@@ -358,10 +368,11 @@ impl Call<'_> {
         }
     }
 
-    /// Must follow every change of a key: it is in flight now (and, later, watched and cached by clients).
+    /// Must follow every change of a key: it is in flight now, and those who wait for it are looked at (and, later, those who
+    /// watch or cache it). In another database: [`Engine::changed`].
     #[inline]
     pub fn changed(&mut self, key: Key<'_>) {
-        self.engine.effects.touch(key.position);
+        self.engine.changed(self.session.db, key);
     }
 
     /// Reports a keyspace event of the selected database.

@@ -20,3 +20,4 @@ pub mod recovery;
 pub mod snapshot;
 pub mod store;
 pub mod value;
+pub mod waiting;

@@ -151,6 +151,17 @@ impl Extended {
         (!sum.is_infinite() && !sum.is_nan()).then_some(Extended(sum))
     }
 
+    /// A thousand times as much, rounded up to an integer (seconds as milliseconds); `None` if that is above `i64`'s limit. What is
+    /// below its other limit is the limit.
+    pub fn thousandfold(self) -> Option<i64> {
+        let product = (self.0 * X87DoubleExtended::from_u128(1000).value).value;
+        let StatusAnd { status, value } = product.to_i128_r(64, Round::TowardPositive, &mut false);
+        match i64::try_from(value) {
+            Ok(value) if !status.intersects(Status::INVALID_OP) => Some(value),
+            _ => product.is_negative().then_some(i64::MIN),
+        }
+    }
+
     /// As C's `%.17Lf` prints a finite value, with trailing zeros (and a trailing point) removed; never `-0`.
     pub fn print(self, out: &mut Vec<u8>) {
         let bits = self.0.to_bits();
@@ -360,6 +371,28 @@ mod tests {
         assert_eq!(sum("0", "1e4932").unwrap().len(), 4933);
         assert_eq!(sum("inf", "1"), None);
         assert_eq!(sum("1e4932", "1e4932"), None);
+    }
+
+    #[test]
+    fn seconds_become_whole_milliseconds() {
+        for (word, expected) in [
+            ("0", Some(0)),
+            ("1", Some(1000)),
+            ("0.001", Some(1)),
+            ("0.0001", Some(1)),
+            ("0.1", Some(100)),
+            ("-0.0001", Some(0)),
+            ("-1.5", Some(-1500)),
+            ("0x1p-1", Some(500)),
+            ("9223372036854775", Some(9_223_372_036_854_775_000)),
+            ("9223372036854775.807", Some(i64::MAX)),
+            ("9223372036854776", None),
+            ("inf", None),
+            ("-inf", Some(i64::MIN)),
+            ("1e300", None),
+        ] {
+            assert_eq!(Extended::parse(word.as_bytes()).unwrap().thousandfold(), expected, "{word}");
+        }
     }
 
     #[test]

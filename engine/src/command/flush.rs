@@ -37,7 +37,8 @@ fn swapdb(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
     let both_empty = call.engine.keyspace.db(one).is_empty() && call.engine.keyspace.db(other).is_empty();
     if one != other && !both_empty {
         call.engine.keyspace.swap(one, other);
-        call.engine.effects.touch_all();
+        call.engine.changed_all(one);
+        call.engine.changed_all(other);
         let mut digits = (itoa::Buffer::new(), itoa::Buffer::new());
         call.effect(&[b"SWAPDB", digits.0.format(one).as_bytes(), digits.1.format(other).as_bytes()]);
     }
@@ -106,7 +107,7 @@ fn flush(call: &mut Call<'_>, db: usize) -> bool {
         return false;
     }
     let old = call.engine.keyspace.flush(db);
-    call.engine.effects.touch_all();
+    call.engine.changed_all(db);
     call.engine.discard(old);
     true
 }

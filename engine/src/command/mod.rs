@@ -4,6 +4,7 @@
 //! keyspace, hands its canonical effect to [`Call::effect`], and writes its reply.
 
 mod args;
+mod blocking;
 mod counters;
 mod error;
 mod expiry;
@@ -30,6 +31,7 @@ pub(crate) mod testing;
 mod typed;
 
 pub use args::Args;
+pub use blocking::Blocking;
 pub use error::CommandError;
 pub use names::NameIndex;
 pub use reply::{NoReply, Reply};
@@ -59,6 +61,8 @@ pub struct Session {
     pub promise: Lsn,
     /// CLIENT NO-TOUCH: reads do not count as use of a key.
     pub no_touch: bool,
+    /// Whether commands may block, and whether the last one wants to.
+    pub blocking: Blocking,
 }
 
 /// One command's run: the engine and the client it runs for.

@@ -73,7 +73,7 @@ fn rename(call: &mut Call<'_>, args: &Args<'_>, replace: bool) -> Result<bool, C
 /// Puts an entry in place of any that is there; to everybody that looks, it is a new one.
 fn put(call: &mut Call<'_>, db: usize, key: Key<'_>, taken: Taken) {
     call.engine.keyspace.db_mut(db).put(key, taken);
-    call.changed(key);
+    call.engine.changed(db, key);
     call.engine.event(EventClass::New, "new", db, key.bytes);
 }
 
@@ -157,6 +157,7 @@ fn move_key(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Resu
         return Ok(());
     }
     if let Some(taken) = call.engine.keyspace.db_mut(from).take(key) {
+        call.changed(key);
         put(call, to, key, taken);
         call.event(EventClass::Generic, "move_from", key.bytes);
         call.engine.event(EventClass::Generic, "move_to", to, key.bytes);
