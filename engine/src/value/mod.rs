@@ -16,6 +16,7 @@ pub mod listpack;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;
+pub mod tree;
 
 pub use hash::{Hash, HashView};
 pub use list::{List, ListView};
