@@ -16,6 +16,7 @@ pub mod listpack;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;
+pub mod table;
 pub mod tree;
 
 pub use hash::{Hash, HashView};

@@ -122,8 +122,9 @@ impl<L: Leaf, const F: usize> Node<L, F> {
     ) -> (R, usize) {
         match self {
             Node::Leaf(leaf) => {
-                let leaf = Arc::make_mut(leaf);
+                // Before it may be copied: a copy need not take what the original does.
                 changes.given_back += leaf.used_bytes();
+                let leaf = Arc::make_mut(leaf);
                 let mut spill = Vec::new();
                 let result = change(leaf, &mut spill);
                 changes.shrunk = leaf.len() < len;
@@ -156,8 +157,8 @@ impl<L: Leaf, const F: usize> Node<L, F> {
     fn remove(&mut self, ranks: Range<usize>, cut: &mut impl FnMut(&mut L, Range<usize>), changes: &mut Changes<L, F>) {
         match self {
             Node::Leaf(leaf) => {
-                let leaf = Arc::make_mut(leaf);
                 changes.given_back += leaf.used_bytes();
+                let leaf = Arc::make_mut(leaf);
                 cut(leaf, ranks);
                 changes.taken += leaf.used_bytes();
             }
@@ -284,8 +285,8 @@ impl<L: Leaf, const F: usize> Inner<L, F> {
         self.lens[left] += self.lens.remove(left + 1);
         match (&mut self.nodes[left], right) {
             (Node::Leaf(left), Node::Leaf(right)) => {
-                let left = Arc::make_mut(left);
                 changes.given_back += left.used_bytes() + right.used_bytes();
+                let left = Arc::make_mut(left);
                 changes.given_back += Tree::<L, F>::LEAF_BLOCK + L::key_bytes(&key);
                 left.append(Arc::unwrap_or_clone(right));
                 changes.taken += left.used_bytes();

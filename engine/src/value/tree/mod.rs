@@ -25,7 +25,7 @@ use arrayvec::ArrayVec;
 use std::sync::Arc;
 
 /// Children of an inner node at most: with 8-byte separators such a node is a block of 2 KiB.
-const FANOUT: usize = 62;
+pub(super) const FANOUT: usize = 62;
 /// What the counters of an `Arc` take in front of what it holds.
 pub const ARC_HEADER: usize = 2 * size_of::<usize>();
 
@@ -120,6 +120,12 @@ impl<L: Leaf, const F: usize> Tree<L, F> {
     #[inline]
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
+    }
+
+    /// [`Tree::used_bytes`] by walking.
+    #[cfg(test)]
+    pub fn count_bytes(&self) -> usize {
+        self.root.count_bytes()
     }
 
     /// The last chunk whose separator `below` holds for, or the first: the chunk where an element belongs whose key is above or equal
