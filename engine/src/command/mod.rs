@@ -29,6 +29,7 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 mod typed;
+mod walk;
 
 pub use args::Args;
 pub use blocking::Blocking;

@@ -1,17 +1,10 @@
 //! Keys nobody named: KEYS, SCAN, RANDOMKEY. None of them ever shows a dead key.
 
-use super::error::excerpt;
+use super::walk::{self, Found, Pattern, Walk, WalkOptions};
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Reply, Spec};
-use crate::glob;
-use crate::number::parse_cursor;
 
 /// Dead keys that RANDOMKEY reclaims before it looks for a live one without reclaiming more.
 const RANDOM_TRIES: usize = 100;
-/// How many keys SCAN looks at unless COUNT says otherwise.
-const SCAN_COUNT: usize = 10;
-
-/// Type names that SCAN's TYPE accepts.
-const TYPES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 
 /// `KEYS`.
 pub(super) static KEYS: Command = Command {
@@ -33,7 +26,7 @@ fn keys(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     let pattern = Pattern::new(args.get(1));
     call.reads_everything();
     let engine = &*call.engine;
-    let mut found = Names::default();
+    let mut found = Found::default();
     engine.keyspace.db(call.session.db).for_each(&mut |entry| {
         if pattern.fits(entry.key) && !engine.is_dead(&entry) {
             found.push(entry.key);
@@ -41,46 +34,6 @@ fn keys(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     });
     found.write(reply);
     Ok(())
-}
-
-/// Keys that were found, until their number is known: one buffer for all of them.
-#[derive(Default)]
-struct Names {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Names {
-    fn push(&mut self, key: &[u8]) {
-        self.bytes.extend_from_slice(key);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn write(&self, reply: &mut dyn Reply) {
-        reply.array(self.ends.len());
-        let mut start = 0;
-        for &end in &self.ends {
-            reply.bulk(&self.bytes[start..end]);
-            start = end;
-        }
-    }
-}
-
-/// A pattern whose commonest form needs no matching.
-#[derive(Clone, Copy)]
-struct Pattern<'a> {
-    /// `None`: everything matches.
-    pattern: Option<&'a [u8]>,
-}
-
-impl<'a> Pattern<'a> {
-    fn new(pattern: &'a [u8]) -> Self {
-        Pattern { pattern: (pattern != b"*").then_some(pattern) }
-    }
-
-    fn fits(&self, key: &[u8]) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, key))
-    }
 }
 
 /// `SCAN`.
@@ -99,59 +52,22 @@ pub(super) static SCAN: Command = Command {
     run: scan,
 };
 
-struct ScanOptions<'a> {
-    pattern: Pattern<'a>,
-    count: usize,
-    kind: Option<&'a [u8]>,
-}
-
-fn scan_options<'a>(args: &Args<'a>) -> Result<ScanOptions<'a>, CommandError> {
-    let mut options = ScanOptions { pattern: Pattern { pattern: None }, count: SCAN_COUNT, kind: None };
-    let mut at = 2;
-    while at < args.len() {
-        let more = at + 1 < args.len();
-        if args.is(at, "COUNT") && more {
-            let count = args.integer(at + 1)?;
-            options.count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(CommandError::Syntax)?;
-        } else if args.is(at, "MATCH") && more {
-            options.pattern = Pattern::new(args.get(at + 1));
-        } else if args.is(at, "TYPE") && more {
-            let kind = args.get(at + 1);
-            if !TYPES.iter().any(|name| kind.eq_ignore_ascii_case(name.as_bytes())) {
-                let kind = excerpt(kind);
-                return Err(CommandError::text(format!("ERR unknown type name '{kind}'")));
-            }
-            options.kind = Some(kind);
-        } else if args.is(at, "NOVALUES") {
-            return Err(CommandError::text("ERR NOVALUES option can only be used in HSCAN"));
-        } else {
-            return Err(CommandError::Syntax);
-        }
-        at += 2;
-    }
-    Ok(options)
-}
-
 fn scan(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
-    let cursor = parse_cursor(args.get(1)).ok_or(CommandError::Text("ERR invalid cursor".into()))?;
-    let options = scan_options(args)?;
+    let cursor = walk::cursor(args, 1)?;
+    let options = WalkOptions::parse(args, 2, Walk::Keys)?;
     call.reads_everything();
     let db = call.session.db;
     let engine = &*call.engine;
-    let mut found = Names::default();
+    let mut found = Found::default();
     let mut dead: Vec<Box<[u8]>> = Vec::new();
     let next = engine.keyspace.db(db).scan(cursor, options.count, &mut |entry| {
         if engine.is_dead(&entry) {
             dead.push(entry.key.into());
-        } else if options.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(entry.value.kind().name().as_bytes()))
-            && options.pattern.fits(entry.key)
-        {
+        } else if options.kind.is_none_or(|kind| kind == entry.value.kind()) && options.pattern.fits(entry.key) {
             found.push(entry.key);
         }
     });
-    reply.array(2);
-    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
-    found.write(reply);
+    found.write_walk(next, reply);
     if call.engine.holds_expiry() {
         return Ok(());
     }
