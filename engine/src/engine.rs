@@ -301,6 +301,13 @@ impl Call<'_> {
         self.find(key, !self.session.no_touch)
     }
 
+    /// [`Call::read`] for a command whose record names the key as a source (BITOP, PFMERGE, SORT STORE): a dead key is deleted
+    /// first even while expiry is held, so that replay finds what the command found.
+    pub fn read_for_record(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        self.engine.expire_if_dead(self.session.db, key);
+        self.read(key)
+    }
+
     /// [`Call::read`] that is no use of the key: EXISTS, TYPE, TTL, OBJECT.
     #[inline]
     pub fn peek(&mut self, key: Key<'_>) -> Option<Entry<'_>> {

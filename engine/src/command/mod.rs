@@ -5,6 +5,7 @@
 
 mod args;
 mod blocking;
+mod bitmaps;
 mod counters;
 mod error;
 mod expiry;

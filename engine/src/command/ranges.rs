@@ -144,9 +144,7 @@ fn setrange(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Resu
     let db = call.session.db;
     let len = call.engine.db_now(db).edit_string(key, |value| {
         let end = offset + patch.len();
-        if value.len() < end {
-            value.resize(end, 0);
-        }
+        grow(value, end);
         value[offset..end].copy_from_slice(patch);
         value.len()
     });
@@ -158,4 +156,29 @@ fn setrange(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Resu
     call.effect_parts(&[b"SETRANGE"], &args.words()[1..]);
     reply.integer(len as i64);
     Ok(())
+}
+
+/// A string that is given more than this many times its length, and more than this many bytes, is allocated anew: the
+/// system gives pages of zeros without writing them.
+const GROW_ANEW: (usize, usize) = (2, 128 * 1024);
+/// A string that grows step by step keeps room for an eighth of its length.
+const GROW_AHEAD: usize = 8;
+
+/// Makes a string at least `len` bytes long, with zero bytes at its end. The cost of growth step by step is amortized.
+pub(super) fn grow(value: &mut Vec<u8>, len: usize) {
+    let old = value.len();
+    if len <= old {
+        return;
+    }
+    if len > GROW_ANEW.1 && len / GROW_ANEW.0 > old {
+        let mut longer = vec![0; len];
+        longer[..old].copy_from_slice(value);
+        *value = longer;
+        return;
+    }
+    if len > GROW_ANEW.1 && len > value.capacity() {
+        // A vector would double.
+        value.reserve_exact(len + len / GROW_AHEAD - old);
+    }
+    value.resize(len, 0);
 }

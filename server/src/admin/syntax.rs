@@ -252,6 +252,7 @@ fn unquoted(word: &str) -> String {
 fn named(word: &str) -> Argument {
     let kind = match word {
         "key" | "newkey" | "source" | "destination" | "key1" | "key2" => ArgumentKind::Key,
+        "destkey" | "sourcekey" => ArgumentKind::Key,
         "pattern" => ArgumentKind::Pattern,
         _ if word.starts_with("unix-time") => ArgumentKind::UnixTime,
         "float-increment" | "increment-float" | "longitude" | "latitude" | "score" => ArgumentKind::Double,
