@@ -10,6 +10,7 @@ pub mod disk;
 pub mod engine;
 pub mod format;
 pub mod glob;
+pub mod hll;
 pub mod key;
 pub mod keyspace;
 pub mod limits;

@@ -4,12 +4,13 @@
 //! keyspace, hands its canonical effect to [`Call::effect`], and writes its reply.
 
 mod args;
-mod blocking;
 mod bitmaps;
+mod blocking;
 mod counters;
 mod error;
 mod expiry;
 mod flush;
+mod hyperloglog;
 #[cfg(test)]
 mod key_tests;
 mod keys;

@@ -1,12 +1,13 @@
 //! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
 
 use super::{
-    Command, NameIndex, bitmaps, counters, expiry, flush, keys, lcs, move_keys, object, ranges, scan, strings,
+    Command, NameIndex, bitmaps, counters, expiry, flush, hyperloglog, keys, lcs, move_keys, object, ranges, scan,
+    strings,
 };
 use std::sync::LazyLock;
 
 /// The families, each with its commands.
-static FAMILIES: &[&[&Command]] = &[STRINGS_AND_KEYS, bitmaps::COMMANDS];
+static FAMILIES: &[&[&Command]] = &[STRINGS_AND_KEYS, bitmaps::COMMANDS, hyperloglog::COMMANDS];
 
 /// Every command on data, by family.
 pub fn commands() -> &'static [&'static Command] {

@@ -16,12 +16,9 @@ impl List {
     pub fn view(&self) -> ListView<'_> {
         unimplemented!()
     }
-<<<<<<< HEAD
     pub fn is_packed(&self) -> bool {
         unimplemented!()
     }
-=======
->>>>>>> c5f0459 (Add bitmaps: SETBIT, GETBIT, BITCOUNT, BITPOS, BITOP, BITFIELD, BITFIELD_RO)
     pub fn used_bytes(&self) -> usize {
         unimplemented!()
     }
