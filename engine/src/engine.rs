@@ -1,9 +1,10 @@
 //! The engine: a plain single-writer object. No locks, threads or clocks inside: time, randomness and the disk are
 //! passed in, so that a test can replay any run exactly.
 
-use crate::command::{Args, Call, Command, Flags, Reply, Session};
+use crate::command::{Args, Call, Command, CommandError, Flags, Reply, Session};
 use crate::key::{HashSeed, Key};
 use crate::keyspace::{Db, DeadKeys, Entry, ExpirePass, Keyspace};
+use crate::limits::{FRAME_PAYLOAD_TARGET, RECORD_LEN_MAX};
 use crate::log::Effects;
 use crate::value::Shaping;
 use crate::waiting::Waiters;
@@ -155,6 +156,9 @@ impl Engine {
         if self.refused != Refused::Nothing && self.refuses(command, reply) {
             return;
         }
+        if let Err(error) = self.admits(args.record_len_max()) {
+            return reply.error(&error.to_string());
+        }
         let mut call = Call { engine: self, session };
         if let Err(error) = (command.run)(&mut call, args, reply) {
             reply.error(&error.to_string());
@@ -165,6 +169,24 @@ impl Engine {
         if self.waiting.has_ready() {
             self.serve_waiting();
         }
+    }
+
+    /// Whether `len` more bytes surely fit into the running command's record: asked before the first change, since a change that has
+    /// been made has to be logged. [`Engine::execute`] asks for the command's own words, so that only a command whose effects
+    /// can be longer than these, and whoever makes one record of several commands, has to ask for more. If one did not, the process
+    /// ends ([`Effects::push_parts`]): a frame beyond its bound would be refused by the next start, with all that follows it.
+    ///
+    /// # Errors
+    /// [`CommandError::RecordTooLong`].
+    #[inline]
+    pub fn admits(&self, len: usize) -> Result<(), CommandError> {
+        if len <= self.effects.room() { Ok(()) } else { Err(CommandError::RecordTooLong) }
+    }
+
+    /// Whether a dead key that no argument names may be deleted by the running command: else it stays hidden, for another one.
+    #[inline]
+    pub(crate) fn may_reclaim(&self, key: &[u8]) -> bool {
+        !self.holds_expiry() && key.len() < self.effects.room() / 2
     }
 
     /// Answers an error if the log's state does not allow `command`.
@@ -260,7 +282,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// One slice of active expiry: deletes about `limit` dead keys, one record for all of them. Says whether more may be due.
+    /// One slice of active expiry: deletes about `limit` dead keys, one record for all of them unless their names are huge. Says whether more may be due.
     pub fn expire_slice(&mut self, limit: usize) -> bool {
         if !self.settings.active_expire || self.holds_expiry() {
             return false;
@@ -271,6 +293,10 @@ impl Engine {
             let Some(entry) = self.keyspace.db(db).get(key) else { continue };
             if self.is_dead(&entry) {
                 self.reclaim(db, key);
+            }
+            // Nothing holds these deletions together but that one record costs less than many.
+            if self.effects.room() < RECORD_LEN_MAX - FRAME_PAYLOAD_TARGET {
+                self.effects.finish();
             }
         }
         self.effects.finish();

@@ -1,14 +1,19 @@
 //! Every bound in one place. A length that comes from outside is compared with one of these before memory is taken.
 
-/// Longest key or string value, in bytes (as `proto-max-bulk-len`'s default).
+/// Longest key or string value, in bytes, unless configured otherwise (`proto-max-bulk-len`'s default).
 pub const STRING_LEN_MAX: usize = 512 * 1024 * 1024;
 /// Largest payload of one frame, in bytes, before and after compression. One atomic record must fit.
 pub const FRAME_PAYLOAD_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
+/// Largest record, in bytes. No command (no transaction) may begin whose record could be larger: see
+/// [`crate::engine::Engine::admits`]. The difference to a frame is for what else stands in a snapshot's block beside an entry as large.
+pub const RECORD_LEN_MAX: usize = FRAME_PAYLOAD_MAX - 1024 * 1024;
+/// What `proto-max-bulk-len` can be raised to: a key of half a record and a value of this length fit into a snapshot's block.
+pub const STRING_LEN_LIMIT: usize = 1024 * 1024 * 1024;
 /// Default length at which a log segment is sealed and the next begun, in bytes.
 pub const SEGMENT_LEN_DEFAULT: u64 = 64 * 1024 * 1024;
 /// A snapshot block is closed when its raw entries reach this many bytes.
 pub const BLOCK_LEN_TARGET: usize = 64 * 1024;
-/// Largest raw block that a reader accepts: one entry may hold a value of `STRING_LEN_MAX` and a key of as much.
+/// Largest raw block that a reader accepts: one entry may hold a value of `STRING_LEN_LIMIT` and a key of half a record.
 pub const BLOCK_LEN_MAX: usize = 2 * 1024 * 1024 * 1024 - 1;
 /// Databases at most (`databases`).
 pub const DATABASES_MAX: usize = 16_384;

@@ -30,6 +30,19 @@ impl<'a> Args<'a> {
         self.words.len()
     }
 
+    /// The most bytes that these words can become in a record: as the effect's own words, and once more as names of dead keys that
+    /// are deleted first. Effects that hold more than that (members that the command itself found) are the command's own matter:
+    /// it asks [`crate::engine::Engine::admits`] for them, before its first change.
+    #[inline]
+    pub fn record_len_max(&self) -> usize {
+        // For each word and each of the two effects: its length as a varint, and what stands around it (database, count, name).
+        const AROUND_WORD: usize = 16;
+        // And what a command makes itself: digits, options, a long double of INCRBYFLOAT (5 KB).
+        const AROUND_ALL: usize = 8 * 1024;
+        let words = self.words.iter().fold(0usize, |sum, word| sum.saturating_add(word.len() + AROUND_WORD));
+        words.saturating_mul(2).saturating_add(AROUND_ALL)
+    }
+
     /// Word `index`; the arity check has made sure of it, or the command has looked at [`Args::len`].
     #[inline]
     pub fn get(&self, index: usize) -> &'a [u8] {

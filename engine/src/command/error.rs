@@ -24,6 +24,8 @@ pub enum CommandError {
     DbOutOfRange,
     /// The string would pass `proto-max-bulk-len`.
     StringTooLong,
+    /// The record could become larger than a frame of the log may be.
+    RecordTooLong,
     /// Wrong number of words; holds the command's name in lower case.
     WrongArity(Cow<'static, str>),
     /// Any other text, prefix included.
@@ -59,6 +61,9 @@ impl fmt::Display for CommandError {
             CommandError::IndexOutOfRange => "ERR index out of range",
             CommandError::DbOutOfRange => "ERR DB index is out of range",
             CommandError::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+            CommandError::RecordTooLong => {
+                "ERR the command is too long: its arguments (of a transaction: those of all commands) may have 1 GB together"
+            }
             CommandError::WrongArity(name) => {
                 return write!(f, "ERR wrong number of arguments for '{name}' command");
             }

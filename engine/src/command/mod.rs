@@ -20,6 +20,8 @@ mod names;
 pub(crate) mod object;
 mod ranges;
 #[cfg(test)]
+mod record_tests;
+#[cfg(test)]
 mod replay_tests;
 mod reply;
 mod scan;

@@ -72,8 +72,10 @@ fn scan(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
         return Ok(());
     }
     for key in dead {
-        let key = call.engine.keyspace.seed().key(&key);
-        call.engine.expire_if_dead(db, key);
+        if call.engine.may_reclaim(&key) {
+            let key = call.engine.keyspace.seed().key(&key);
+            call.engine.expire_if_dead(db, key);
+        }
     }
     Ok(())
 }
@@ -109,7 +111,7 @@ fn random_key(call: &mut Call<'_>) -> Option<Box<[u8]>> {
         if !call.engine.is_dead(&entry) {
             return Some(key);
         }
-        if !call.engine.holds_expiry() {
+        if call.engine.may_reclaim(&key) {
             let dead = call.engine.keyspace.seed().key(&key);
             call.engine.reclaim(db, dead);
         }

@@ -8,6 +8,7 @@
 
 use super::Lsn;
 use super::frame::FRAME_HEADER_LEN;
+use crate::limits::RECORD_LEN_MAX;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -38,6 +39,8 @@ pub struct Effects {
     track: bool,
     /// Whether records are kept at all (`appendonly`); LSNs are counted in any case.
     keep: bool,
+    /// [`RECORD_LEN_MAX`]; less in tests.
+    len_max: usize,
 }
 
 type PositionSet = HashSet<u64, BuildHasherDefault<Identity>>;
@@ -107,6 +110,7 @@ impl Effects {
             taken_all: 0,
             track: false,
             keep: true,
+            len_max: RECORD_LEN_MAX,
         }
     }
 
@@ -122,6 +126,9 @@ impl Effects {
     }
 
     /// Adds a command to the unfinished record, beginning it if need be.
+    ///
+    /// # Panics
+    /// If the record would become larger than [`RECORD_LEN_MAX`]: see [`crate::engine::Engine::admits`].
     #[inline]
     pub fn push(&mut self, now_ms: u64, db: usize, words: &[&[u8]]) {
         self.push_parts(now_ms, db, words, &[]);
@@ -136,6 +143,10 @@ impl Effects {
             return;
         }
         let room: usize = head.iter().chain(tail).map(|word| word.len() + 5).sum();
+        assert!(
+            self.open_len() + room + 10 <= self.len_max,
+            "a record beyond its bound: the command did not ask `Engine::admits` for {room} bytes more"
+        );
         self.bytes.reserve(room + 10);
         put_varint(&mut self.bytes, db as u64);
         put_varint(&mut self.bytes, (head.len() + tail.len()) as u64);
@@ -157,6 +168,24 @@ impl Effects {
             self.bytes.extend_from_slice(&[0; 4]);
             put_varint(&mut self.bytes, now_ms.saturating_sub(self.base_ms));
         }
+    }
+
+    /// Records of at most `len_max` bytes: so that tests need no gigabytes.
+    #[cfg(test)]
+    pub(crate) fn bound(&mut self, len_max: usize) {
+        self.len_max = len_max;
+    }
+
+    /// Bytes of the unfinished record; 0 without one.
+    #[inline]
+    fn open_len(&self) -> usize {
+        self.open.map_or(0, |start| self.bytes.len() - start)
+    }
+
+    /// How much longer the unfinished record may become, or how long a new one.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.len_max.saturating_sub(self.open_len())
     }
 
     /// Ends the record, if one was begun, and says its LSN.

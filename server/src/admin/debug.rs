@@ -245,6 +245,7 @@ fn populate(call: &mut ServerCall<'_, '_>, args: &Args<'_>) -> Result<(), Comman
     let size = if args.len() > 4 { Some(amount(args.get(4), POPULATE_VALUE_MAX)? as usize) } else { None };
     let size = size.filter(|size| *size > 0);
     let db = call.client.session.db;
+    call.lock.get().admits(args.record_len_max().saturating_add(size.unwrap_or(0)))?;
     for first in (0..count).step_by(POPULATE_SLICE as usize) {
         if first > 0 {
             // Others get their turn, and what is made so far goes to the log.

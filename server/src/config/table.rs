@@ -207,7 +207,7 @@ rows! {
     "client-query-buffer-limit", Kind::Memory(1 << 20, i64::MAX as u64), "1gb", LIVE, Acts("unparsed bytes of a client at most; more closes it");
     "client-output-buffer-limit", Kind::OutputLimits, "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", LIVE, Acts("unsent bytes of a client at most; more closes it");
     "maxmemory-clients", Kind::MemoryOrPercent, "0", LIVE, Nothing("buffers are bounded per client, by client-query-buffer-limit and client-output-buffer-limit");
-    "proto-max-bulk-len", Kind::Memory(1 << 20, i64::MAX as u64), "512mb", LIVE, Acts("longest string");
+    "proto-max-bulk-len", Kind::Memory(1 << 20, firn_engine::limits::STRING_LEN_LIMIT as u64), "512mb", LIVE, Acts("longest string");
     "io-threads", Kind::Int(1, 256), "1", FIXED, Acts("network threads; each also executes its clients' commands");
     "io-threads-do-reads", Kind::Bool, "no", FIXED, Nothing("network threads always read, parse and write");
     "io-threads-always-active", Kind::Bool, "no", FIXED.and(HIDDEN), Nothing("network threads sleep when there is nothing to do");

@@ -64,6 +64,7 @@ impl Kind {
             Kind::Int(low, i64::MAX) => format!("integer from {low}"),
             Kind::Int(low, high) => format!("integer from {low} to {high}"),
             Kind::Memory(0, _) => "memory".into(),
+            Kind::Memory(low, high) if high < i64::MAX as u64 => format!("memory from {low} to {high}"),
             Kind::Memory(low, _) => format!("memory from {low}"),
             Kind::MemoryOrPercent => "memory or percent".into(),
             Kind::Octal(high) => format!("octal up to {high:o}"),

@@ -117,13 +117,18 @@ fn main() -> ExitCode {
         let began = Instant::now();
         let mut torture = Torture::new(plan, program, disk);
         let result = torture.run();
-        let Counts { crashes, start_kills, snapshots, sent, acknowledged, forgone } = torture.counts;
+        let Counts { crashes, start_kills, snapshots, sent, acknowledged, forgone, frozen, unsure } = torture.counts;
         println!(
             "{what}, appendfsync {}: {crashes} crashes, {start_kills} kills during starts, {snapshots} snapshots and compactions, \
              {sent} writes sent, {acknowledged} acknowledged, {forgone} of them lost as the policy allows, {:.0} s",
             policy.name(),
             began.elapsed().as_secs_f64()
         );
+        if arguments.crash == Crash::PowerCut {
+            println!(
+                "  {frozen} cuts with the server stopped; {unsure} writes acknowledged after the beginning of another cut and gone"
+            );
+        }
         seed = seed.wrapping_add(arguments.cycles);
         good += crashes;
         if let Err(error) = result {

@@ -1,10 +1,12 @@
 //! Compares what a restart shows with what the clients did.
 
+use super::cycle::Crash;
 use super::load::History;
-use super::model::{self, Entry, KEYS, SHARED_DB, State};
+use super::model::{self, Change, Entry, KEYS, SHARED_DB, State};
 use super::unix_ms;
 use crate::client::{Client, Value};
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// What a policy promises about acknowledged writes after this kind of crash.
@@ -12,10 +14,21 @@ use std::time::{Duration, Instant};
 pub enum Contract {
     /// Nothing acknowledged is lost.
     All,
-    /// What was acknowledged at least this long before the cut is there.
+    /// What was acknowledged longer than this before the crash began is there.
     OlderThan(Duration),
     /// Any prefix.
     Prefix,
+}
+
+impl Contract {
+    /// Whether what was acknowledged (or shown) at `at` must be there.
+    pub fn counts(self, at: Instant, crash: &Crash) -> bool {
+        match self {
+            Contract::All => true,
+            Contract::OlderThan(age) => crash.began.saturating_duration_since(at) > age,
+            Contract::Prefix => false,
+        }
+    }
 }
 
 /// What a client's database and its part of the shared one hold.
@@ -119,13 +132,15 @@ pub struct Verdict {
     pub count: (u64, u64),
 }
 
-/// Finds the prefixes of one client's history that explain what was seen. `floor`: how many commands must be there.
+/// Finds the prefixes of one client's history that explain what was seen. `floor`: how many commands must be there; `crash`: for
+/// messages.
 pub fn explain(
     base: &State,
     client: usize,
     history: &History,
     seen: &Observed,
     floor: usize,
+    crash: &Crash,
 ) -> Result<Verdict, String> {
     if !seen.invented.is_empty() {
         return Err(format!("client {client}: keys that nobody wrote, or listed twice: {}", seen.invented.join(", ")));
@@ -173,8 +188,9 @@ pub fn explain(
     found.ok_or_else(|| match too_short {
         Some(length) => format!(
             "client {client}: LOST {} writes: the state after {length} commands came back, at least {floor} were promised \
-             ({sent} sent, {acknowledged} acknowledged)",
-            floor - length
+             ({sent} sent, {acknowledged} acknowledged); lost: {}",
+            floor - length,
+            times(history, crash, length..floor)
         ),
         None => format!(
             "client {client}: no prefix of its history explains what came back ({sent} sent, {acknowledged} acknowledged, \
@@ -196,15 +212,45 @@ fn show(entry: &Option<Entry>) -> String {
 }
 
 /// How many of a client's commands must be there.
-pub fn floor(contract: Contract, history: &History, cut: Instant) -> usize {
-    match contract {
-        Contract::All => history.acknowledged(),
-        Contract::Prefix => 0,
-        Contract::OlderThan(age) => {
-            let old = |at: &Instant| cut.saturating_duration_since(*at) > age;
-            history.sent.iter().take_while(|sent| sent.acknowledged_at.as_ref().is_some_and(old)).count()
+pub fn floor(contract: Contract, history: &History, crash: &Crash) -> usize {
+    let counts = |at: Instant| contract.counts(at, crash);
+    history.sent.iter().take_while(|sent| sent.acknowledged_at.is_some_and(counts)).count()
+}
+
+/// Checks that no write was acknowledged that was sent when the disk was gone: it cannot even have reached the kernel.
+pub fn nothing_acknowledged_later(client: usize, history: &History, crash: &Crash) -> Result<(), String> {
+    for (at, sent) in history.sent.iter().enumerate() {
+        // FLUSHDB of an empty database writes nothing.
+        let writes = !matches!(sent.change, Change::Flush);
+        if writes && sent.sent_at > crash.ended && sent.acknowledged_at.is_some() {
+            return Err(format!(
+                "client {client}: LIE: command {} {:?} was sent when the disk was gone, and acknowledged: {}",
+                sent.number,
+                sent.change,
+                times(history, crash, at.saturating_sub(4)..at + 1)
+            ));
         }
     }
+    Ok(())
+}
+
+/// When commands were sent and acknowledged, in microseconds from the beginning of the crash on.
+fn times(history: &History, crash: &Crash, which: Range<usize>) -> String {
+    let since = |at: Instant| match at.checked_duration_since(crash.began) {
+        Some(later) => later.as_micros() as i64,
+        None => -((crash.began - at).as_micros() as i64),
+    };
+    // The newest are those that matter.
+    let from = which.start.max(which.end.saturating_sub(8));
+    let each: Vec<String> = (from..which.end)
+        .map(|at| {
+            let sent = &history.sent[at];
+            let acknowledged = sent.acknowledged_at.map_or("never".into(), |at| since(at).to_string());
+            format!("number {} sent at {}, acknowledged at {acknowledged}", sent.number, since(sent.sent_at))
+        })
+        .collect();
+    let frozen = if crash.frozen { ", server stopped" } else { "" };
+    format!("us, crash from 0 to {}{frozen}: {}", since(crash.ended), each.join("; "))
 }
 
 /// Checks that all prefixes together are one moment of history, and the shared counter with them.
@@ -233,4 +279,41 @@ pub fn one_moment(histories: &[History], verdicts: &[Verdict], count: u64) -> Re
         return Err(format!("the shared counter is {count}; the clients' prefixes make {least} to {most}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::torture::load::Sent;
+
+    /// A crash from 10 to 20 ms, and a history of commands sent and acknowledged at these ms.
+    fn history(times: &[(u64, Option<u64>)]) -> (History, Crash) {
+        let zero = Instant::now();
+        let at = |ms| zero + Duration::from_millis(ms);
+        let sent = times.iter().enumerate().map(|(number, (sent, acknowledged))| Sent {
+            change: Change::SharedCount,
+            number: number as u64,
+            sent_at: at(*sent),
+            acknowledged_at: acknowledged.map(at),
+        });
+        (History { sent: sent.collect(), ..History::default() }, Crash { began: at(10), ended: at(20), frozen: false })
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_a_cut_counts_and_after_its_beginning_only_from_a_stopped_server() {
+        let (history, crash) = history(&[(1, Some(2)), (3, Some(9)), (9, Some(10)), (9, Some(25)), (9, None)]);
+        assert_eq!(floor(Contract::All, &history, &crash), 4);
+        assert_eq!(floor(Contract::OlderThan(Duration::ZERO), &history, &crash), 2);
+        assert_eq!(floor(Contract::OlderThan(Duration::from_millis(2)), &history, &crash), 1);
+        assert_eq!(floor(Contract::Prefix, &history, &crash), 0);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_sent_after_a_cut_is_a_lie() {
+        let (during, crash) = history(&[(9, Some(25)), (20, Some(26)), (21, None)]);
+        assert_eq!(nothing_acknowledged_later(0, &during, &crash), Ok(()));
+        let (after, crash) = history(&[(9, Some(25)), (21, Some(22))]);
+        let lie = nothing_acknowledged_later(0, &after, &crash).unwrap_err();
+        assert!(lie.contains("crash from 0 to 10000") && lie.contains("sent at 11000, acknowledged at 12000"), "{lie}");
+    }
 }

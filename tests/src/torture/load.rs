@@ -128,9 +128,19 @@ impl Writer {
     }
 }
 
-/// Reads what others write until the server is gone; gives the highest command number of each client that it was shown.
-pub fn read_others(port: u16, clients: usize, mut rng: Rng) -> Vec<u64> {
-    let mut seen = vec![0; clients];
+/// A command's value was read by another client.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The command's number.
+    pub number: u64,
+    /// When the reply had been read.
+    pub at: Instant,
+}
+
+/// Reads what others write until the server is gone; gives, for each client, the growth of the highest command number that
+/// it was shown.
+pub fn read_others(port: u16, clients: usize, mut rng: Rng) -> Vec<Vec<Seen>> {
+    let mut seen: Vec<Vec<Seen>> = vec![Vec::new(); clients];
     let _ = Client::connect(port).and_then(|mut client| {
         loop {
             let of = rng.below(clients as u64) as usize;
@@ -143,13 +153,14 @@ pub fn read_others(port: u16, clients: usize, mut rng: Rng) -> Vec<u64> {
             }
             client.flush()?;
             client.read()?;
-            let mut numbers = Vec::new();
             for _ in &keys {
-                if let Value::Bulk(value) = client.read()? {
-                    numbers.extend(number_of(of, &value));
+                if let Value::Bulk(value) = client.read()?
+                    && let Some(number) = number_of(of, &value)
+                    && seen[of].last().is_none_or(|last| last.number < number)
+                {
+                    seen[of].push(Seen { number, at: Instant::now() });
                 }
             }
-            seen[of] = numbers.into_iter().fold(seen[of], u64::max);
         }
         #[allow(unreachable_code)] // The loop ends by an error only; this names its type.
         Ok::<(), io::Error>(())
