@@ -21,3 +21,4 @@ pub mod snapshot;
 pub mod store;
 pub mod value;
 pub mod waiting;
+pub mod watching;
