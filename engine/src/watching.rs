@@ -10,8 +10,8 @@ use crate::key::Key;
 use crate::log::pending::Identity;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 /// Below so many watches nothing is swept.
 const SWEEP_MIN: usize = 1024;
@@ -22,13 +22,19 @@ struct Watch {
     key: Box<[u8]>,
     /// The key's deadline had passed when it was watched.
     dead: bool,
-    tripped: Arc<AtomicBool>,
+    tripped: Weak<AtomicBool>,
 }
 
 impl Watch {
     /// Whether a client still cares.
     fn lives(&self) -> bool {
-        Arc::strong_count(&self.tripped) > 1
+        self.tripped.strong_count() > 0
+    }
+
+    fn trip(&self) {
+        if let Some(tripped) = self.tripped.upgrade() {
+            tripped.store(true, Relaxed);
+        }
     }
 }
 
@@ -72,7 +78,7 @@ impl Watches {
                 if reclaimed && watch.dead {
                     watch.dead = false;
                 } else {
-                    watch.tripped.store(true, Relaxed);
+                    watch.trip();
                 }
             }
             watch.lives()
@@ -83,36 +89,49 @@ impl Watches {
         }
     }
 
-    /// Raises the flags of those who watch a key of `db` for which `changes` says so.
-    fn trip_all(&mut self, db: usize, mut changes: impl FnMut(Key<'_>) -> bool) {
-        for (&position, watches) in &self.keys {
-            for watch in watches.iter().filter(|watch| watch.db == db) {
-                if changes(Key { bytes: &watch.key, position }) {
-                    watch.tripped.store(true, Relaxed);
+    /// Tells those who watch a key of `db` what `states` says of it: before and after the whole database was replaced.
+    fn replace_all(&mut self, db: usize, mut states: impl FnMut(Key<'_>) -> (State, State)) {
+        for (&position, watches) in &mut self.keys {
+            for watch in watches.iter_mut().filter(|watch| watch.db == db) {
+                let (before, after) = states(Key { bytes: &watch.key, position });
+                match (before, after) {
+                    (State::Missing, State::Missing) => {}
+                    (_, State::Missing) if watch.dead => watch.dead = false,
+                    (_, State::Dead) if watch.dead => {}
+                    (State::Missing, State::Dead) => watch.dead = true,
+                    _ => watch.trip(),
                 }
             }
         }
     }
 }
 
+/// What a database holds under a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Missing,
+    Dead,
+    Live,
+}
+
 /// One client's watches: what it must keep.
 #[derive(Debug, Default)]
 pub struct Watching {
     tripped: Arc<AtomicBool>,
-    keys: Vec<(usize, Box<[u8]>, bool)>,
+    keys: Vec<(usize, Box<[u8]>)>,
 }
 
 impl Engine {
     /// Has `watching` watch a key as well.
     pub fn watch(&mut self, watching: &mut Watching, db: usize, key: Key<'_>) {
-        if watching.keys.iter().any(|(at, bytes, _)| *at == db && **bytes == *key.bytes) {
+        if watching.keys.iter().any(|(at, bytes)| *at == db && **bytes == *key.bytes) {
             return;
         }
-        let dead = self.keyspace.db(db).get(key).is_some_and(|entry| self.is_dead(&entry));
-        let watch = Watch { db, key: key.bytes.into(), dead, tripped: Arc::clone(&watching.tripped) };
+        let dead = self.state_of(db, key) == State::Dead;
+        let watch = Watch { db, key: key.bytes.into(), dead, tripped: Arc::downgrade(&watching.tripped) };
         self.watches.keys.entry(key.position).or_default().push(watch);
         self.watches.count += 1;
-        watching.keys.push((db, key.bytes.into(), dead));
+        watching.keys.push((db, key.bytes.into()));
         if self.watches.count > self.watches.sweep_at.max(SWEEP_MIN) {
             self.watches.sweep();
         }
@@ -121,29 +140,47 @@ impl Engine {
     /// Whether none of the watched keys was changed, or has died, since they are watched.
     pub fn unchanged(&self, watching: &Watching) -> bool {
         let seed = self.keyspace.seed();
-        let died = |(db, key, dead): &(usize, Box<[u8]>, bool)| {
-            !dead && self.keyspace.db(*db).get(seed.key(key)).is_some_and(|entry| self.is_dead(&entry))
+        let died = |(db, key): &(usize, Box<[u8]>)| {
+            let key = seed.key(key);
+            let was_dead = || {
+                let watches = self.watches.keys.get(&key.position);
+                watches.into_iter().flatten().any(|watch| {
+                    watch.dead
+                        && watch.db == *db
+                        && watch.tripped.as_ptr() == Arc::as_ptr(&watching.tripped)
+                        && *watch.key == *key.bytes
+                })
+            };
+            self.state_of(*db, key) == State::Dead && !was_dead()
         };
         !watching.tripped.load(Relaxed) && !watching.keys.iter().any(died)
+    }
+
+    fn state_of(&self, db: usize, key: Key<'_>) -> State {
+        match self.keyspace.db(db).get(key) {
+            None => State::Missing,
+            Some(entry) if self.is_dead(&entry) => State::Dead,
+            Some(_) => State::Live,
+        }
     }
 
     /// Must precede the flush of database `db`.
     pub(crate) fn watches_before_flush(&mut self, db: usize) {
         if !self.watches.is_empty() {
-            let held = self.keyspace.db(db);
-            self.watches.trip_all(db, |key| held.get(key).is_some());
+            let mut watches = std::mem::take(&mut self.watches);
+            watches.replace_all(db, |key| (self.state_of(db, key), State::Missing));
+            self.watches = watches;
         }
     }
 
     /// Must follow when two databases were exchanged.
     pub(crate) fn watches_of_swapped(&mut self, one: usize, other: usize) {
-        if self.watches.is_empty() {
-            return;
+        if !self.watches.is_empty() {
+            let mut watches = std::mem::take(&mut self.watches);
+            watches.replace_all(one, |key| (self.state_of(other, key), self.state_of(one, key)));
+            watches.replace_all(other, |key| (self.state_of(one, key), self.state_of(other, key)));
+            self.watches = watches;
         }
-        let keyspace = &self.keyspace;
-        let either = |key: Key<'_>| keyspace.db(one).get(key).is_some() || keyspace.db(other).get(key).is_some();
-        self.watches.trip_all(one, either);
-        self.watches.trip_all(other, either);
     }
 }
 
@@ -208,6 +245,22 @@ mod tests {
         let other = watch(&mut bench, &[b"c"]);
         bench.run(&[b"SWAPDB", b"0", b"1"]);
         assert!(!bench.engine.unchanged(&missing) && bench.engine.unchanged(&other));
+    }
+
+    #[test]
+    fn keys_that_were_dead_do_not_trip_when_their_database_goes() {
+        let mut bench = Bench::new();
+        bench.run(&[b"SET", b"a", b"1", b"PX", b"100"]);
+        bench.run(&[b"SELECT", b"1"]);
+        bench.run(&[b"SET", b"b", b"1", b"PX", b"100"]);
+        bench.run(&[b"SELECT", b"0"]);
+        bench.engine.now_ms += 200;
+        let (dead, missing) = (watch(&mut bench, &[b"a"]), watch(&mut bench, &[b"b"]));
+        bench.run(&[b"SWAPDB", b"0", b"1"]);
+        assert!(bench.engine.unchanged(&dead), "dead, then missing");
+        assert!(bench.engine.unchanged(&missing), "missing, then dead");
+        bench.run(&[b"FLUSHALL"]);
+        assert!(bench.engine.unchanged(&dead) && bench.engine.unchanged(&missing));
     }
 
     #[test]
