@@ -8,6 +8,7 @@ use crate::limits::{FRAME_PAYLOAD_TARGET, RECORD_LEN_MAX};
 use crate::log::Effects;
 use crate::value::Shaping;
 use crate::waiting::Waiters;
+use crate::watching::Watches;
 
 /// Keyspace, records on their way to the log, and what commands need of settings and time.
 #[derive(Debug)]
@@ -40,6 +41,10 @@ pub struct Engine {
     pub hold_expiry_until_ms: u64,
     /// Clients that wait for keys.
     pub waiting: Waiters,
+    /// Keys that clients watch.
+    pub watches: Watches,
+    /// Between [`Engine::begin_transaction`] and its end: all effects go into one record.
+    in_transaction: bool,
     /// Keys found dead, reused from slice to slice.
     dead: DeadKeys,
 }
@@ -146,6 +151,8 @@ impl Engine {
             refused: Refused::Nothing,
             hold_expiry_until_ms: 0,
             waiting: Waiters::default(),
+            watches: Watches::default(),
+            in_transaction: false,
             dead: DeadKeys::default(),
         }
     }
@@ -162,6 +169,9 @@ impl Engine {
         let mut call = Call { engine: self, session };
         if let Err(error) = (command.run)(&mut call, args, reply) {
             reply.error(&error.to_string());
+        }
+        if self.in_transaction {
+            return;
         }
         if let Some(lsn) = self.effects.finish() {
             session.promise = lsn;
@@ -189,16 +199,39 @@ impl Engine {
         !self.holds_expiry() && key.len() < self.effects.room() / 2
     }
 
-    /// Answers an error if the log's state does not allow `command`.
-    #[cold]
-    fn refuses(&self, command: &Command, reply: &mut dyn Reply) -> bool {
-        let flags = command.spec.flags;
+    /// From here on all effects go into one record, until [`Engine::end_transaction`], and nobody who waits is served. The engine must
+    /// not be let go in between.
+    pub fn begin_transaction(&mut self) {
+        debug_assert!(!self.in_transaction, "transactions do not nest");
+        self.in_transaction = true;
+    }
+
+    /// Ends the record, and notes its LSN as the session's promise.
+    pub fn end_transaction(&mut self, session: &mut Session) {
+        self.in_transaction = false;
+        if let Some(lsn) = self.effects.finish() {
+            session.promise = lsn;
+        }
+        if self.waiting.has_ready() {
+            self.serve_waiting();
+        }
+    }
+
+    /// Why a transaction whose commands have these flags together is refused while the log's state is what it is.
+    pub fn refuses_flags(&self, flags: Flags) -> Option<String> {
         let why = match &self.refused {
             Refused::Growth(why) if flags.has(Flags::DENYOOM) => why,
             Refused::Writes(why) if flags.has(Flags::WRITE) => why,
-            _ => return false,
+            _ => return None,
         };
-        reply.error(&format!("MISCONF Errors writing to the log: {why}"));
+        Some(format!("MISCONF Errors writing to the log: {why}"))
+    }
+
+    /// Answers an error if the log's state does not allow `command`.
+    #[cold]
+    fn refuses(&self, command: &Command, reply: &mut dyn Reply) -> bool {
+        let Some(why) = self.refuses_flags(command.spec.flags) else { return false };
+        reply.error(&why);
         true
     }
 
@@ -274,7 +307,7 @@ impl Engine {
     /// Deletes a dead key: DEL goes to the log, so that a replay needs no clock.
     pub fn reclaim(&mut self, db: usize, key: Key<'_>) {
         self.keyspace.db_mut(db).remove(key);
-        self.changed(db, key);
+        self.changed_or_reclaimed(db, key, true);
         self.effect(db, &[b"DEL", key.bytes]);
         self.stats.expired_keys += 1;
         self.event(EventClass::Expired, "expired", db, key.bytes);

@@ -22,3 +22,4 @@ pub mod snapshot;
 pub mod store;
 pub mod value;
 pub mod waiting;
+pub mod watching;

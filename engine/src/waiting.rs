@@ -285,16 +285,26 @@ impl Engine {
         Some(id)
     }
 
-    /// Must follow every change of a key in whatever database: it is in flight, and whoever waits for it is looked at.
+    /// Must follow every change of a key in whatever database: it is in flight, whoever waits for it is looked at, and whoever
+    /// watches it is told.
     #[inline]
     pub fn changed(&mut self, db: usize, key: Key<'_>) {
+        self.changed_or_reclaimed(db, key, false);
+    }
+
+    /// [`Engine::changed`]; `reclaimed` says that the key was dead before.
+    #[inline]
+    pub(crate) fn changed_or_reclaimed(&mut self, db: usize, key: Key<'_>, reclaimed: bool) {
         self.effects.touch(key.position);
         if !self.waiting.is_empty() {
             self.waiting.mark(db, key);
         }
+        if !self.watches.is_empty() {
+            self.watches.trip(db, key, reclaimed);
+        }
     }
 
-    /// [`Engine::changed`] for all keys of a database.
+    /// [`Engine::changed`] for all keys of a database, but for those who watch them: [`Engine::watches_before_flush`].
     pub fn changed_all(&mut self, db: usize) {
         self.effects.touch_all();
         if !self.waiting.is_empty() {

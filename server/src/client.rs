@@ -5,11 +5,13 @@
 //! 2. A client is in the registry from its acceptance until its socket is closed. Ids are never used twice.
 
 use crate::net::runtime::RuntimeHandle;
+use crate::session::transaction::Transaction;
 use firn_engine::command::Session;
+use firn_engine::watching::Watching;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// CLIENT REPLY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -38,12 +40,24 @@ pub(crate) struct Client {
     pub(crate) authenticated: bool,
     /// CLIENT REPLY.
     pub(crate) reply_mode: ReplyMode,
+    /// What was queued since MULTI.
+    pub(crate) transaction: Option<Box<Transaction>>,
+    /// Keys it watches.
+    pub(crate) watching: Option<Box<Watching>>,
 }
 
 impl Client {
     /// A client that has just connected.
     pub(crate) fn new(info: Arc<ClientInfo>, authenticated: bool) -> Self {
-        Client { info, session: Session::default(), protocol: 2, authenticated, reply_mode: ReplyMode::On }
+        Client {
+            info,
+            session: Session::default(),
+            protocol: 2,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            transaction: None,
+            watching: None,
+        }
     }
 
     /// Speaks `protocol` (2 or 3) from now on.
@@ -108,6 +122,10 @@ pub(crate) struct ClientInfo {
     pub(crate) bytes_in: AtomicU64,
     /// Bytes it was sent.
     pub(crate) bytes_out: AtomicU64,
+    /// Commands queued since MULTI; -1 outside of a transaction.
+    pub(crate) queued: AtomicI32,
+    /// Whether it watches keys.
+    pub(crate) watching: AtomicBool,
     /// CLIENT NO-EVICT.
     pub(crate) no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.

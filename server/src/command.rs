@@ -94,6 +94,13 @@ impl<'s> EngineLock<'s> {
         self.guard.as_deref_mut()
     }
 
+    /// Sets the engine's clocks anew, if it is locked: time has passed.
+    pub(crate) fn wind_clock(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.wind_clock();
+        }
+    }
+
     /// Lets the lock go.
     pub(crate) fn release(&mut self) {
         self.guard = None;

@@ -12,6 +12,7 @@ use crate::limits::BATCH_LEN_MAX;
 use crate::resp::parser::{Batch, Request};
 use crate::resp::writer::Writer;
 use crate::server::Server;
+use crate::session::transaction;
 use crate::settings::Settings;
 use crate::table::{Entry, Runner};
 use firn_engine::command::{Args, Flags, Reply};
@@ -123,6 +124,9 @@ pub(crate) fn execute(
     if authenticated != client.authenticated {
         client.info.authenticated.store(client.authenticated, Ordering::Relaxed);
     }
+    let queued = client.transaction.as_ref().map_or(-1, |transaction| transaction.len() as i32);
+    client.info.queued.store(queued, Ordering::Relaxed);
+    client.info.watching.store(client.watching.is_some(), Ordering::Relaxed);
     let plans = &scratch.plans[..executed];
     outcome.ended = Instant::now();
     count_calls(server, plans, outcome.ended - began, &mut scratch.calls, &mut scratch.called);
@@ -159,20 +163,43 @@ fn run<'s>(
     writer: &mut Writer<'_>,
 ) -> After {
     if plan.verdict != Verdict::Run {
+        transaction::spoil(client);
         return dispatch::refuse(&server.commands, plan, words, writer);
     }
-    let entry: &Entry = server.commands.entry(plan.entry);
     let flags = plan.flags;
     if !client.authenticated && settings.password.is_some() && !flags.has(Flags::NO_AUTH) {
         plan.verdict = Verdict::Refused;
+        transaction::spoil(client);
         writer.error("NOAUTH Authentication required.");
         return After::Nothing;
     }
     if flags.has(Flags::DENYOOM) && settings.maxmemory > 0 && server.used_bytes(lock.get()) > settings.maxmemory {
         plan.verdict = Verdict::Refused;
-        writer.error("OOM command not allowed when used memory > 'maxmemory'.");
+        transaction::spoil(client);
+        writer.error(OUT_OF_MEMORY);
         return After::Nothing;
     }
+    if client.transaction.is_some() && !flags.has(Flags::UNQUEUED) {
+        transaction::queue(server, client, plan, words, writer);
+        return After::Nothing;
+    }
+    call(server, client, lock, plan, words, writer)
+}
+
+/// What is answered to a command that may need memory when there is none left.
+pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// Calls a command that may run.
+#[inline]
+pub(crate) fn call<'s>(
+    server: &'s Arc<Server>,
+    client: &mut Client,
+    lock: &mut EngineLock<'s>,
+    plan: &Plan,
+    words: &[&[u8]],
+    writer: &mut Writer<'_>,
+) -> After {
+    let entry: &Entry = server.commands.entry(plan.entry);
     let args = Args::with_position(words, plan.key, plan.position);
     match entry.runner {
         Runner::Data(command) => {
@@ -216,7 +243,7 @@ fn drop_events(lock: &mut EngineLock<'_>) {
     }
 }
 
-fn count_errors(server: &Server, plan: &Plan) {
+pub(crate) fn count_errors(server: &Server, plan: &Plan) {
     let Some(stats) = plan.stats(&server.commands) else { return };
     let counter = if plan.verdict == Verdict::Run { &stats.failed } else { &stats.rejected };
     counter.fetch_add(1, Ordering::Relaxed);

@@ -54,6 +54,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether the engine runs it.
+    pub(crate) fn is_data(&self) -> bool {
+        matches!(self.runner, Runner::Data(_))
+    }
+
     /// Index in `spec.subcommands` of the subcommand called `word`.
     pub(crate) fn subcommand(&self, word: &[u8]) -> Option<usize> {
         self.spec.subcommands.iter().position(|sub| sub.name.as_bytes().eq_ignore_ascii_case(word))

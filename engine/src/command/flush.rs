@@ -39,6 +39,7 @@ fn swapdb(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
         call.engine.keyspace.swap(one, other);
         call.engine.changed_all(one);
         call.engine.changed_all(other);
+        call.engine.watches_of_swapped(one, other);
         let mut digits = (itoa::Buffer::new(), itoa::Buffer::new());
         call.effect(&[b"SWAPDB", digits.0.format(one).as_bytes(), digits.1.format(other).as_bytes()]);
     }
@@ -106,6 +107,7 @@ fn flush(call: &mut Call<'_>, db: usize) -> bool {
     if call.engine.keyspace.db(db).is_empty() {
         return false;
     }
+    call.engine.watches_before_flush(db);
     let old = call.engine.keyspace.flush(db);
     call.engine.changed_all(db);
     call.engine.discard(old);

@@ -41,6 +41,14 @@ pub trait Reply {
         let _ = n;
         false
     }
+    /// Replies that another writer of this very kind and protocol has written already, as its bytes.
+    ///
+    /// # Panics
+    /// Where there is no other writer of the kind.
+    fn written(&mut self, bytes: &[u8]) {
+        let _ = bytes;
+        unreachable!("this writer's replies are not written elsewhere");
+    }
     /// 2 or 3: a few commands answer in another shape.
     fn protocol(&self) -> u8;
 

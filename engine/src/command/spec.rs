@@ -95,6 +95,8 @@ impl Flags {
     pub const MOVABLEKEYS: Flags = Flags(1 << 16);
     pub const ALLOW_BUSY: Flags = Flags(1 << 17);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
+    /// Runs at once inside MULTI, where other commands are queued.
+    pub const UNQUEUED: Flags = Flags(1 << 20);
     /// Only for replay and tools; clients get "unknown command".
     pub const INTERNAL: Flags = Flags(1 << 19);
 
@@ -125,6 +127,12 @@ impl Flags {
     #[must_use]
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// This set without what is in `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     /// Whether all of `other` is in this set.

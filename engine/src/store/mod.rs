@@ -179,6 +179,13 @@ pub struct EngineGuard<'a> {
     shared: &'a Shared,
 }
 
+impl EngineGuard<'_> {
+    /// Sets the engine's clocks anew.
+    pub fn wind_clock(&mut self) {
+        self.shared.set_clock(&mut self.guard);
+    }
+}
+
 impl Deref for EngineGuard<'_> {
     type Target = Engine;
     #[inline]

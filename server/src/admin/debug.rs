@@ -136,6 +136,7 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             // The whole server stops, as in Redis: nobody gets the engine meanwhile.
             call.engine();
             std::thread::sleep(Duration::from_secs_f64(seconds.clamp(0.0, SLEEP_MAX_S)));
+            call.lock.wind_clock();
             reply.ok();
         }
         ("stringmatch-len", 4) => {

@@ -161,9 +161,11 @@ fn clients(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("blocked_clients", waiting);
     text.field("tracking_clients", 0);
     text.field("pubsub_clients", 0);
-    text.field("watching_clients", 0);
+    let watched = call.engine().watches.len();
+    let watching = all.iter().filter(|client| client.watching.load(Ordering::Relaxed)).count();
+    text.field("watching_clients", watching);
     text.field("clients_in_timeout_table", 0);
-    text.field("total_watched_keys", 0);
+    text.field("total_watched_keys", watched);
     text.field("total_blocking_keys", 0);
     text.field("total_blocking_keys_on_nokey", 0);
 }

@@ -355,6 +355,8 @@ fn client_info(
         commands: 0.into(),
         bytes_in: 0.into(),
         bytes_out: 0.into(),
+        queued: (-1).into(),
+        watching: false.into(),
         no_evict: false.into(),
         no_touch: false.into(),
         authenticated: settings.password.is_none().into(),

@@ -58,6 +58,10 @@ impl<'a> Writer<'a> {
 }
 
 impl Reply for Writer<'_> {
+    fn written(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
     #[inline]
     fn simple(&mut self, text: &'static str) {
         debug_assert!(!text.contains(['\r', '\n']), "a status is one line");

@@ -58,6 +58,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
         ('b', info.waiting.load(Ordering::Relaxed)),
         ('c', info.closing.load(Ordering::Relaxed)),
         ('e', info.no_evict.load(Ordering::Relaxed)),
+        ('x', info.queued.load(Ordering::Relaxed) >= 0),
         ('T', info.no_touch.load(Ordering::Relaxed)),
         ('U', info.unix),
     ] {
@@ -77,7 +78,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
     // Writing into a string cannot fail.
     let _ = write!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={query_len} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={} qbuf={query_len} \
          qbuf-free={query_free} argv-mem=0 multi-mem=0 rbs={output_room} rbp=0 obl={output_len} oll=0 omem=0 tot-mem={total} \
          events={events} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
         info.id,
@@ -88,6 +89,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
         now_ms.saturating_sub(info.created_ms) / 1000,
         now_ms.saturating_sub(info.active_ms.load(Ordering::Relaxed)) / 1000,
         info.db.load(Ordering::Relaxed),
+        info.queued.load(Ordering::Relaxed),
         server.commands.name_of(info.last_command.load(Ordering::Relaxed)),
         if info.authenticated.load(Ordering::Relaxed) { "default" } else { "(unauthenticated)" },
         info.protocol.load(Ordering::Relaxed),

@@ -66,7 +66,13 @@ pub(crate) static ECHO: ServerCommand = ServerCommand {
 
 /// `QUIT`.
 pub(crate) static QUIT: ServerCommand = ServerCommand {
-    spec: Spec { name: "QUIT", arity: Arity::AtLeast(1), flags: SESSION, summary: "Closes the connection.", ..BASE },
+    spec: Spec {
+        name: "QUIT",
+        arity: Arity::AtLeast(1),
+        flags: SESSION.and(Flags::UNQUEUED),
+        summary: "Closes the connection.",
+        ..BASE
+    },
     run: |_, _, reply| {
         reply.ok();
         Ok(After::Close)
@@ -78,7 +84,7 @@ pub(crate) static RESET: ServerCommand = ServerCommand {
     spec: Spec {
         name: "RESET",
         arity: Arity::Exactly(1),
-        flags: SESSION,
+        flags: SESSION.and(Flags::UNQUEUED),
         since: "6.2.0",
         summary: "Resets the connection.",
         ..BASE
@@ -89,6 +95,8 @@ pub(crate) static RESET: ServerCommand = ServerCommand {
         client.session.db = 0;
         client.session.no_touch = false;
         client.reply_mode = ReplyMode::On;
+        client.transaction = None;
+        client.watching = None;
         client.info.no_touch.store(false, Ordering::Relaxed);
         client.info.no_evict.store(false, Ordering::Relaxed);
         client.info.names.lock().name.clear();

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod client_list;
 mod connection;
+pub(crate) mod transaction;
 
 pub(crate) use connection::REDIS_VERSION;
 
@@ -17,4 +18,9 @@ pub(crate) static COMMANDS: &[&ServerCommand] = &[
     &connection::AUTH,
     &connection::HELLO,
     &client::CLIENT,
+    &transaction::MULTI,
+    &transaction::EXEC,
+    &transaction::DISCARD,
+    &transaction::WATCH,
+    &transaction::UNWATCH,
 ];
