@@ -3,6 +3,7 @@
 use firn_engine::command::{NoReply, Session};
 use firn_engine::disk::Disk;
 use firn_engine::disk::sim::SimDisk;
+use firn_engine::snapshot::writer::Pace;
 use firn_engine::store::{ManualClock, Options, Store, SyncPolicy};
 use std::sync::Arc;
 
@@ -133,6 +134,47 @@ fn a_full_disk_does_not_keep_a_store_from_being_opened_and_keys_deleted() {
     store.commit();
     store.step_log();
     assert!(store.holds(promise), "there is room for a deletion");
+}
+
+#[test]
+fn writers_that_outran_a_snapshot_wait_until_half_of_what_piled_up_is_written() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let pace = Pace { slice_len: 1024, buffer_max: 1 << 20, write_len: 2048, sync_len: 1 << 20 };
+    let options = Options { pace, segment_len: 1 << 24, ..options(&clock) };
+    let store = Store::open(Arc::new(SimDisk::new()), &options).expect("opens");
+    let set = |number: usize| {
+        let digits =
+            (0..6).map(|at| format!("{:016x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 + 2 * at)));
+        run(&store, &["SET", &format!("key:{number}"), &digits.collect::<String>()])
+    };
+    for number in 0..40_000 {
+        set(number);
+    }
+    let ticket = store.request_snapshot();
+    assert!(store.step_snapshot());
+    let (mut written, mut rounds) = (0, 0);
+    while store.snapshot_info().finished < ticket {
+        let mut promise = 0;
+        while !store.is_crowded() && written < 40_000 {
+            promise = set(written * 1009 % 40_000);
+            written += 1;
+        }
+        store.commit();
+        if store.is_crowded() {
+            rounds += 1;
+            assert!(!store.holds(promise), "written, but too much waits for the disk");
+            let mut steps = 0;
+            while store.is_crowded() {
+                assert!(store.step_snapshot());
+                steps += 1;
+            }
+            assert!(steps >= 4, "blocks of 64 KB: {steps} are not half of the buffer");
+            assert!(store.holds(promise));
+        }
+        store.step_snapshot();
+    }
+    assert!(rounds > 1, "{written} writes crowded the store {rounds} times");
+    assert_eq!(store.wait_snapshot(ticket), Ok(()));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The state of all databases at one moment, taken out in short slices while writes go on.
 //!
 //! [`Keyspace::begin_capture`] fixes the moment. [`Keyspace::capture_slice`], called again and again under the engine's lock,
-//! serializes segments in order of position; a write to a segment not yet reached serializes that one first.
+//! serializes segments in order of position; a write to a segment not yet reached serializes the entries about its own first.
 //!
 //! 1. Every block holds whole entries ([`entry::encode`]) in order of position, or one large collection, which is not serialized here: a
 //!    copy that shares its chunks costs the same whatever its size. Blocks of one database never overlap, but may come in any order.
-//! 2. A segment says which capture has it; of large ones, whose copying would be a pause, single groups may be captured. Everything
-//!    below a database's cursor is captured. A segment is captured whole before its shape changes, so that its parts are.
+//! 2. A segment says which capture has it. Copying one whole (hundreds of entries) would be a pause for whoever writes, and for large ones
+//!    even for the walk: some of its groups may be captured. Everything below a database's cursor is captured. A segment is
+//!    captured whole before its shape changes, so that its parts are.
 //! 3. A database that is flushed meanwhile goes to the capture whole, is walked there, and given away afterwards.
 
 use super::blob::BlobRef;
@@ -22,11 +23,16 @@ use std::ops::Range;
 /// What a visit to a segment costs of a slice's budget besides the bytes it gives.
 const SEGMENT_COST: usize = 256;
 
-/// A segment whose values take more bytes is captured group by group (some seven entries), as far as writes and slices need it.
+/// A segment whose values take more bytes is walked group by group (some seven entries), as far as slices need it.
 const WHOLE_MAX: usize = if cfg!(test) { 2 * 1024 } else { 256 * 1024 };
 
 /// So many bytes of a large segment are captured before the slice looks at its budget again.
 const GROUPS_COST: usize = if cfg!(test) { 512 } else { 32 * 1024 };
+
+/// So many groups that stand together are captured for a write to one of them, if their values take no more than so many bytes:
+/// some microseconds, and blocks that are not too many.
+const SAVE_GROUPS: usize = 8;
+const SAVE_MAX: usize = if cfg!(test) { 512 } else { 8 * 1024 };
 
 const _: () = assert!(SIZES[SIZES.len() - 1] <= 64, "a bit for each group");
 
@@ -100,17 +106,25 @@ pub(super) struct DbCapture {
     next: Option<u64>,
     /// The block that the walk fills.
     open: Option<RawBlock>,
-    /// Large segments that are captured in part, by their first positions: which of their groups.
+    /// Segments that are captured in part, by their first positions: which of their groups.
     partial: BTreeMap<u64, u64>,
     blocks: Vec<RawBlock>,
+    /// Bytes in `blocks`: asked for after every batch of commands.
+    blocks_len: usize,
+    /// Room that a new block begins with.
+    room: usize,
 }
+
+/// Room for a block that the walk fills, and for one that is saved out of turn.
+const WALK_ROOM: usize = BLOCK_LEN_TARGET + BLOCK_LEN_TARGET / 8;
+const SAVE_ROOM: usize = SAVE_MAX;
 
 /// What of a segment is not captured.
 enum Unsaved {
     Nothing,
     /// Nothing any more: all of it, so many bytes, has just been.
     Taken(usize),
-    /// Some of its groups: it is large.
+    /// Some of its groups.
     Groups,
 }
 
@@ -142,13 +156,13 @@ impl DbCapture {
                     self.close(previous, seed);
                 }
             }
-            let db = self.db;
+            let (db, room) = (self.db, self.room);
             let block = self.open.get_or_insert_with(|| RawBlock {
                 db,
                 first_position: seed.position(blob.key()),
                 last_position: 0,
                 count: 0,
-                bytes: Vec::with_capacity(BLOCK_LEN_TARGET + BLOCK_LEN_TARGET / 8),
+                bytes: Vec::with_capacity(room),
                 large: None,
             });
             let before = block.bytes.len();
@@ -163,8 +177,8 @@ impl DbCapture {
         bytes
     }
 
-    /// What of a segment, which begins at `first`, is not captured yet. Of a small one all is captured at once.
-    fn enter(&mut self, segment: Option<SegmentRef<'_>>, first: u64, seed: &HashSeed) -> Unsaved {
+    /// What of a segment, which begins at `first`, is not captured yet. With `whole`, all of a small one is captured at once.
+    fn enter(&mut self, segment: Option<SegmentRef<'_>>, first: u64, whole: bool, seed: &HashSeed) -> Unsaved {
         let mut blobs = Vec::new();
         match segment {
             None => return Unsaved::Nothing,
@@ -173,6 +187,10 @@ impl DbCapture {
                     return Unsaved::Nothing;
                 }
                 if self.partial.contains_key(&first) {
+                    return Unsaved::Groups;
+                }
+                if !whole {
+                    self.partial.insert(first, 0);
                     return Unsaved::Groups;
                 }
                 lines.ordered(seed, &mut blobs);
@@ -223,20 +241,34 @@ impl DbCapture {
         (next, bytes)
     }
 
+    /// The groups to be captured for a write to one of them; none if that one is captured.
+    fn groups_about(&self, lines: Lines<'_>, first: u64, group: usize, seed: &HashSeed) -> Range<usize> {
+        if self.partial.get(&first).is_some_and(|done| done >> group & 1 != 0) {
+            return group..group;
+        }
+        let start = group / SAVE_GROUPS * SAVE_GROUPS;
+        let about = start..(start + SAVE_GROUPS).min(lines.groups());
+        let mut entries = Vec::new();
+        about.clone().for_each(|group| lines.group(group, seed, &mut entries));
+        let len: usize = entries.iter().map(|(_, blob)| blob.bytes_len()).sum();
+        if len <= SAVE_MAX { about } else { group..group + 1 }
+    }
+
     /// Ends the open block, whose last entry is `last` if it was added since the block last knew.
     fn close(&mut self, last: Option<BlobRef<'_>>, seed: &HashSeed) {
         if let Some(mut block) = self.open.take() {
             if let Some(last) = last {
                 block.last_position = seed.position(last.key());
             }
-            // A segment saved out of turn fills less than half of the room; what waits for the disk is to be what it seems.
+            // What is saved out of turn fills little of the room; what waits for the disk is to be what it seems.
             block.bytes.shrink_to_fit();
+            self.blocks_len += block.bytes.len();
             self.blocks.push(block);
         }
     }
 
     fn bytes(&self) -> usize {
-        self.blocks.iter().chain(&self.open).map(|block| block.bytes.len()).sum()
+        self.blocks_len + self.open.as_ref().map_or(0, |block| block.bytes.len())
     }
 }
 
@@ -257,7 +289,7 @@ impl Db {
         }
     }
 
-    /// Captures the segment of `position`, out of order; of a large one only the entries about `position`, unless it must be `whole`.
+    /// Captures the entries about `position` out of order, or all of its segment if it must be `whole`.
     #[cold]
     #[inline(never)]
     fn save(&mut self, position: u64, whole: bool) {
@@ -268,8 +300,9 @@ impl Db {
         let Some(depth) = self.index.directory.depth(position) else { return };
         // The walk's block must not span what is saved here.
         let open = capture.open.take();
+        capture.room = if whole { WALK_ROOM } else { SAVE_ROOM };
         let (first, seed) = (first_of(position, depth), *self.index.seed());
-        let groups = capture.enter(self.index.directory.get(position), first, &seed);
+        let groups = capture.enter(self.index.directory.get(position), first, whole, &seed);
         let finished = match (groups, self.index.directory.get(position)) {
             (Unsaved::Groups, Some(SegmentRef::Lines(lines))) if whole => {
                 // What the walk has passed has its bit.
@@ -277,8 +310,8 @@ impl Db {
                 true
             }
             (Unsaved::Groups, Some(SegmentRef::Lines(lines))) => {
-                let group = lines.group_of(position);
-                capture.add_groups(lines, first, group..group + 1, usize::MAX, &seed);
+                let groups = capture.groups_about(lines, first, lines.group_of(position), &seed);
+                capture.add_groups(lines, first, groups, usize::MAX, &seed);
                 false
             }
             (Unsaved::Groups | Unsaved::Nothing, _) => false,
@@ -286,6 +319,7 @@ impl Db {
         };
         capture.close(None, &seed);
         capture.open = open;
+        capture.room = WALK_ROOM;
         if finished {
             self.mark_saved(position, first);
         }
@@ -312,7 +346,7 @@ impl Db {
         };
         let (first, seed) = (first_of(position, depth), *self.index.seed());
         let behind = last_of(position, depth).checked_add(1);
-        let cost = match capture.enter(self.index.directory.get(position), first, &seed) {
+        let cost = match capture.enter(self.index.directory.get(position), first, true, &seed) {
             Unsaved::Nothing => {
                 capture.close(None, &seed);
                 capture.next = behind;
@@ -355,7 +389,16 @@ impl Keyspace {
         for (at, db) in self.dbs.iter_mut().enumerate() {
             let next = (!db.is_empty()).then_some(0);
             db.capture = next.map(|_| {
-                Box::new(DbCapture { number, db: at, next, open: None, partial: BTreeMap::new(), blocks: Vec::new() })
+                Box::new(DbCapture {
+                    number,
+                    db: at,
+                    next,
+                    open: None,
+                    partial: BTreeMap::new(),
+                    blocks: Vec::new(),
+                    blocks_len: 0,
+                    room: WALK_ROOM,
+                })
             });
             db.index.saved = number;
         }
@@ -397,6 +440,7 @@ impl Keyspace {
         for db in self.dbs.iter_mut().chain(&mut self.capture.frozen) {
             if let Some(capture) = &mut db.capture {
                 blocks.append(&mut capture.blocks);
+                capture.blocks_len = 0;
             }
         }
         blocks

@@ -7,8 +7,8 @@
 //! 2. [`SnapshotRun::collect`] does nothing but walk a slice and move blocks; everything slow (LZ4, CRC, the disk) is in
 //!    [`SnapshotRun::write`], one bounded piece a call, so that captured blocks are fetched often.
 //! 3. The walk goes on only while less than half of [`Pace::buffer_max`] waits; writes to entries not yet walked add to what
-//!    waits. When [`Pace::must_slow_writers`] says so, the shell lets a batch that wrote wait until the next
-//!    [`SnapshotRun::write`] has returned, so the memory taken is bounded by that buffer and one batch, not by the data.
+//!    waits. When [`Pace::must_slow_writers`] says so, the shell lets batches that wrote wait until [`Pace::may_go_on`] says so: the
+//!    memory taken is bounded by that buffer and one batch of each writer, not by the data.
 //! 4. The file has a temporary name until all of it is synced; it counts ([`Step::Done`]) only after the folder is synced too.
 //! 5. Any failure ends the run: its temporary file is removed, nothing else is touched, the next run starts afresh.
 
@@ -52,9 +52,14 @@ impl Default for Pace {
 impl Pace {
     /// Whether a batch of commands that has just changed something must wait before its connection goes on: `captured` is
     /// [`Keyspace::captured_bytes`], `backlog` what [`SnapshotRun::backlog`] last said. Waiting costs as long as the disk needs
-    /// for one piece (milliseconds); readers never wait.
+    /// for half of the buffer (milliseconds); readers never wait.
     pub fn must_slow_writers(&self, captured: usize, backlog: usize) -> bool {
         captured.saturating_add(backlog) > self.buffer_max
+    }
+
+    /// Whether writers that were made to wait may go on.
+    pub fn may_go_on(&self, backlog: usize) -> bool {
+        backlog <= self.buffer_max / 2
     }
 }
 

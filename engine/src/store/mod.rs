@@ -316,6 +316,13 @@ impl Store {
         self.shared.holds(lsn)
     }
 
+    /// A snapshot has fallen behind the writers: who has replies that do not hold yet begins nothing new before they do, so that
+    /// what the snapshot must keep in memory is bounded.
+    #[inline]
+    pub fn is_crowded(&self) -> bool {
+        self.shared.crowded.load(Relaxed)
+    }
+
     /// Calls `listener` from the store's threads whenever [`Store::holds`] may have become true for more, a snapshot has ended, or
     /// more is durable. It must not block.
     pub fn on_progress(&self, listener: Box<dyn Fn() + Send + Sync>) {

@@ -97,7 +97,10 @@ impl Shared {
         let step = running.run.write();
         self.snapshots.backlog.store(running.run.backlog(), Relaxed);
         self.snapshots.info.lock().entries = running.run.progress();
-        self.relieve();
+        // Not after every piece: whoever is let go writes again at once, and more than a piece.
+        if self.options.pace.may_go_on(running.run.backlog()) {
+            self.relieve();
+        }
         match step {
             Ok(Step::More) => true,
             Ok(Step::Done(written)) => {

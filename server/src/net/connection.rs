@@ -3,7 +3,8 @@
 //! 1. A turn reads once and executes what is complete; then other connections have theirs.
 //! 2. A connection whose replies do not leave (`OUTPUT_PAUSE_LEN`) is not read from, and neither is one that awaits a reply.
 //! 3. Bytes that were read and not executed are in `Task::query`, from the first byte of a command on.
-//! 4. Replies wait in [`Output`] for their promise; the connection goes on reading meanwhile.
+//! 4. Replies wait in [`Output`] for their promise; the connection goes on reading meanwhile,
+//!    unless a snapshot has fallen behind the writers.
 
 use super::output::Output;
 use super::runtime::Runtime;
@@ -263,7 +264,6 @@ impl Task<'_> {
         }
         let authenticated = self.client.authenticated;
         let pause = len >= if authenticated { OUTPUT_PAUSE_LEN } else { UNAUTHENTICATED_OUTPUT_LEN_MAX };
-        connection.wants_room.set(pause);
         if pause && !authenticated && connection.output.borrow().blocked {
             let server = &self.runtime.server;
             server.stats.output_buffer_closed.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +274,10 @@ impl Task<'_> {
             connection.end();
             return Poll::Ready(Event::Ended);
         }
-        if pause {
+        // Its replies are released when there is room again, and that wakes it.
+        let crowded = connection.output.borrow().is_holding() && self.runtime.server.store.is_crowded();
+        connection.wants_room.set(pause || crowded);
+        if pause || crowded {
             return self.poll_hang_up(cx);
         }
         if self.backlog {

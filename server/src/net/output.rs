@@ -34,6 +34,11 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
+    /// Whether replies wait for a promise.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
     /// Releases everything, unless earlier replies wait: then these wait with them. True if everything is released.
     pub(crate) fn release_all(&mut self) -> bool {
         let end = self.base + self.bytes.len() as u64;

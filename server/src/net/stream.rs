@@ -3,6 +3,7 @@
 //! A read that fills less than the room it was given has emptied the socket; the runtime is told so, which saves the call that
 //! would only answer "would block".
 
+use rustix::net::RecvFlags;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::task::{Context, Poll};
@@ -59,7 +60,8 @@ impl Stream {
         let room = buffer.capacity() - buffer.len();
         let mut taken = None;
         let result = self.try_io(Interest::READABLE, || {
-            let n = rustix::io::read(self.fd(), rustix::buffer::spare_capacity(buffer))?;
+            // `recv` passes by what `read` does for files.
+            let (n, _) = rustix::net::recv(self.fd(), rustix::buffer::spare_capacity(buffer), RecvFlags::empty())?;
             taken = Some(n);
             if n > 0 && n < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
         });
@@ -77,7 +79,7 @@ impl Stream {
     /// Whether the other end has closed, as far as that shows without reading what it sent.
     pub(crate) fn is_closed(&self) -> bool {
         let mut byte = [0u8; 1];
-        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(self.fd(), &mut byte[..], flags) {
             Ok((n, _)) => n == 0,
             Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
