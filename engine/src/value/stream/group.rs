@@ -255,11 +255,15 @@ impl Group {
     }
 
     fn edit_consumer(&mut self, number: ConsumerNumber, edit: impl FnOnce(&mut Consumer)) {
-        let consumer = self.consumers.get_mut(&number).expect("the number is of a consumer that is there");
-        self.consumers_bytes -= consumer.used_bytes();
-        let consumer = Arc::make_mut(consumer);
-        edit(consumer);
-        self.consumers_bytes += consumer.used_bytes();
+        let change = |consumer: &mut Arc<Consumer>| {
+            let before = consumer.used_bytes();
+            let consumer = Arc::make_mut(consumer);
+            edit(consumer);
+            (before, consumer.used_bytes())
+        };
+        let changed = self.consumers.edit(&number, change);
+        let (before, after) = changed.expect("names and pending entries hold numbers of consumers that are there");
+        self.consumers_bytes = self.consumers_bytes - before + after;
     }
 
     /// Makes an entry pending, or changes what is known of it; it may change hands.
@@ -323,11 +327,15 @@ impl Stream {
 
     /// Changes a group; `None` if there is none of this name.
     pub fn edit_group<T>(&mut self, name: &[u8], edit: impl FnOnce(&mut Group) -> T) -> Option<T> {
-        let group = self.groups.get_mut(name)?;
-        let before = group_bytes(group);
-        let group = Arc::make_mut(group);
-        let result = edit(group);
-        self.heap_bytes = self.heap_bytes - before + group_bytes(group);
+        let (result, before, after) = self.groups.edit(name, |group| change_group(group, edit))?;
+        self.heap_bytes = self.heap_bytes - before + after;
+        Some(result)
+    }
+
+    /// [`Stream::edit_group`] of the last group in order of names.
+    pub(super) fn edit_last_group<T>(&mut self, edit: impl FnOnce(&mut Group) -> T) -> Option<T> {
+        let (result, before, after) = self.groups.edit_last(|group| change_group(group, edit))?;
+        self.heap_bytes = self.heap_bytes - before + after;
         Some(result)
     }
 
@@ -352,4 +360,12 @@ impl Stream {
         };
         Some((added as i64).wrapping_sub(read as i64))
     }
+}
+
+/// Changes a group; what it took before, and what it takes now.
+fn change_group<T>(group: &mut Arc<Group>, edit: impl FnOnce(&mut Group) -> T) -> (T, usize, usize) {
+    let before = group_bytes(group);
+    let group = Arc::make_mut(group);
+    let result = edit(group);
+    (result, before, group_bytes(group))
 }

@@ -210,31 +210,40 @@ impl Stream {
 
     /// Removes the entry with this ID; says whether it was there.
     pub fn delete(&mut self, id: Id) -> bool {
-        let before = self.heap_bytes;
-        let Some(node) = self.node_mut(id) else { return false };
-        if node.get(id).is_none() {
-            return false;
-        }
-        let old = node_bytes(node);
-        let changed = Arc::make_mut(node);
-        changed.remove(id);
-        let (new, first, gone) = (node_bytes(changed), changed.first(), changed.len() == 0);
-        self.heap_bytes = before - old + new;
-        if gone {
-            self.drop_node(first);
-        }
+        let Some(node) = self.node_of(id).filter(|node| node.get(id).is_some()) else { return false };
+        let first = node.first();
+        self.edit_node(first, |node| node.remove(id));
         self.len -= 1;
         self.max_deleted_id = self.max_deleted_id.max(id);
         true
     }
 
     /// The node that has the entry with this ID, if any has.
-    fn node_mut(&mut self, id: Id) -> Option<&mut Arc<Node>> {
-        if self.tail.as_ref().is_some_and(|tail| id >= tail.first()) {
-            return self.tail.as_mut();
+    fn node_of(&self, id: Id) -> Option<&Arc<Node>> {
+        match &self.tail {
+            Some(tail) if id >= tail.first() => Some(tail),
+            _ => self.sealed.up_to(&id).next(),
         }
-        let first = self.sealed.up_to(&id).next()?.first();
-        self.sealed.get_mut(&first)
+    }
+
+    /// Changes the node whose first ID is `first`; drops it if no entry is left.
+    fn edit_node<T>(&mut self, first: Id, edit: impl FnOnce(&mut Node) -> T) -> T {
+        let change = |node: &mut Arc<Node>| {
+            let before = node_bytes(node);
+            let node = Arc::make_mut(node);
+            let result = edit(node);
+            (result, before, node_bytes(node), node.len() == 0)
+        };
+        let changed = match &mut self.tail {
+            Some(tail) if tail.first() == first => Some(change(tail)),
+            _ => self.sealed.edit(&first, change),
+        };
+        let (result, before, after, gone) = changed.expect("the node was found by a look just before");
+        self.heap_bytes = self.heap_bytes - before + after;
+        if gone {
+            self.drop_node(first);
+        }
+        result
     }
 
     fn drop_node(&mut self, first: Id) {
@@ -248,10 +257,7 @@ impl Stream {
 
     /// The entry with this ID.
     pub fn get(&self, id: Id) -> Option<Entry<'_>> {
-        match &self.tail {
-            Some(tail) if id >= tail.first() => tail.get(id),
-            _ => self.sealed.up_to(&id).next()?.get(id),
-        }
+        self.node_of(id)?.get(id)
     }
 
     /// Nodes from the one that may have `start` on.

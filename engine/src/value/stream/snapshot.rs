@@ -6,13 +6,12 @@
 //!    it, or of a group and an item of it.
 
 use super::node::Node;
-use super::{ConsumerNumber, Entry, Group, Id, Pending, Stream, for_each_pair, group_bytes};
+use super::{ConsumerNumber, Entry, Group, Id, Pending, Stream, for_each_pair};
 use crate::limits::STRING_LEN_MAX;
 use crate::log::pending::{put_varint, take_varint};
 use crate::value::{BadValue, Shaping};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
-use std::sync::Arc;
 
 const HEADER: u8 = 0;
 /// With the names of its fields.
@@ -182,7 +181,7 @@ impl Stream {
                     let number = ConsumerNumber(take_number(&mut rest)?);
                     let name = take_bytes(&mut rest)?;
                     let (seen_ms, active_ms) = (take_number(&mut rest)?, take_optional(&mut rest)?);
-                    self.edit_last_group(|group| {
+                    self.change_last_group(|group| {
                         if group.consumers_by_number().last().is_some_and(|last| last.number() >= number) {
                             return Err(BadValue::Stream);
                         }
@@ -198,7 +197,7 @@ impl Stream {
                     last_pending = id;
                     let consumer = ConsumerNumber(take_number(&mut rest)?);
                     let (delivered_ms, deliveries) = (take_number(&mut rest)?, take_number(&mut rest)?);
-                    self.edit_last_group(|group| {
+                    self.change_last_group(|group| {
                         let behind = group.pending_ends().is_none_or(|(_, last)| id > last);
                         if !behind || !group.has_number(consumer) {
                             return Err(BadValue::Stream);
@@ -234,13 +233,8 @@ impl Stream {
     }
 
     /// Changes the group that items of groups belong to: the last one.
-    fn edit_last_group(&mut self, edit: impl FnOnce(&mut Group) -> Result<(), BadValue>) -> Result<(), BadValue> {
-        let group = self.groups.last_mut().ok_or(BadValue::Stream)?;
-        let before = group_bytes(group);
-        let group = Arc::make_mut(group);
-        let result = edit(group);
-        self.heap_bytes = self.heap_bytes - before + group_bytes(group);
-        result
+    fn change_last_group(&mut self, edit: impl FnOnce(&mut Group) -> Result<(), BadValue>) -> Result<(), BadValue> {
+        self.edit_last_group(edit).unwrap_or(Err(BadValue::Stream))
     }
 }
 

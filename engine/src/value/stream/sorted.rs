@@ -56,10 +56,14 @@ impl<T: Keyed> Sorted<T> {
         chunk.binary_search_by(|item| item.key().cmp(key)).ok().map(|at| &chunk[at])
     }
 
-    pub(super) fn get_mut(&mut self, key: &T::Key) -> Option<&mut T> {
+    pub(super) fn edit<R>(&mut self, key: &T::Key, edit: impl FnOnce(&mut T) -> R) -> Option<R> {
         let at = self.chunk_of(key);
         let place = self.chunks.get(at)?.binary_search_by(|item| item.key().cmp(key)).ok()?;
-        self.chunk_mut(at).map(|chunk| &mut chunk[place])
+        self.chunk_mut(at).map(|chunk| edit(&mut chunk[place]))
+    }
+
+    pub(super) fn edit_last<R>(&mut self, edit: impl FnOnce(&mut T) -> R) -> Option<R> {
+        Some(edit(self.chunk_mut(self.chunks.len().checked_sub(1)?)?.last_mut()?))
     }
 
     fn chunk_mut(&mut self, at: usize) -> Option<&mut Vec<T>> {
@@ -72,14 +76,6 @@ impl<T: Keyed> Sorted<T> {
 
     pub(super) fn first(&self) -> Option<&T> {
         self.chunks.first()?.first()
-    }
-
-    pub(super) fn first_mut(&mut self) -> Option<&mut T> {
-        self.chunk_mut(0)?.first_mut()
-    }
-
-    pub(super) fn last_mut(&mut self) -> Option<&mut T> {
-        self.chunk_mut(self.chunks.len().checked_sub(1)?)?.last_mut()
     }
 
     pub(super) fn last(&self) -> Option<&T> {

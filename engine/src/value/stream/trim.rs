@@ -1,8 +1,6 @@
 //! Trimming: removing the oldest entries until few enough, or none too old, are left.
 
-use super::node::Node;
-use super::{Id, Stream, node_bytes};
-use std::sync::Arc;
+use super::{Id, Stream};
 
 /// Where trimming stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,19 +57,13 @@ impl Stream {
             Threshold::MaxLen(max) => ((self.len - max) as usize, None),
             Threshold::MinId(id) => (usize::MAX, Some(id)),
         };
-        let Some(node) = self.sealed.first_mut().or(self.tail.as_mut()) else { return 0 };
+        let Some(oldest) = self.sealed.first().or(self.tail.as_ref()) else { return 0 };
         // Nothing to do is the rule for MINID: then the node is not to be copied.
-        if bound.is_some_and(|bound| node.entries().next().is_none_or(|entry| entry.id >= bound)) {
+        if bound.is_some_and(|bound| oldest.entries().next().is_none_or(|entry| entry.id >= bound)) {
             return 0;
         }
-        let before = node_bytes(node);
-        let changed: &mut Node = Arc::make_mut(node);
-        let trimmed = changed.trim(n, bound) as u64;
-        let (after, first, gone) = (node_bytes(changed), changed.first(), changed.len() == 0);
-        self.heap_bytes = self.heap_bytes - before + after;
-        if gone {
-            self.drop_node(first);
-        }
+        let first = oldest.first();
+        let trimmed = self.edit_node(first, |node| node.trim(n, bound)) as u64;
         self.len -= trimmed;
         trimmed
     }
