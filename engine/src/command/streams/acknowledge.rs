@@ -2,6 +2,7 @@
 
 use super::super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply, Spec};
 use super::id;
+use crate::value::{Shaping, Stream};
 
 /// `XACK`.
 pub(super) static XACK: Command = Command {
@@ -27,7 +28,7 @@ fn xack(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
         return Ok(());
     }
     let ids = args.words()[3..].iter().map(|word| id(word)).collect::<Result<Vec<_>, _>>()?;
-    let acknowledge = |stream: &mut crate::value::Stream, _: &_| {
+    let acknowledge = |stream: &mut Stream, _: &Shaping| {
         stream.edit_group(group, |group| ids.iter().filter(|id| group.acknowledge(**id)).count())
     };
     let acknowledged = call.edit_stream(key, acknowledge).result.unwrap_or(0);

@@ -118,12 +118,8 @@ fn xadd(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
         None => Stream::default().id_for(request, now_ms),
     };
     let id = id.and_then(|id| Stream::check_size(pairs).map(|()| id)).map_err(|why| match why {
-        CannotAdd::Exhausted => {
-            text("ERR The stream has exhausted the last possible ID, unable to add more items")
-        }
-        CannotAdd::NotAbove => {
-            text("ERR The ID specified in XADD is equal or smaller than the target stream top item")
-        }
+        CannotAdd::Exhausted => text("ERR The stream has exhausted the last possible ID, unable to add more items"),
+        CannotAdd::NotAbove => text("ERR The ID specified in XADD is equal or smaller than the target stream top item"),
         CannotAdd::TooLarge => text("ERR Elements are too large to be stored"),
     })?;
     let trim = options.trim;
@@ -191,9 +187,8 @@ fn xtrim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<
         reply.integer(0);
         return Ok(());
     }
-    let (trimmed, len, first) = call
-        .edit_stream(key, |stream, _| (stream.trim(&trim), stream.len(), oldest_or_end(stream)))
-        .result;
+    let (trimmed, len, first) =
+        call.edit_stream(key, |stream, _| (stream.trim(&trim), stream.len(), oldest_or_end(stream))).result;
     if trimmed > 0 {
         call.changed(key);
         call.event(EventClass::Stream, "xtrim", key.bytes);

@@ -52,9 +52,7 @@ fn id(word: &[u8]) -> Result<Id, CommandError> {
 /// The start of an interval: `(` excludes it, `-` is the first there can be.
 fn interval_start(word: &[u8]) -> Result<Id, CommandError> {
     match word {
-        [b'(', rest @ ..] if !rest.is_empty() => {
-            id(rest)?.next().ok_or(text("ERR invalid start ID for the interval"))
-        }
+        [b'(', rest @ ..] if !rest.is_empty() => id(rest)?.next().ok_or(text("ERR invalid start ID for the interval")),
         _ => Id::parse_bound(word, 0).ok_or(INVALID_ID),
     }
 }

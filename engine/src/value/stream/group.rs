@@ -60,37 +60,61 @@ pub struct Group {
 
 impl Keyed for Id {
     type Key = Id;
+    type Separator = Id;
 
     #[inline]
     fn key(&self) -> &Id {
         self
     }
+
+    fn separator(&self) -> Id {
+        *self
+    }
 }
 
 impl Keyed for Pending {
     type Key = Id;
+    type Separator = Id;
 
     #[inline]
     fn key(&self) -> &Id {
         &self.id
     }
+
+    fn separator(&self) -> Id {
+        self.id
+    }
 }
 
 impl Keyed for Arc<Consumer> {
     type Key = ConsumerNumber;
+    type Separator = ConsumerNumber;
 
     #[inline]
     fn key(&self) -> &ConsumerNumber {
         &self.number
     }
+
+    fn separator(&self) -> ConsumerNumber {
+        self.number
+    }
 }
 
 impl Keyed for Name {
     type Key = [u8];
+    type Separator = Box<[u8]>;
 
     #[inline]
     fn key(&self) -> &[u8] {
         &self.name
+    }
+
+    fn separator(&self) -> Box<[u8]> {
+        (*self.name).into()
+    }
+
+    fn separator_bytes(separator: &Box<[u8]>) -> usize {
+        if separator.is_empty() { 0 } else { size_class(separator.len()) }
     }
 }
 
@@ -273,15 +297,21 @@ impl Group {
             return;
         }
         if let Some(old) = old {
-            self.edit_consumer(old, |consumer| drop(consumer.pending.remove(&pending.id)));
+            self.edit_consumer(old, |consumer| {
+                consumer.pending.remove(&pending.id);
+            });
         }
-        self.edit_consumer(pending.consumer, |consumer| drop(consumer.pending.insert(pending.id)));
+        self.edit_consumer(pending.consumer, |consumer| {
+            consumer.pending.insert(pending.id);
+        });
     }
 
     /// Ends an entry's being pending; says whether it was.
     pub fn acknowledge(&mut self, id: Id) -> bool {
         let Some(pending) = self.pending.remove(&id) else { return false };
-        self.edit_consumer(pending.consumer, |consumer| drop(consumer.pending.remove(&id)));
+        self.edit_consumer(pending.consumer, |consumer| {
+            consumer.pending.remove(&id);
+        });
         true
     }
 }
@@ -368,4 +398,13 @@ fn change_group<T>(group: &mut Arc<Group>, edit: impl FnOnce(&mut Group) -> T) -
     let group = Arc::make_mut(group);
     let result = edit(group);
     (result, before, group_bytes(group))
+}
+
+#[cfg(test)]
+impl Group {
+    /// Asserts that what is counted for consumers is what they take.
+    pub(super) fn check_bytes(&self) {
+        let counted: usize = self.consumers.iter().map(|consumer| consumer.used_bytes()).sum();
+        assert_eq!(self.consumers_bytes, counted);
+    }
 }

@@ -47,19 +47,33 @@ pub struct Stream {
 
 impl Keyed for Arc<Node> {
     type Key = Id;
+    type Separator = Id;
 
     #[inline]
     fn key(&self) -> &Id {
         self.first_ref()
     }
+
+    fn separator(&self) -> Id {
+        self.first()
+    }
 }
 
 impl Keyed for Arc<Group> {
     type Key = [u8];
+    type Separator = Box<[u8]>;
 
     #[inline]
     fn key(&self) -> &[u8] {
         self.name()
+    }
+
+    fn separator(&self) -> Box<[u8]> {
+        self.name().into()
+    }
+
+    fn separator_bytes(separator: &Box<[u8]>) -> usize {
+        if separator.is_empty() { 0 } else { size_class(separator.len()) }
     }
 }
 
@@ -222,7 +236,7 @@ impl Stream {
     fn node_of(&self, id: Id) -> Option<&Arc<Node>> {
         match &self.tail {
             Some(tail) if id >= tail.first() => Some(tail),
-            _ => self.sealed.up_to(&id).next(),
+            _ => self.sealed.floor(&id),
         }
     }
 
@@ -262,7 +276,7 @@ impl Stream {
 
     /// Nodes from the one that may have `start` on.
     fn nodes_from(&self, start: Id) -> impl Iterator<Item = &Node> {
-        let first = self.sealed.up_to(&start).next().map_or(Id::MIN, |node| node.first());
+        let first = self.sealed.floor(&start).map_or(Id::MIN, |node| node.first());
         let first = if self.tail.as_ref().is_some_and(|tail| tail.first() <= start) { Id::MAX } else { first };
         self.sealed.from(&first).chain(&self.tail).map(|node| &**node)
     }
@@ -342,8 +356,8 @@ impl Stream {
             return None;
         }
         match id.cmp(&first) {
-            std::cmp::Ordering::Less => Some(self.entries_added - self.len),
-            std::cmp::Ordering::Equal => Some(self.entries_added - self.len + 1),
+            std::cmp::Ordering::Less => Some(self.entries_added.saturating_sub(self.len)),
+            std::cmp::Ordering::Equal => Some(self.entries_added.saturating_sub(self.len) + 1),
             std::cmp::Ordering::Greater => None,
         }
     }

@@ -125,7 +125,8 @@ impl Node {
     #[inline]
     pub(super) fn is_full(&self, len: usize, shaping: &Shaping) -> bool {
         let entries = (self.live + self.deleted) as usize;
-        let counts = Element::Integer(i64::from(self.live)).entry_len() + Element::Integer(i64::from(self.deleted)).entry_len();
+        let counts =
+            Element::Integer(i64::from(self.live)).entry_len() + Element::Integer(i64::from(self.deleted)).entry_len();
         let bytes_max = match shaping.stream_node_max_bytes {
             0 => STREAM_NODE_LEN_MAX,
             max => max.min(STREAM_NODE_LEN_MAX),

@@ -131,14 +131,20 @@ impl Stream {
             .for_each(&mut number);
         number(self.len);
         for entry in self.range(Id::MIN, Id::MAX) {
-            [entry.id.ms, entry.id.seq, entry.fields() as u64].into_iter().for_each(|value| hasher.write(&value.to_le_bytes()));
-            for_each_pair(entry, |field, value| [field, value].into_iter().for_each(|bytes| hash_bytes(&mut hasher, bytes)));
+            [entry.id.ms, entry.id.seq, entry.fields() as u64]
+                .into_iter()
+                .for_each(|value| hasher.write(&value.to_le_bytes()));
+            for_each_pair(entry, |field, value| {
+                [field, value].into_iter().for_each(|bytes| hash_bytes(&mut hasher, bytes))
+            });
         }
         for group in self.groups() {
             hash_bytes(&mut hasher, group.name());
             let read = group.entries_read().map_or(0, |read| read.wrapping_add(1));
             let consumers = group.consumers_len() as u64;
-            [group.last_id().ms, group.last_id().seq, read, consumers].into_iter().for_each(|value| hasher.write(&value.to_le_bytes()));
+            [group.last_id().ms, group.last_id().seq, read, consumers]
+                .into_iter()
+                .for_each(|value| hasher.write(&value.to_le_bytes()));
             group.consumers().for_each(|consumer| hash_bytes(&mut hasher, consumer.name()));
             for pending in group.pending_from(Id::MIN) {
                 [pending.id.ms, pending.id.seq, pending.delivered_ms, pending.deliveries]
@@ -181,6 +187,9 @@ impl Stream {
                     let number = ConsumerNumber(take_number(&mut rest)?);
                     let name = take_bytes(&mut rest)?;
                     let (seen_ms, active_ms) = (take_number(&mut rest)?, take_optional(&mut rest)?);
+                    if number.0 > u64::MAX / 2 {
+                        return Err(BadValue::Stream); // Later ones get numbers above it.
+                    }
                     self.change_last_group(|group| {
                         if group.consumers_by_number().last().is_some_and(|last| last.number() >= number) {
                             return Err(BadValue::Stream);

@@ -1,170 +1,258 @@
-//! Elements in order of their keys, in chunks that clones share.
+//! Elements in order of keys that they have inside them, each key once: a [`Tree`] of plain arrays. Takes nothing while it is empty.
 
 use crate::keyspace::size_class;
-use std::sync::Arc;
-
-/// Elements of a chunk at most.
-const CHUNK_MAX: usize = if cfg!(test) { 8 } else { 128 };
+use crate::value::tree::{Leaf, Tree};
+use std::borrow::Borrow;
 
 /// Something with a key inside it.
 pub(super) trait Keyed: Clone {
     /// What it is sorted by.
     type Key: Ord + ?Sized;
+    /// A key that stands between chunks.
+    type Separator: Clone + Borrow<Self::Key>;
+
     /// Its key.
     fn key(&self) -> &Self::Key;
-}
 
-#[derive(Debug)]
-pub(super) struct Sorted<T> {
-    chunks: Arc<Vec<Arc<Vec<T>>>>,
-    len: usize,
-    chunk_bytes: usize,
-}
+    /// Its key, to keep.
+    fn separator(&self) -> Self::Separator;
 
-impl<T> Clone for Sorted<T> {
-    fn clone(&self) -> Self {
-        Sorted { chunks: Arc::clone(&self.chunks), len: self.len, chunk_bytes: self.chunk_bytes }
+    /// Bytes on the heap of a separator.
+    fn separator_bytes(separator: &Self::Separator) -> usize {
+        let _ = separator;
+        0
     }
 }
 
-impl<T> Default for Sorted<T> {
+/// Whether what has `key` belongs behind the separator.
+#[inline]
+fn at_or_below<T: Keyed>(separator: &T::Separator, key: &T::Key) -> bool {
+    let separator: &T::Key = separator.borrow();
+    separator <= key
+}
+
+/// Elements in order of their keys. `clone` takes constant time.
+#[derive(Clone, Debug)]
+pub(super) struct Sorted<T: Keyed> {
+    tree: Option<Tree<Chunk<T>>>,
+}
+
+impl<T: Keyed> Default for Sorted<T> {
     fn default() -> Self {
-        Sorted { chunks: Arc::default(), len: 0, chunk_bytes: 0 }
+        Sorted { tree: None }
     }
 }
 
-fn bytes<T>(chunk: &Vec<T>) -> usize {
-    40 + if chunk.capacity() == 0 { 0 } else { size_class(chunk.capacity() * size_of::<T>()) }
+#[derive(Clone, Debug)]
+struct Chunk<T>(Vec<T>);
+
+impl<T> Chunk<T> {
+    /// Elements at most: about two kilobytes of them.
+    const LEN_MAX: usize = if cfg!(test) {
+        6
+    } else if size_of::<T>() >= 32 {
+        2048 / size_of::<T>()
+    } else {
+        128
+    };
+}
+
+impl<T: Keyed> Chunk<T> {
+    #[inline]
+    fn place(&self, key: &T::Key) -> Result<usize, usize> {
+        self.0.binary_search_by(|item| item.key().cmp(key))
+    }
+
+    /// Elements with keys below `key`.
+    #[inline]
+    fn below(&self, key: &T::Key) -> usize {
+        self.0.partition_point(|item| item.key() < key)
+    }
+
+    /// Elements with keys not above `key`.
+    #[inline]
+    fn up_to(&self, key: &T::Key) -> usize {
+        self.0.partition_point(|item| item.key() <= key)
+    }
+}
+
+impl<T: Keyed> Leaf for Chunk<T> {
+    type Key = T::Separator;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn used_bytes(&self) -> usize {
+        match self.0.capacity() * size_of::<T>() {
+            0 => 0,
+            bytes => size_class(bytes),
+        }
+    }
+
+    fn key_bytes(key: &T::Separator) -> usize {
+        T::separator_bytes(key)
+    }
+
+    fn is_large(&self) -> bool {
+        self.0.len() > Self::LEN_MAX
+    }
+
+    fn split(&mut self) -> (T::Separator, Self) {
+        let right = self.0.split_off(self.0.len() / 2);
+        self.0.shrink_to_fit();
+        (right[0].separator(), Chunk(right))
+    }
+
+    fn is_small(&self) -> bool {
+        self.0.len() < Self::LEN_MAX / 3
+    }
+
+    fn fits(&self, right: &Self) -> bool {
+        self.0.len() + right.0.len() <= Self::LEN_MAX
+    }
+
+    fn append(&mut self, right: Self) {
+        self.0.extend(right.0);
+    }
 }
 
 impl<T: Keyed> Sorted<T> {
+    /// Elements.
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.tree.as_ref().map_or(0, Tree::len)
     }
 
+    /// Bytes on the heap, without what elements have there.
+    #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.chunk_bytes
+        self.tree.as_ref().map_or(0, Tree::used_bytes)
     }
 
-    /// Chunk that has `key` or would get it.
-    fn chunk_of(&self, key: &T::Key) -> usize {
-        self.chunks.partition_point(|chunk| chunk.first().is_some_and(|first| first.key() <= key)).saturating_sub(1)
+    fn chunk(&self, key: &T::Key) -> Option<&Chunk<T>> {
+        Some(self.tree.as_ref()?.find(|separator| at_or_below::<T>(separator, key)))
     }
 
+    /// The element with this key.
+    #[inline]
     pub(super) fn get(&self, key: &T::Key) -> Option<&T> {
-        let chunk = self.chunks.get(self.chunk_of(key))?;
-        chunk.binary_search_by(|item| item.key().cmp(key)).ok().map(|at| &chunk[at])
+        let chunk = self.chunk(key)?;
+        chunk.place(key).ok().map(|place| &chunk.0[place])
     }
 
+    /// The last element with a key not above `key`.
+    pub(super) fn floor(&self, key: &T::Key) -> Option<&T> {
+        let chunk = self.chunk(key)?;
+        match chunk.up_to(key) {
+            0 => self.up_to(key).next(),
+            n => chunk.0.get(n - 1),
+        }
+    }
+
+    /// Changes the element with this key, but not its key.
     pub(super) fn edit<R>(&mut self, key: &T::Key, edit: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let at = self.chunk_of(key);
-        let place = self.chunks.get(at)?.binary_search_by(|item| item.key().cmp(key)).ok()?;
-        self.chunk_mut(at).map(|chunk| edit(&mut chunk[place]))
+        self.get(key)?;
+        let tree = self.tree.as_mut()?;
+        tree.edit(
+            |separator| at_or_below::<T>(separator, key),
+            |chunk| chunk.place(key).ok().map(|place| edit(&mut chunk.0[place])),
+        )
     }
 
+    /// [`Sorted::edit`] of the last element.
     pub(super) fn edit_last<R>(&mut self, edit: impl FnOnce(&mut T) -> R) -> Option<R> {
-        Some(edit(self.chunk_mut(self.chunks.len().checked_sub(1)?)?.last_mut()?))
+        self.tree.as_mut()?.edit_last(|chunk, _| chunk.0.last_mut().map(edit))
     }
 
-    fn chunk_mut(&mut self, at: usize) -> Option<&mut Vec<T>> {
-        let chunk = Arc::make_mut(&mut self.chunks).get_mut(at)?;
-        self.chunk_bytes -= bytes(chunk);
-        let chunk = Arc::make_mut(chunk);
-        self.chunk_bytes += bytes(chunk);
-        Some(chunk)
-    }
-
+    /// The first element.
+    #[inline]
     pub(super) fn first(&self) -> Option<&T> {
-        self.chunks.first()?.first()
+        self.tree.as_ref()?.find_rank(0).0.0.first()
     }
 
+    /// The last element.
+    #[inline]
     pub(super) fn last(&self) -> Option<&T> {
-        self.chunks.last()?.last()
+        let tree = self.tree.as_ref()?;
+        tree.find_rank(tree.len()).0.0.last()
     }
 
+    /// Adds an element; gives back the one that had its key.
     pub(super) fn insert(&mut self, item: T) -> Option<T> {
-        if self.chunks.is_empty() {
-            self.chunks = Arc::new(vec![Arc::new(Vec::new())]);
-            self.chunk_bytes = bytes::<T>(&Vec::new());
-        }
-        let at = self.chunk_of(item.key());
-        match self.chunks[at].binary_search_by(|old| old.key().cmp(item.key())) {
-            Ok(place) => Some(std::mem::replace(&mut self.chunk_mut(at)?[place], item)),
-            Err(place) => {
-                self.len += 1;
-                let end = at + 1 == self.chunks.len() && place == self.chunks[at].len();
-                let chunks = Arc::make_mut(&mut self.chunks);
-                let chunk = &mut chunks[at];
-                if end && chunk.len() >= CHUNK_MAX {
-                    let new = vec![item];
-                    self.chunk_bytes += bytes(&new);
-                    chunks.push(Arc::new(new));
-                    return None;
+        let Some(tree) = &mut self.tree else {
+            self.tree = Some(Tree::new(Chunk(vec![item])));
+            return None;
+        };
+        let behind = tree.find_rank(tree.len()).0.0.last().is_none_or(|last| last.key() < item.key());
+        if behind {
+            // Chunks that grow at the end are filled, not halved.
+            tree.edit_last(|chunk, more| {
+                if chunk.0.len() < Chunk::<T>::LEN_MAX {
+                    chunk.0.push(item);
+                } else {
+                    more.push((item.separator(), Chunk(vec![item])));
                 }
-                self.chunk_bytes -= bytes(chunk);
-                let chunk = Arc::make_mut(chunk);
-                chunk.insert(place, item);
-                let right = (chunk.len() > CHUNK_MAX).then(|| chunk.split_off(CHUNK_MAX / 2));
-                self.chunk_bytes += bytes(chunk);
-                if let Some(right) = right {
-                    self.chunk_bytes += bytes(&right);
-                    chunks.insert(at + 1, Arc::new(right));
-                }
-                None
-            }
+            });
+            return None;
         }
+        let key = item.separator();
+        tree.edit(
+            |separator| at_or_below::<T>(separator, key.borrow()),
+            |chunk| match chunk.place(item.key()) {
+                Ok(place) => Some(std::mem::replace(&mut chunk.0[place], item)),
+                Err(place) => {
+                    chunk.0.insert(place, item);
+                    None
+                }
+            },
+        )
     }
 
+    /// Takes the element with this key away.
     pub(super) fn remove(&mut self, key: &T::Key) -> Option<T> {
-        let at = self.chunk_of(key);
-        let place = self.chunks.get(at)?.binary_search_by(|item| item.key().cmp(key)).ok()?;
-        let removed = self.chunk_mut(at)?.remove(place);
-        self.len -= 1;
-        if self.chunks[at].is_empty() {
-            let gone = Arc::make_mut(&mut self.chunks).remove(at);
-            self.chunk_bytes -= bytes(&gone);
-        }
-        Some(removed)
+        self.get(key)?;
+        let tree = self.tree.as_mut()?;
+        let removed = tree.edit(
+            |separator| at_or_below::<T>(separator, key),
+            |chunk| chunk.place(key).ok().map(|place| chunk.0.remove(place)),
+        );
+        self.tree.take_if(|tree| tree.is_empty());
+        removed
     }
 
+    /// Takes the last element away.
     pub(super) fn pop_last(&mut self) -> Option<T> {
-        let at = self.chunks.len().checked_sub(1)?;
-        let removed = self.chunk_mut(at)?.pop()?;
-        self.len -= 1;
-        if self.chunks[at].is_empty() {
-            let gone = Arc::make_mut(&mut self.chunks).remove(at);
-            self.chunk_bytes -= bytes(&gone);
-        }
-        Some(removed)
+        let removed = self.tree.as_mut()?.edit_last(|chunk, _| chunk.0.pop());
+        self.tree.take_if(|tree| tree.is_empty());
+        removed
     }
 
+    /// All elements.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter())
+        self.tree.iter().flat_map(|tree| tree.leaves()).flat_map(|chunk| chunk.0.iter())
     }
 
-    /// Elements from the first with a key not below `key` on.
-    pub(super) fn from(&self, key: &T::Key) -> impl Iterator<Item = &T> + use<'_, T> {
-        let at = self.chunk_of(key);
-        let first = self.chunks.get(at).map_or(&[][..], |chunk| &chunk[chunk.partition_point(|item| item.key() < key)..]);
-        first.iter().chain(self.chunks.iter().skip(at + 1).flat_map(|chunk| chunk.iter()))
+    /// Elements with keys from `key` on.
+    pub(super) fn from<'s>(&'s self, key: &T::Key) -> impl Iterator<Item = &'s T> + use<'s, T> {
+        let mut leaves = self.tree.as_ref().map(|tree| tree.leaves_from(|separator| at_or_below::<T>(separator, key)));
+        let first = leaves.as_mut().and_then(Iterator::next).map_or(&[][..], |chunk| &chunk.0[chunk.below(key)..]);
+        first.iter().chain(leaves.into_iter().flatten().flat_map(|chunk| chunk.0.iter()))
     }
 
-    /// Elements from the last with a key not above `key` down.
-    pub(super) fn up_to(&self, key: &T::Key) -> impl Iterator<Item = &T> + use<'_, T> {
-        let at = self.chunk_of(key);
-        let first = self.chunks.get(at).map_or(&[][..], |chunk| &chunk[..chunk.partition_point(|item| item.key() <= key)]);
-        first.iter().rev().chain(self.chunks[..at.min(self.chunks.len())].iter().rev().flat_map(|chunk| chunk.iter().rev()))
+    /// Elements with keys up to `key`, backward.
+    pub(super) fn up_to<'s>(&'s self, key: &T::Key) -> impl Iterator<Item = &'s T> + use<'s, T> {
+        let mut leaves =
+            self.tree.as_ref().map(|tree| tree.leaves_back_from(|separator| at_or_below::<T>(separator, key)));
+        let first = leaves.as_mut().and_then(Iterator::next).map_or(&[][..], |chunk| &chunk.0[..chunk.up_to(key)]);
+        first.iter().rev().chain(leaves.into_iter().flatten().flat_map(|chunk| chunk.0.iter().rev()))
     }
 
+    /// Elements from number `index` on.
     pub(super) fn iter_from_index(&self, index: usize) -> impl Iterator<Item = &T> {
-        let mut skip = index;
-        let mut at = 0;
-        while let Some(chunk) = self.chunks.get(at)
-            && chunk.len() <= skip
-        {
-            skip -= chunk.len();
-            at += 1;
-        }
-        self.chunks[at..].iter().flat_map(|chunk| chunk.iter()).skip(skip)
+        let found = self.tree.as_ref().map(|tree| tree.leaves_from_rank(index));
+        let (mut leaves, place) = found.map_or((None, 0), |(leaves, place)| (Some(leaves), place));
+        let first = leaves.as_mut().and_then(Iterator::next).map_or(&[][..], |chunk| &chunk.0[place..]);
+        first.iter().chain(leaves.into_iter().flatten().flat_map(|chunk| chunk.0.iter()))
     }
 }
