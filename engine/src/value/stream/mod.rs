@@ -195,8 +195,9 @@ impl Stream {
         self.len += 1;
         match &mut self.tail {
             Some(tail) if !tail.is_full(len, shaping) => {
-                let tail = Arc::make_mut(tail);
+                // A copy's buffer is no larger than it must be.
                 let before = tail.heap_bytes();
+                let tail = Arc::make_mut(tail);
                 tail.push(id, pairs);
                 self.heap_bytes += tail.heap_bytes();
                 self.heap_bytes -= before;
