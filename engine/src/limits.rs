@@ -52,3 +52,5 @@ pub const CAPTURE_SLICE_LEN: usize = 64 * 1024;
 pub const SNAPSHOT_WRITE_LEN: usize = 256 * 1024;
 /// A snapshot is synced whenever so many bytes were written since the last time.
 pub const SNAPSHOT_SYNC_LEN: u64 = 32 * 1024 * 1024;
+/// Longest node of a stream, and all fields and values of one entry together, in bytes (as Redis' bound of a listpack in a stream).
+pub const STREAM_NODE_LEN_MAX: usize = 1 << 30;

@@ -28,6 +28,7 @@ mod scan;
 mod spec;
 #[cfg(test)]
 mod string_tests;
+mod streams;
 mod strings;
 pub mod table;
 #[cfg(test)]

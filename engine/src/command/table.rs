@@ -2,12 +2,12 @@
 
 use super::{
     Command, NameIndex, bitmaps, counters, expiry, flush, hyperloglog, keys, lcs, move_keys, object, ranges, scan,
-    strings,
+    streams, strings,
 };
 use std::sync::LazyLock;
 
 /// The families, each with its commands.
-static FAMILIES: &[&[&Command]] = &[STRINGS_AND_KEYS, bitmaps::COMMANDS, hyperloglog::COMMANDS];
+static FAMILIES: &[&[&Command]] = &[STRINGS_AND_KEYS, bitmaps::COMMANDS, hyperloglog::COMMANDS, streams::COMMANDS];
 
 /// Every command on data, by family.
 pub fn commands() -> &'static [&'static Command] {
@@ -88,6 +88,9 @@ pub fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
         (None, "SCAN") => &["nondeterministic_output", "request_policy:special", "response_policy:special"],
         (None, "RANDOMKEY") => &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
         (None, "TTL" | "PTTL") | (Some("OBJECT"), "ENCODING" | "FREQ" | "IDLETIME" | "REFCOUNT") => {
+            &["nondeterministic_output"]
+        }
+        (None, "XADD" | "XTRIM" | "XPENDING" | "XCLAIM" | "XAUTOCLAIM") | (Some("XINFO"), "CONSUMERS") => {
             &["nondeterministic_output"]
         }
         _ => &[],

@@ -115,6 +115,8 @@ pub(super) fn same(words: &[Vec<u8>], one: &[u8], other: &[u8]) -> bool {
         b"SCAN" => {
             matches!((&one, &other), (Value::Array(one), Value::Array(other)) if one.len() == 2 && other.len() == 2)
         }
+        // When entries were delivered and consumers were seen.
+        b"XPENDING" | b"XINFO" => timeless(one) == timeless(other),
         b"RANDOMKEY" => matches!((&one, &other), (Value::Bulk(_), Value::Bulk(_))),
         _ => false,
     }
@@ -127,6 +129,34 @@ fn close(one: &Value, other: &Value, slack: i64) -> bool {
         }
         _ => false,
     }
+}
+
+/// A stream's pending entries and consumers without their times: those of pending entries, which are `[id, consumer, time, count]` or
+/// `[id, time, count]`, and those that have names.
+fn timeless(value: Value) -> Value {
+    use Value::{Array, Bulk, Integer, Map};
+    const TIMES: [&[u8]; 4] = [b"idle", b"inactive", b"seen-time", b"active-time"];
+    let (items, is_map) = match value {
+        Array(items) => (items, false),
+        Map(items) => (items, true),
+        other => return other,
+    };
+    let time_at = match items.as_slice() {
+        [Bulk(_), Bulk(_), Integer(_), Integer(_)] => Some(2),
+        [Bulk(_), Integer(_), Integer(_)] => Some(1),
+        _ => None,
+    };
+    let mut named = false;
+    let items = items.into_iter().enumerate().map(|(at, item)| {
+        let time = named || time_at == Some(at);
+        named = item.bytes().is_some_and(|bytes| TIMES.contains(&bytes));
+        match item {
+            Integer(0..) if time => Integer(0),
+            item => timeless(item),
+        }
+    });
+    let items = items.collect();
+    if is_map { Map(items) } else { Array(items) }
 }
 
 /// The strings of an array, in order.
@@ -161,6 +191,19 @@ mod tests {
             ("RANDOMKEY", "$1\r\na\r\n", "$-1\r\n", false),
             ("SCAN 0", "*2\r\n$1\r\n0\r\n*0\r\n", "*2\r\n$1\r\n5\r\n*0\r\n", true),
             ("SCAN 0", "*2\r\n$1\r\n0\r\n*0\r\n", "-ERR\r\n", false),
+            (
+                "XPENDING s g - + 9",
+                "*1\r\n*4\r\n$3\r\n1-1\r\n$1\r\nc\r\n:5\r\n:1\r\n",
+                "*1\r\n*4\r\n$3\r\n1-1\r\n$1\r\nc\r\n:7\r\n:1\r\n",
+                true,
+            ),
+            ("XINFO CONSUMERS s g", "*1\r\n%1\r\n$4\r\nidle\r\n:5\r\n", "*1\r\n%1\r\n$4\r\nidle\r\n:9\r\n", true),
+            (
+                "XINFO CONSUMERS s g",
+                "*1\r\n%1\r\n$7\r\npending\r\n:5\r\n",
+                "*1\r\n%1\r\n$7\r\npending\r\n:9\r\n",
+                false,
+            ),
         ] {
             assert_eq!(
                 same(&words(command), one.as_bytes(), other.as_bytes()),

@@ -6,6 +6,7 @@
 //!    with each other (GT, LT) are absolute.
 //! 3. Nothing makes a server take much memory: offsets are small or above `proto-max-bulk-len`.
 
+use super::streams::{self, Fill};
 use std::collections::HashMap;
 
 /// What one step does.
@@ -374,14 +375,15 @@ impl Generator {
     /// A sequence of `len` steps.
     pub fn sequence(&mut self, len: usize) -> Vec<Step> {
         let mut bag = Vec::new();
-        for template in TEMPLATES {
-            let rare =
-                ["FLUSH", "SWAPDB", "SELECT", "nosuch", "OBJECT HELP"].iter().any(|name| template.starts_with(name));
+        for template in TEMPLATES.iter().chain(streams::TEMPLATES) {
+            let rare = ["FLUSH", "SWAPDB", "SELECT", "nosuch", "OBJECT HELP", "XGROUP HELP", "XINFO HELP"]
+                .iter()
+                .any(|name| template.starts_with(name));
             let weight = if rare { usize::from(self.rng.one_in(2)) } else { [0, 0, 1, 1, 4, 24][self.rng.below(6)] };
             bag.extend(std::iter::repeat_n(*template, weight));
         }
         // Something must write, whatever the weights.
-        bag.extend(["SET k v", "MSET pairs", "APPEND k v"]);
+        bag.extend(["SET k v", "MSET pairs", "APPEND k v", "XADD k sid fields"]);
         (0..len).map(|_| self.step(&bag)).collect()
     }
 
@@ -472,7 +474,14 @@ impl Generator {
             "junks" => (0..self.rng.below(4)).for_each(|_| self.text(JUNK, out)),
             "string" | "list" => out.push(word.into()),
             "" => {}
-            _ => out.push(word.into()),
+            _ => match streams::word(word, self.rng.one_in(10)) {
+                Some(Fill::One(words)) => self.text(words, out),
+                Some(Fill::Many(least, most, word)) => {
+                    (0..least + self.rng.below(most - least + 1)).for_each(|_| self.word(word, out));
+                }
+                Some(Fill::Options(options, most)) => self.options(options, most, out),
+                None => out.push(word.into()),
+            },
         }
     }
 

@@ -10,6 +10,7 @@ mod generate;
 mod in_process;
 mod run;
 mod shrink;
+mod streams;
 mod target;
 
 pub use compare::{Difference, Differences};
