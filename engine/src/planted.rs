@@ -10,10 +10,14 @@ pub enum Bug {
     AcknowledgeFirst,
     /// The log's flush is left out.
     SkipSync,
+    /// What was written while a flush was under way counts as flushed.
+    FlushCountsLater,
     /// The folder is not flushed after a change of segment.
     SkipFolderSync,
     /// A failed flush is tried again on the same file, and believed.
     RetrySync,
+    /// Recovery stands on names that it found, and does not flush the folder.
+    TrustNames,
     /// Recovery applies a record twice.
     ReplayTwice,
     /// Recovery leaves out one record in a thousand.
@@ -26,11 +30,13 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 8] = [
+    pub const ALL: [Bug; 10] = [
         Bug::AcknowledgeFirst,
         Bug::SkipSync,
+        Bug::FlushCountsLater,
         Bug::SkipFolderSync,
         Bug::RetrySync,
+        Bug::TrustNames,
         Bug::ReplayTwice,
         Bug::DropRecord,
         Bug::HalfTransaction,

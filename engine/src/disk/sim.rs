@@ -161,6 +161,20 @@ struct Begun<'a> {
 }
 
 impl Begun<'_> {
+    /// What runs while this sync is under way.
+    fn meanwhile(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
+        match &self.effect {
+            Some(Effect::During(act)) => Some(act.clone()),
+            _ => None,
+        }
+    }
+
+    /// Runs `act` with the disk unlocked.
+    fn unlocked(&mut self, act: &dyn Fn()) -> io::Result<()> {
+        MutexGuard::unlocked(&mut self.inner, act);
+        if self.inner.off { Err(powerless()) } else { Ok(()) }
+    }
+
     /// Fails before anything was done.
     fn early(&self) -> io::Result<()> {
         match self.effect {
@@ -254,6 +268,12 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut begun = self.begin(CallKind::SyncDir, &Arc::default(), 0, 0)?;
+        if let Some(act) = begun.meanwhile() {
+            let before = begun.inner.state.waiting_names();
+            begun.unlocked(&*act)?;
+            begun.inner.state.sync_names_before(before);
+            return Ok(());
+        }
         match begun.effect {
             Some(Effect::Ignored) => return Ok(()),
             Some(Effect::Error(_)) => begun.inner.state.fail_sync_names(None),
@@ -397,6 +417,12 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut begun = self.begin(CallKind::Sync, 0, 0)?;
+        if let Some(act) = begun.meanwhile() {
+            let before = begun.inner.state.waiting(self.ino);
+            begun.unlocked(&*act)?;
+            begun.inner.state.sync_before(self.ino, &before);
+            return Ok(());
+        }
         match begun.effect {
             Some(Effect::Ignored) => return Ok(()),
             Some(Effect::Error(_)) => begun.inner.state.fail_sync(self.ino, None),

@@ -454,9 +454,10 @@ impl Store {
         engine.refused = crate::engine::Refused::Nothing;
         shared.unlogged_epoch.store(log.epoch(), Relaxed);
         shared.log_base.store(0, Relaxed);
-        *shared.progress.write() = None;
         drop(engine);
         let closed = log.close(shared.now());
+        // Not before: replies that still wait for the log leave when it holds what they promise.
+        *shared.progress.write() = None;
         drop(slot);
         shared.progressed();
         closed

@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod history;
 mod judge;
+mod meanwhile;
 mod planted;
 mod power;
 mod workload;

@@ -1,9 +1,10 @@
 //! What the stores under test go through: writes of all kinds, deadlines, snapshots, retention, segment changes, opens, crashes.
 //! A seed decides everything.
 
-use crate::world::World;
+use crate::world::{START_MS, World};
 use firn_engine::disk::chooser::Chooser;
 use firn_engine::disk::sim::CrashRules;
+use firn_engine::store::{Clock, SyncPolicy};
 
 /// What may happen between commands.
 #[derive(Clone, Copy, Debug)]
@@ -19,18 +20,65 @@ pub(crate) struct Plan {
     pub(crate) power_cuts: bool,
     /// Longest value, in bytes.
     pub(crate) value_len: u32,
+    /// Others write during flushes.
+    pub(crate) meanwhile: bool,
+    /// `appendfsync` and `appendonly` are switched at times.
+    pub(crate) switches: bool,
+    /// The wall clock is set at times, ahead and back.
+    pub(crate) jumps: bool,
+    /// So many keys that a database has several index segments, and a snapshot several blocks and writes.
+    pub(crate) wide: bool,
 }
+
+/// Keys that a wide plan begins with, in each of two databases.
+const WIDE_KEYS: u32 = 700;
 
 impl Plan {
     /// A short run of everything.
     pub(crate) fn mixed(seed: u64) -> Plan {
-        Plan { seed, steps: 90, snapshots: 25, opens: 40, power_cuts: false, value_len: 60 }
+        Plan { seed, steps: 90, snapshots: 25, opens: 40, power_cuts: false, value_len: 60, ..Plan::NONE }
     }
+
+    /// Every kind of run in turn.
+    pub(crate) fn various(seed: u64) -> Plan {
+        let (kind, all) = (seed % 8, seed % 8 >= 6);
+        Plan {
+            power_cuts: seed % 2 == 1,
+            meanwhile: kind == 2 || all,
+            switches: kind == 3 || all,
+            jumps: kind == 4 || all,
+            wide: kind == 5 || kind == 7,
+            ..Plan::mixed(seed)
+        }
+    }
+
+    const NONE: Plan = Plan {
+        seed: 0,
+        steps: 0,
+        snapshots: 0,
+        opens: 0,
+        power_cuts: false,
+        value_len: 0,
+        meanwhile: false,
+        switches: false,
+        jumps: false,
+        wide: false,
+    };
 }
 
 /// Plays a plan to its end. The store must be open and is open afterwards.
 pub(crate) fn play(world: &mut World, plan: &Plan) {
     let mut chooser = Chooser::seeded(plan.seed);
+    if plan.wide {
+        for db in 0..2 {
+            let names: Vec<_> = (0..WIDE_KEYS).map(wide_key).collect();
+            let value = [b'v'; 150];
+            let pairs = names.iter().flat_map(|name| [&name[..], &value]);
+            let words: Vec<&[u8]> = std::iter::once(&b"MSET"[..]).chain(pairs).collect();
+            world.run(db, &words);
+        }
+        world.commit();
+    }
     for _ in 0..plan.steps {
         step(world, plan, &mut chooser);
     }
@@ -48,6 +96,22 @@ fn step(world: &mut World, plan: &Plan, chooser: &mut Chooser) {
             }
         }
         world.open().unwrap_or_else(|error| panic!("plan {plan:?}: {error}"));
+    }
+    if plan.switches && chooser.once_in(15) {
+        let policies = [SyncPolicy::Always, SyncPolicy::EverySecond, SyncPolicy::Never];
+        match chooser.choose(5) {
+            policy @ 0..=2 => world.set_policy(policies[policy as usize]),
+            _ => {
+                let on = !world.is_logged();
+                world.set_log(on).expect("nothing fails here");
+            }
+        }
+    }
+    if plan.jumps && chooser.once_in(12) {
+        let now = world.clock.unix_ms();
+        // A little back and ahead, as NTP does; and what an operator's mistake does.
+        let jumps = [now - 700, now + 3000, now - 3_600_000, now + 30 * 3_600_000, START_MS];
+        world.clock.set_unix(jumps[chooser.choose(5) as usize]);
     }
     if plan.snapshots > 0 && chooser.once_in(plan.snapshots) {
         world.store().request_snapshot();
@@ -84,39 +148,51 @@ fn step(world: &mut World, plan: &Plan, chooser: &mut Chooser) {
 
 /// One command or transaction.
 pub(crate) fn command(world: &mut World, plan: &Plan, chooser: &mut Chooser) {
+    command_words(plan, chooser, |commands| world.transaction(commands));
+}
+
+/// The words of one command or transaction, and their databases.
+pub(crate) fn command_words(plan: &Plan, chooser: &mut Chooser, mut act: impl FnMut(&[(usize, &[&[u8]])])) {
     let db = if chooser.once_in(5) { chooser.choose(3) as usize } else { 0 };
-    let key = key(chooser);
+    let key = key(plan, chooser);
     let value = value(chooser, plan.value_len);
     let number = chooser.choose(1000).to_string();
     match chooser.choose(18) {
-        0..=3 => world.run(db, &[b"SET", &key, &value]),
-        4 => world.run(db, &[b"SET", &key, &value, b"PX", (1 + chooser.choose(1500)).to_string().as_bytes()]),
-        5 | 6 => world.run(db, &[b"APPEND", &key, &value[..value.len().min(9)]]),
-        7 => world.run(db, &[b"INCRBY", b"counter", number.as_bytes()]),
-        8 => world.run(db, &[b"DEL", &key]),
-        9 => world.run(db, &[b"PEXPIRE", &key, (1 + chooser.choose(2000)).to_string().as_bytes()]),
-        10 => world.run(db, &[b"PERSIST", &key]),
+        0..=3 => act(&[(db, &[b"SET", &key, &value])]),
+        4 => act(&[(db, &[b"SET", &key, &value, b"PX", (1 + chooser.choose(1500)).to_string().as_bytes()])]),
+        5 | 6 => act(&[(db, &[b"APPEND", &key, &value[..value.len().min(9)]])]),
+        7 => act(&[(db, &[b"INCRBY", b"counter", number.as_bytes()])]),
+        8 => act(&[(db, &[b"DEL", &key])]),
+        9 => act(&[(db, &[b"PEXPIRE", &key, (1 + chooser.choose(2000)).to_string().as_bytes()])]),
+        10 => act(&[(db, &[b"PERSIST", &key])]),
         11 => {
-            let other = self::key(chooser);
-            world.run(db, &[b"MSET", &key, &value, &other, number.as_bytes()]);
+            let other = self::key(plan, chooser);
+            act(&[(db, &[b"MSET", &key, &value, &other, number.as_bytes()])]);
         }
         12 => {
-            let other = self::key(chooser);
-            world.run(db, &[b"RENAME", &key, &other]);
+            let other = self::key(plan, chooser);
+            act(&[(db, &[b"RENAME", &key, &other])]);
         }
-        13 => world.run(db, &[b"SETRANGE", &key, b"5", &value[..value.len().min(9)]]),
-        14 | 15 => world.transaction(&[
+        13 => act(&[(db, &[b"SETRANGE", &key, b"5", &value[..value.len().min(9)]])]),
+        14 | 15 => act(&[
             (db, &[b"SET", &key, &value]),
             (0, &[b"APPEND", b"journal", number.as_bytes()]),
             (2, &[b"INCRBY", b"transactions", b"1"]),
         ]),
-        16 if chooser.once_in(6) => world.run(db, &[b"FLUSHDB"]),
-        17 if chooser.once_in(4) => world.run(0, &[b"SWAPDB", b"1", b"2"]),
-        _ => world.run(db, &[b"GET", &key]),
+        16 if chooser.once_in(6) => act(&[(db, &[b"FLUSHDB"])]),
+        17 if chooser.once_in(4) => act(&[(0, &[b"SWAPDB", b"1", b"2"])]),
+        _ => act(&[(db, &[b"GET", &key])]),
     }
 }
 
-fn key(chooser: &mut Chooser) -> Vec<u8> {
+fn wide_key(number: u32) -> Vec<u8> {
+    format!("wide-{number}").into_bytes()
+}
+
+fn key(plan: &Plan, chooser: &mut Chooser) -> Vec<u8> {
+    if plan.wide && chooser.once_in(2) {
+        return wide_key(chooser.choose(WIDE_KEYS));
+    }
     format!("key-{}", chooser.choose(12)).into_bytes()
 }
 

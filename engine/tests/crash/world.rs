@@ -4,6 +4,8 @@
 //! a promise that is given one call too early is seen.
 
 use crate::history::History;
+use crate::meanwhile::Meanwhile;
+use crate::workload::Plan;
 use firn_engine::command::{Args, Call as CommandCall, NoReply, Session, table};
 use firn_engine::disk::chooser::Chooser;
 use firn_engine::disk::sim::{Call, CrashRules, DiskState, SimDisk};
@@ -41,12 +43,23 @@ pub(crate) struct Promise {
     pub(crate) last: Lsn,
 }
 
+/// Whether the log counts (`appendonly`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Logged {
+    Yes,
+    /// Only what a snapshot holds counts.
+    No,
+    /// It was turned on, and counts as soon as a snapshot holds all before this LSN.
+    From(Lsn),
+}
+
 /// What observers share with the world.
-struct Ledger {
-    store: Weak<Store>,
+pub(crate) struct Ledger {
+    pub(crate) store: Weak<Store>,
     clock: Arc<ManualClock>,
     policy: SyncPolicy,
-    history: History,
+    logged: Logged,
+    pub(crate) history: History,
     promise: Promise,
     /// Under `everysec`: which LSN was acknowledged when (monotonic ms).
     acknowledged: Vec<(u64, Lsn)>,
@@ -60,6 +73,14 @@ impl Ledger {
         self.promise.last = self.history.last();
         let Some(store) = self.store.upgrade() else { return };
         let now = self.clock.monotonic_ms();
+        let saved = store.snapshot_info().status.saved_lsn;
+        self.promise.power = self.promise.power.max(saved);
+        self.promise.kill = self.promise.kill.max(saved);
+        match self.logged {
+            Logged::Yes => {}
+            Logged::From(first) if saved + 1 >= first => self.logged = Logged::Yes,
+            Logged::No | Logged::From(_) => return,
+        }
         if let Some(durable) = store.durable_lsn() {
             self.promise.power = self.promise.power.max(durable);
         }
@@ -70,9 +91,11 @@ impl Ledger {
         if acknowledged > self.promise.kill {
             self.promise.kill = acknowledged;
             self.acknowledged.push((now, acknowledged));
+            if self.policy == SyncPolicy::Always {
+                self.promise.power = self.promise.power.max(acknowledged);
+            }
         }
         match self.policy {
-            SyncPolicy::Always => self.promise.power = self.promise.power.max(self.promise.kill),
             // A disk that takes no flush can hold no more than what was flushed before; then replies are held back.
             SyncPolicy::EverySecond if self.failing => {}
             SyncPolicy::EverySecond => {
@@ -82,8 +105,19 @@ impl Ledger {
                     self.promise.power = self.promise.power.max(lsn);
                 }
             }
-            SyncPolicy::Never => {}
+            SyncPolicy::Always | SyncPolicy::Never => {}
         }
+    }
+
+    /// From now on another policy's promise is given; what was acknowledged before keeps the old one.
+    fn switch(&mut self, policy: SyncPolicy) {
+        self.update();
+        if self.policy == SyncPolicy::Never {
+            // What nobody was to flush so far has its second from now on.
+            let now = self.clock.monotonic_ms();
+            self.acknowledged.iter_mut().for_each(|(at, _)| *at = now);
+        }
+        self.policy = policy;
     }
 }
 
@@ -122,6 +156,8 @@ pub(crate) struct World {
     ledger: Arc<Mutex<Ledger>>,
     sink: Option<Sink>,
     adjust: fn(&mut Options),
+    /// What others do while a flush is under way.
+    meanwhile: Option<Arc<Meanwhile>>,
 }
 
 impl World {
@@ -132,6 +168,7 @@ impl World {
             store: Weak::new(),
             clock: clock.clone(),
             policy,
+            logged: Logged::Yes,
             history: History::new(),
             promise: Promise::default(),
             acknowledged: Vec::new(),
@@ -150,6 +187,19 @@ impl World {
             ledger: Arc::new(Mutex::new(ledger)),
             sink,
             adjust,
+            meanwhile: None,
+        }
+    }
+
+    /// From the next open on others write, and begin snapshots, while a flush is under way.
+    pub(crate) fn work_meanwhile(&mut self, plan: Plan) {
+        self.meanwhile = Some(Meanwhile::new(plan, self.ledger.clone()));
+    }
+
+    /// The others have gone.
+    pub(crate) fn work_alone(&mut self) {
+        if self.meanwhile.take().is_some() {
+            self.disk.set_faults([]);
         }
     }
 
@@ -230,6 +280,9 @@ impl World {
                 changed |= call.kind.changes();
             }
         });
+        if let Some(meanwhile) = &self.meanwhile {
+            self.disk.set_faults(meanwhile.faults());
+        }
         let mut options = options(self.policy, &self.clock);
         (self.adjust)(&mut options);
         let store = match Store::open(Arc::new(self.disk.clone()), &options) {
@@ -247,6 +300,7 @@ impl World {
         // What is served now may never be taken back.
         ledger.promise = Promise { power: lsn, kill: lsn, last: lsn };
         ledger.acknowledged.clear();
+        ledger.logged = Logged::Yes;
         ledger.store = Arc::downgrade(&store);
         drop(ledger);
         self.session = Session::default();
@@ -262,26 +316,8 @@ impl World {
     /// Runs commands as one record: all of them survive or none.
     pub(crate) fn transaction(&mut self, commands: &[(usize, &[&[u8]])]) {
         let store = self.store.clone().expect("the store is open");
-        let mut engine = store.lock();
-        let mut refused = false;
-        for (db, words) in commands {
-            let command = table::find(words[0]).unwrap_or_else(|| panic!("no command {}", words[0].escape_ascii()));
-            assert!(command.spec.arity.fits(words.len()), "{}", words[0].escape_ascii());
-            self.session.db = *db;
-            if let [_] = commands {
-                let mut reply = NoReply::default();
-                engine.execute(&mut self.session, command, &Args::new(words), &mut reply);
-                refused = reply.error.is_some_and(|error| error.starts_with("MISCONF"));
-            } else if engine.refused == Refused::Nothing {
-                let mut call = CommandCall { engine: &mut engine, session: &mut self.session };
-                let _ = (command.run)(&mut call, &Args::new(words), &mut NoReply::default());
-            } else {
-                refused = true;
-            }
-        }
-        self.refusals += u64::from(refused);
-        engine.effects.finish();
-        self.ledger.lock().history.note(&engine, &commands[0].1[0].escape_ascii().to_string());
+        let history = self.history();
+        self.refusals += u64::from(transaction(&store, &mut self.session, &history, commands));
     }
 
     fn noted<T>(&self, what: &str, step: impl FnOnce(&Store) -> T) -> T {
@@ -343,6 +379,47 @@ impl World {
         Err("a snapshot does not end".to_owned())
     }
 
+    /// Changes `appendfsync`.
+    pub(crate) fn set_policy(&mut self, policy: SyncPolicy) {
+        self.policy = policy;
+        self.ledger.lock().switch(policy);
+        self.noted("a change of policy", |store| store.set_policy(policy));
+    }
+
+    /// Whether there is a log, that counts or will.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.ledger.lock().logged != Logged::No
+    }
+
+    /// Changes `appendonly`.
+    pub(crate) fn set_log(&mut self, on: bool) -> Result<(), String> {
+        if self.is_logged() == on {
+            return Ok(());
+        }
+        if on {
+            let mut ledger = self.ledger.lock();
+            ledger.logged = Logged::From(ledger.history.last() + 1);
+        }
+        // Commands wait while the log is switched.
+        let busy = self.meanwhile.as_ref().map(|meanwhile| meanwhile.pause());
+        let switched = self.noted("a switch of the log", |store| store.set_log(on).map_err(|error| chain(&error)));
+        drop(busy);
+        let mut ledger = self.ledger.lock();
+        match (on, &switched) {
+            (false, Ok(())) => {
+                let last = ledger.history.last();
+                // Of a log that did not count yet, nothing counts.
+                if ledger.logged == Logged::Yes {
+                    (ledger.promise.power, ledger.promise.kill) = (last, last);
+                }
+                ledger.logged = Logged::No;
+            }
+            (true, Err(_)) => ledger.logged = Logged::No,
+            _ => {}
+        }
+        switched
+    }
+
     /// Ends the store properly.
     pub(crate) fn close(&mut self) -> Result<(), String> {
         self.ledger.lock().store = Weak::new();
@@ -350,11 +427,12 @@ impl World {
         let store = Arc::into_inner(store).expect("nobody else has it");
         let lsn = store.last_lsn();
         let closed = store.close().map_err(|error| chain(&error));
-        if closed.is_ok() {
-            let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger.lock();
+        if closed.is_ok() && ledger.logged == Logged::Yes {
             ledger.promise.power = lsn;
             ledger.promise.kill = lsn;
         }
+        drop(ledger);
         if closed.is_err() && self.tolerant { Ok(()) } else { closed }
     }
 
@@ -386,6 +464,35 @@ impl World {
         self.store = None;
         self.disk = SimDisk::from_state(state);
     }
+}
+
+/// Runs commands as one record and notes what they did. Says whether they were refused because the log takes no writes.
+pub(crate) fn transaction(
+    store: &Store,
+    session: &mut Session,
+    history: &History,
+    commands: &[(usize, &[&[u8]])],
+) -> bool {
+    let mut engine = store.lock();
+    let mut refused = false;
+    for (db, words) in commands {
+        let command = table::find(words[0]).unwrap_or_else(|| panic!("no command {}", words[0].escape_ascii()));
+        assert!(command.spec.arity.fits(words.len()), "{}", words[0].escape_ascii());
+        session.db = *db;
+        if let [_] = commands {
+            let mut reply = NoReply::default();
+            engine.execute(session, command, &Args::new(words), &mut reply);
+            refused = reply.error.is_some_and(|error| error.starts_with("MISCONF"));
+        } else if engine.refused == Refused::Nothing {
+            let mut call = CommandCall { engine: &mut engine, session };
+            let _ = (command.run)(&mut call, &Args::new(words), &mut NoReply::default());
+        } else {
+            refused = true;
+        }
+    }
+    engine.effects.finish();
+    history.note(&engine, &commands[0].1[0].escape_ascii().to_string());
+    refused
 }
 
 /// An error with its causes, in one line.

@@ -97,6 +97,9 @@ pub enum Effect {
     Short(usize),
     /// The call waits until this returns: a stalled disk, or a clock that goes on.
     Delay(Arc<dyn Fn() + Send + Sync>),
+    /// A sync takes its time: this runs while it is under way, and what is written meanwhile is not part of it, as the cruellest
+    /// device does it. (Of [`Effect::Delay`]'s writes it brings all to the device.)
+    During(Arc<dyn Fn() + Send + Sync>),
     /// The bit with this number (modulo the length) is flipped: in what a read returns, or in what a write brings to the
     /// device, though reads from the cache show it right.
     FlipBit(u64),
@@ -149,6 +152,7 @@ impl fmt::Debug for Effect {
             Effect::ErrorPartly(errno, seed) => write!(f, "ErrorPartly({errno:?}, {seed})"),
             Effect::Short(len) => write!(f, "Short({len})"),
             Effect::Delay(_) => f.write_str("Delay"),
+            Effect::During(_) => f.write_str("During"),
             Effect::FlipBit(bit) => write!(f, "FlipBit({bit})"),
             Effect::Misdirect(to) => write!(f, "Misdirect({to})"),
             Effect::Ignored => f.write_str("Ignored"),

@@ -68,6 +68,15 @@ struct Inode {
     /// Blocks in use or reserved reach to here.
     allocated: u64,
     handles: u32,
+    /// How often it was synced: whether [`Waiting`] still says what waits.
+    syncs: u32,
+}
+
+/// What waited for a sync when it began.
+pub(super) struct Waiting {
+    ops: usize,
+    len: usize,
+    syncs: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -206,6 +215,21 @@ impl DiskState {
         self.collect();
     }
 
+    /// How many changes of names wait for a sync.
+    pub(super) fn waiting_names(&self) -> usize {
+        self.name_ops.len()
+    }
+
+    /// [`DiskState::sync_names`] of the first `count` changes: others came while it was under way.
+    pub(super) fn sync_names_before(&mut self, count: usize) {
+        if count == self.name_ops.len() {
+            return self.sync_names();
+        }
+        let durable = Arc::make_mut(&mut self.durable_names);
+        self.name_ops.drain(..count).for_each(|op| op.apply(durable));
+        self.collect();
+    }
+
     /// A sync of the folder failed: what it was to bring to the device never gets there, but for what `chooser` keeps.
     pub(super) fn fail_sync_names(&mut self, mut chooser: Option<Chooser>) {
         for op in std::mem::take(&mut self.name_ops) {
@@ -288,6 +312,32 @@ impl DiskState {
         }
         inode.ops.clear();
         inode.lengths.clear();
+        inode.syncs += 1;
+    }
+
+    /// What waits for a sync of a file now.
+    pub(super) fn waiting(&self, ino: Ino) -> Waiting {
+        let inode = &self.inodes[ino];
+        Waiting { ops: inode.ops.len(), len: inode.view.len(), syncs: inode.syncs }
+    }
+
+    /// [`DiskState::sync`] of what waited `before`: other writes came while it was under way.
+    pub(super) fn sync_before(&mut self, ino: Ino, before: &Waiting) {
+        if self.inodes[ino].syncs != before.syncs {
+            return; // A later sync was faster, and had all of it.
+        }
+        if self.inodes[ino].ops.len() == before.ops && self.inodes[ino].view.len() == before.len {
+            return self.sync(ino);
+        }
+        let inode = Arc::make_mut(&mut self.inodes[ino]);
+        let later = inode.ops.split_off(before.ops);
+        inode.durable = inode.without_phantoms();
+        Arc::make_mut(&mut inode.durable).resize(before.len, 0);
+        inode.ops = later;
+        // Lengths of before are history; those of since are above, or the newest.
+        inode.lengths.retain(|&len| len > before.len);
+        inode.note_len();
+        inode.syncs += 1;
     }
 
     /// A sync failed: what it was to write never gets there, but for what `chooser` keeps.

@@ -369,6 +369,34 @@ fn a_delayed_call_waits_while_others_go_on() {
 }
 
 #[test]
+fn what_is_written_during_a_sync_is_not_part_of_it() {
+    let disk = SimDisk::new();
+    let file = durable(&disk, "a", b"x");
+    write_all_at(&*file, b"xy", 0).unwrap();
+    let other = disk.clone();
+    let hook = Arc::new(move || {
+        write_all_at(&*other.open("a", OpenMode::Write).unwrap(), b"z", 2).unwrap();
+    });
+    disk.set_faults([Fault::nth(1, Effect::During(hook)).of(CallKind::Sync)]);
+    file.sync().unwrap();
+    assert_eq!((text(&disk, "a"), disk.state().durable_bytes("a").unwrap()), (b"xyz".to_vec(), &b"xy"[..]));
+    let torn = [Some(b"xy".to_vec()), Some(b"xyz".to_vec()), Some(b"xy\0".to_vec())];
+    assert_eq!(files_of(&disk, "a", &RULES), BTreeSet::from(torn));
+    file.sync().unwrap();
+    assert_eq!(disk.state().durable_bytes("a").unwrap(), b"xyz");
+    // Names as well.
+    let other = disk.clone();
+    let hook = Arc::new(move || other.rename("b", "c").unwrap());
+    created(&disk, "b", b"");
+    disk.set_faults([Fault::nth(1, Effect::During(hook)).of(CallKind::SyncDir)]);
+    disk.sync_dir().unwrap();
+    let state = disk.state();
+    assert!(state.durable_bytes("b").is_some() && state.durable_bytes("c").is_none());
+    disk.sync_dir().unwrap();
+    assert!(disk.state().durable_bytes("c").is_some() && disk.state().durable_bytes("b").is_none());
+}
+
+#[test]
 fn damage_at_rest_changes_what_is_read_and_what_is_durable() {
     let disk = SimDisk::new();
     durable(&disk, "a", b"ab");
