@@ -309,8 +309,10 @@ fn new_entries(
     if let Some(first) = first {
         ids.extend(stream.range(first, Id::MAX).take(limit(options.count)).map(|entry| entry.id));
     }
-    let entries_read = ids.iter().fold(group.entries_read(), |read, id| stream.entries_read_at(read, *id));
-    let position = ids.last().map(|last| (*last, entries_read));
+    let standing = (group.last_id(), group.entries_read());
+    let (last_id, entries_read) =
+        ids.iter().fold(standing, |(last, read), id| (*id, stream.entries_read_at(read, last, *id)));
+    let position = (!ids.is_empty()).then_some((last_id, entries_read));
     let (created, pending) = stream.edit_group(name, |group| {
         let (number, created) = group.consumer_or_new(consumer, now_ms);
         let mut pending: Vec<Pending> = Vec::new();

@@ -129,7 +129,8 @@ impl Stream {
 
     /// The ID of the oldest entry; `0-0` without any.
     pub fn first_id(&self) -> Id {
-        self.range(Id::MIN, Id::MAX).next().map_or(Id::MIN, |entry| entry.id)
+        let oldest = self.sealed.first().or(self.tail.as_ref());
+        oldest.and_then(|node| node.entries().next()).map_or(Id::MIN, |entry| entry.id)
     }
 
     /// The ID of the newest entry that is still there.
