@@ -23,7 +23,7 @@ pub(super) static XREAD: Command = Command {
         flags: Flags::READONLY.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::Found { find: |words, found| find_keys(words, 1, found), legacy: (0, 0, 0), access: "RO ACCESS" },
         summary: "Returns the entries of streams behind given IDs; waits for some if asked to.",
-        syntax: "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
+        syntax: "[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>",
         ..READ
     },
     run: |call, args, reply| xread(call, args, reply, false),
@@ -37,7 +37,7 @@ pub(super) static XREADGROUP: Command = Command {
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::Found { find: |words, found| find_keys(words, 4, found), legacy: (0, 0, 0), access: "RO ACCESS" },
         summary: "Returns entries of streams that no consumer of a group has got yet, or those pending for one; waits if asked to.",
-        syntax: "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]",
+        syntax: "GROUP <group consumer> [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS <key [key ...] id [id ...]>",
         ..READ
     },
     run: |call, args, reply| xread(call, args, reply, true),

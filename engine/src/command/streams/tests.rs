@@ -324,6 +324,11 @@ fn the_number_of_entries_read_is_exact_or_unknown() {
     assert_eq!(standing(&mut bench, "XDEL s 9-0"), owned(":7", "$-1"));
     assert_eq!(standing(&mut bench, "XREADGROUP GROUP g c COUNT 1 STREAMS s >"), owned("$-1", "$-1"));
     assert_eq!(standing(&mut bench, read), owned(":10", ":0"));
+    // What was deleted counts also when it is in front of the first entry by now, if the group stands before it.
+    run(&mut bench, "XGROUP SETID s g 5-0 ENTRIESREAD 5");
+    assert_eq!(standing(&mut bench, "XTRIM s MINID 10"), owned(":5", "$-1"));
+    assert_eq!(standing(&mut bench, "XGROUP SETID s g 9-0 ENTRIESREAD 5"), owned(":5", ":1"));
+    assert_eq!(standing(&mut bench, "XGROUP SETID s g 9-1 ENTRIESREAD 5"), owned(":5", ":5"));
 }
 
 #[test]
