@@ -261,11 +261,7 @@ impl Engine {
 
     /// The next 64 random bits (splitmix64).
     pub fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        splitmix(&mut self.random)
     }
 
     /// Reports a keyspace event if anyone asked for its class.
@@ -344,6 +340,16 @@ impl Engine {
     pub(crate) fn holds_expiry(&self) -> bool {
         self.monotonic_ms < self.hold_expiry_until_ms || self.refused != Refused::Nothing
     }
+}
+
+/// The next 64 random bits of a generator (splitmix64).
+#[inline]
+pub(crate) fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// [`Entry::access`] of an entry used at Unix time `now_ms`: 24 bits of the second, never 0, which says "not known".

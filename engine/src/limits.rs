@@ -54,3 +54,5 @@ pub const SNAPSHOT_WRITE_LEN: usize = 256 * 1024;
 pub const SNAPSHOT_SYNC_LEN: u64 = 32 * 1024 * 1024;
 /// Longest node of a stream, and all fields and values of one entry together, in bytes (as Redis' bound of a listpack in a stream).
 pub const STREAM_NODE_LEN_MAX: usize = 1 << 30;
+/// Random elements, drawn with repetition, of one command (HRANDFIELD, SRANDMEMBER, ZRANDMEMBER with a negative count).
+pub const RANDOM_COUNT_MAX: usize = 1 << 24;

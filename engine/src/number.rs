@@ -2,12 +2,14 @@
 //!
 //! 1. Parsing is strict: the whole word or nothing, no leading space, no NUL in the middle.
 //! 2. Integers are canonical (`01`, `+1` and `-0` are not integers).
-//! 3. Floats follow C's `strtold` and `strtod`: decimal, hexadecimal (`0x1.8p3`), `inf`; NaN is never accepted; a word whose
-//!    value overflows, or is too small to be anything but zero, is not a float.
+//! 3. Floats follow C's `strtold`: decimal, hexadecimal (`0x1.8p3`), `inf`; doubles Valkey's `strtod`, which knows no hexadecimal. NaN is
+//!    never accepted; a word whose value overflows, or is too small to be anything but zero, is not a float.
 //! 4. INCRBYFLOAT counts in x87 80-bit extended precision, as Redis' `long double` does on x86-64, on every machine.
 
+mod digits;
+
 use rustc_apfloat::ieee::{Double, X87DoubleExtended};
-use rustc_apfloat::{Float, Round, Status, StatusAnd};
+use rustc_apfloat::{Float, FloatConvert, Round, Status, StatusAnd};
 
 /// Longest word that is tried as an extended float (Redis' MAX_LONG_DOUBLE_CHARS, its terminator not counted).
 const EXTENDED_LEN_MAX: usize = 5 * 1024 - 1;
@@ -162,6 +164,12 @@ impl Extended {
         }
     }
 
+    /// The value as `mantissa * 2^exponent`, if it is above zero and not subnormal.
+    fn scaled(self) -> (u64, i32) {
+        let bits = self.0.to_bits();
+        (bits as u64, ((bits >> 64) as i32 & 0x7fff) - 16383 - 63)
+    }
+
     /// As C's `%.17Lf` prints a finite value, with trailing zeros (and a trailing point) removed; never `-0`.
     pub fn print(self, out: &mut Vec<u8>) {
         let bits = self.0.to_bits();
@@ -236,25 +244,58 @@ fn print_fraction(mantissa: u64, shift: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// As Redis' `getDoubleFromObject`: infinities are accepted, NaN is not.
+/// As Valkey's `getDoubleFromObject`: decimal or an infinity; NaN and hexadecimal are not accepted.
 pub fn parse_double(word: &[u8]) -> Option<f64> {
     if word.is_empty() || word.len() > DOUBLE_LEN_MAX {
         return None;
     }
-    match float_form(word)? {
-        (negative, Form::Infinity) => Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY }),
-        (negative, Form::Decimal(text)) => {
-            let value: f64 = text.parse().ok()?;
-            let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-            let vanished = value == 0.0 && mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
-            (value.is_finite() && !vanished).then_some(if negative { -value } else { value })
-        }
-        (_, Form::Hexadecimal { .. }) => parse_soft::<Double>(word).map(|value| f64::from_bits(value.to_bits() as u64)),
+    // Most words are short whole numbers.
+    if word.len() < 16
+        && let Some(integer) = parse_integer(word)
+    {
+        return Some(integer as f64);
     }
+    let (value, vanished) = double_of(word)?;
+    (!vanished).then_some(value)
 }
 
-/// Prints a double as Redis 7.2 does (RESP3 doubles, ZSCORE, ...): the shortest digits that read back as the same value; plain
-/// notation while that is short, else scientific.
+/// The end of a range of scores as Valkey's `zslParseRange` reads it: up to the first NUL; nothing at all is 0, and what is too large or
+/// too small becomes an infinity or 0.
+pub fn parse_double_bound(word: &[u8]) -> Option<f64> {
+    let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
+    if word.is_empty() {
+        return Some(0.0);
+    }
+    if word.len() > DOUBLE_LEN_MAX {
+        return None;
+    }
+    double_of(word).map(|(value, _)| value)
+}
+
+/// A decimal or an infinity, and whether its value is outside of what a double can hold (it is an infinity or 0 then).
+fn double_of(word: &[u8]) -> Option<(f64, bool)> {
+    let (negative, form) = float_form(word)?;
+    let (value, vanished) = match form {
+        Form::Infinity => (f64::INFINITY, false),
+        Form::Decimal(text) => {
+            let value: f64 = text.parse().ok()?;
+            let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+            let is_zero = !mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+            (value, value.is_infinite() || (value == 0.0 && !is_zero))
+        }
+        Form::Hexadecimal { .. } => return None,
+    };
+    Some((if negative { -value } else { value }, vanished))
+}
+
+/// Prints a finite double with up to 17 decimals and never an exponent: coordinates.
+pub fn print_double_plain(value: f64, out: &mut Vec<u8>) {
+    let double = Double::from_bits(u128::from(value.to_bits()));
+    Extended(double.convert(&mut false).value).print(out);
+}
+
+/// Prints a double as Redis 7.2 and Valkey do (scores, RESP3 doubles, ...): whole numbers up to 2^62 as integers, else digits that
+/// read back as the same value, in plain notation while that is short, else scientific.
 pub fn print_double(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         return out.extend_from_slice(b"nan");
@@ -265,29 +306,34 @@ pub fn print_double(value: f64, out: &mut Vec<u8>) {
     if value == 0.0 {
         return out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
     }
-    const WHOLE_MAX: f64 = 4_503_599_627_370_496.0; // 2^52: whole numbers within are printed as integers.
-    if value > -WHOLE_MAX && value < WHOLE_MAX && value.fract() == 0.0 {
+    const WHOLE_MAX: f64 = 4_611_686_018_427_387_904.0; // 2^62
+    if value.abs() <= WHOLE_MAX && value.fract() == 0.0 {
         return out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
     }
-    // Rust's `{:e}` gives the shortest round-trip digits as d.ddde±x.
-    let text = format!("{:e}", value.abs());
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let count = digits.len() as i32;
-    let scale = exponent - (count - 1); // The value is digits * 10^scale.
+    print_digits(value, out);
+}
+
+/// [`print_double`] that treats whole numbers as all others: what digests are made of. Finite values only.
+pub(crate) fn print_digits(value: f64, out: &mut Vec<u8>) {
+    if value == 0.0 || !value.is_finite() {
+        return print_double(value, out);
+    }
     if value < 0.0 {
         out.push(b'-');
     }
+    let found = digits::of(value.abs());
+    let (digits, scale) = (found.text(), found.scale);
+    let count = digits.len() as i32;
+    let exponent = scale + count - 1; // Of scientific notation.
     if scale >= 0 && exponent < count + 7 {
-        out.extend_from_slice(&digits);
+        out.extend_from_slice(digits);
         out.resize(out.len() + scale as usize, b'0');
     } else if scale < 0 && (scale > -7 || exponent.abs() < 4) {
         let whole = count + scale;
         if whole <= 0 {
             out.extend_from_slice(b"0.");
             out.resize(out.len() + whole.unsigned_abs() as usize, b'0');
-            out.extend_from_slice(&digits);
+            out.extend_from_slice(digits);
         } else {
             out.extend_from_slice(&digits[..whole as usize]);
             out.push(b'.');
@@ -405,10 +451,10 @@ mod tests {
         }
         for good in ["1.", ".5", "+1", "-.5e-3", "1E5", "inf", "-INFINITY", "0X1P4", "00012", "0e99999", "0x0p-99999"] {
             assert!(Extended::parse(good.as_bytes()).is_some(), "{good:?}");
-            assert!(parse_double(good.as_bytes()).is_some(), "{good:?}");
+            assert_eq!(parse_double(good.as_bytes()).is_some(), !good.contains(['x', 'X']), "{good:?}");
         }
         assert!(Extended::parse(&[b'1'; EXTENDED_LEN_MAX + 1]).is_none());
-        assert_eq!((parse_double(b"1e400"), parse_double(b"1e-400"), parse_double(b"0x1p4")), (None, None, Some(16.0)));
+        assert_eq!((parse_double(b"1e400"), parse_double(b"1e-400"), parse_double(b"0x1p4")), (None, None, None));
     }
 
     #[test]
@@ -425,7 +471,18 @@ mod tests {
             (1.7976931348623157e308, "1.7976931348623157e+308"),
             (5e-324, "5e-324"),
             (9007199254740993.0, "9007199254740992"),
-            (1e16, "1e+16"),
+            (1e16, "10000000000000000"),
+            (9_223_372_036_854_775_808.0, "9223372036854776000"),
+            (4_611_686_018_427_387_904.0, "4611686018427387904"),
+            (1.2345e20, "1.2345e+20"),
+            (1e20, "1e+20"),
+            (56.43753443714591, "56.437534437145906"),
+            (8.938152471833297e-07, "8.938152471833296e-7"),
+            (3.864257864804017e+255, "3.8642578648040174e+255"),
+            (1579801206544343.8, "1579801206544343.7"),
+            (719.219049623638, "719.2190496236381"),
+            (2.2250738585072014e-308, "2.2250738585072014e-308"),
+            (4503599627370496.5, "4503599627370496"),
             (f64::NEG_INFINITY, "-inf"),
             (0.30000000000000004, "0.30000000000000004"),
         ] {
@@ -439,6 +496,15 @@ mod tests {
             let value = f64::from_bits(bits);
             prop_assume!(!value.is_nan());
             prop_assert_eq!(parse_double(double(value).as_bytes()).map(f64::to_bits), Some(bits));
+        }
+
+        #[test]
+        fn a_printed_double_has_the_fewest_digits_or_one_more(bits in 0..f64::INFINITY.to_bits()) {
+            let value = f64::from_bits(bits);
+            prop_assume!(value > 0.0);
+            let fewest = format!("{value:e}").bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+            let count = digits::of(value).text().len();
+            prop_assert!(count == fewest || count == fewest + 1, "{count} {fewest}");
         }
 
         #[test]

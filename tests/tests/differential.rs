@@ -4,7 +4,7 @@
 //! `FIRN_SERVER` which firn-server to run; without one, or with `in-process`, the engine is compared in this process. `FIRN_VALKEY` names
 //! Valkey's binary if it is not in PATH.
 
-use firn_tests::differential::{Differences, InProcess, Remote, Runner, Target};
+use firn_tests::differential::{Differences, InProcess, PACKED_ENTRIES, Remote, Runner, Target};
 use firn_tests::process::{Program, Server};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -59,8 +59,9 @@ fn start(path: &Path, folder: &Path, name: &str, persistence: &[&str]) -> Result
     let folder = folder.join(name);
     std::fs::create_dir(&folder).map_err(|e| e.to_string())?;
     let log = folder.join("log");
-    let arguments: Vec<String> =
-        ["--enable-debug-command", "yes"].iter().chain(persistence).map(|word| (*word).to_owned()).collect();
+    let packed_entries = PACKED_ENTRIES.to_string();
+    let settings = ["--enable-debug-command", "yes", "--zset-max-listpack-entries", &packed_entries];
+    let arguments: Vec<String> = settings.iter().chain(persistence).map(|word| (*word).to_owned()).collect();
     let program = Program { path: path.into(), port, folder, log, arguments };
     Ok((program.start().map_err(|error| format!("{}: {error}", path.display()))?, port))
 }

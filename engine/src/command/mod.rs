@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod expiry;
 mod flush;
+mod geo;
 mod hyperloglog;
 #[cfg(test)]
 mod key_tests;
@@ -24,11 +25,13 @@ mod record_tests;
 #[cfg(test)]
 mod replay_tests;
 mod reply;
+mod sample;
 mod scan;
+mod sorted_sets;
 mod spec;
+mod streams;
 #[cfg(test)]
 mod string_tests;
-mod streams;
 mod strings;
 pub mod table;
 #[cfg(test)]

@@ -30,6 +30,10 @@ pub trait Reply {
     fn push(&mut self, n: usize);
     /// A float: RESP2 a bulk string.
     fn double(&mut self, value: f64);
+    /// A float whose text is given, where [`Reply::double`] would print other digits: RESP2 a bulk string.
+    fn double_text(&mut self, text: &str) {
+        self.bulk(text.as_bytes());
+    }
     /// A truth value: RESP2 an integer 0 or 1.
     fn boolean(&mut self, value: bool);
     /// An integer of any size, in decimal: RESP2 a bulk string.

@@ -1,13 +1,20 @@
 //! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
 
 use super::{
-    Command, NameIndex, bitmaps, counters, expiry, flush, hyperloglog, keys, lcs, move_keys, object, ranges, scan,
-    streams, strings,
+    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hyperloglog, keys, lcs, move_keys, object, ranges, scan,
+    sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
 
 /// The families, each with its commands.
-static FAMILIES: &[&[&Command]] = &[STRINGS_AND_KEYS, bitmaps::COMMANDS, hyperloglog::COMMANDS, streams::COMMANDS];
+static FAMILIES: &[&[&Command]] = &[
+    STRINGS_AND_KEYS,
+    bitmaps::COMMANDS,
+    hyperloglog::COMMANDS,
+    sorted_sets::COMMANDS,
+    geo::COMMANDS,
+    streams::COMMANDS,
+];
 
 /// Every command on data, by family.
 pub fn commands() -> &'static [&'static Command] {
@@ -87,9 +94,8 @@ pub fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
         (None, "KEYS") => &["request_policy:all_shards", "nondeterministic_output_order"],
         (None, "SCAN") => &["nondeterministic_output", "request_policy:special", "response_policy:special"],
         (None, "RANDOMKEY") => &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
-        (None, "TTL" | "PTTL") | (Some("OBJECT"), "ENCODING" | "FREQ" | "IDLETIME" | "REFCOUNT") => {
-            &["nondeterministic_output"]
-        }
+        (None, "TTL" | "PTTL" | "ZRANDMEMBER" | "ZSCAN")
+        | (Some("OBJECT"), "ENCODING" | "FREQ" | "IDLETIME" | "REFCOUNT") => &["nondeterministic_output"],
         (None, "XADD" | "XTRIM" | "XPENDING" | "XCLAIM" | "XAUTOCLAIM") | (Some("XINFO"), "CONSUMERS") => {
             &["nondeterministic_output"]
         }

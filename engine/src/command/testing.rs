@@ -71,6 +71,9 @@ impl Reply for TextReply {
         crate::number::print_double(value, &mut text);
         self.line(if self.resp3 { ',' } else { '$' }, String::from_utf8(text).unwrap());
     }
+    fn double_text(&mut self, text: &str) {
+        self.line(if self.resp3 { ',' } else { '$' }, text);
+    }
     fn boolean(&mut self, value: bool) {
         if self.resp3 { self.line('#', if value { 't' } else { 'f' }) } else { self.line(':', i32::from(value)) }
     }

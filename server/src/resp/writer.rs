@@ -119,6 +119,10 @@ impl Reply for Writer<'_> {
         if self.protocol == 2 { self.bulk(&text) } else { self.text(b',', &text) }
     }
 
+    fn double_text(&mut self, text: &str) {
+        if self.protocol == 2 { self.bulk(text.as_bytes()) } else { self.text(b',', text.as_bytes()) }
+    }
+
     fn boolean(&mut self, value: bool) {
         self.out.extend_from_slice(match (self.protocol, value) {
             (2, true) => b":1\r\n",

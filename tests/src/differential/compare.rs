@@ -117,6 +117,15 @@ pub(super) fn same(words: &[Vec<u8>], one: &[u8], other: &[u8]) -> bool {
         }
         // When entries were delivered and consumers were seen.
         b"XPENDING" | b"XINFO" => timeless(one) == timeless(other),
+        // Which members is chance; how many is not.
+        b"ZRANDMEMBER" => match (&one, &other) {
+            (Value::Array(one), Value::Array(other)) => one.len() == other.len(),
+            (one, other) => matches!((one, other), (Value::Bulk(_), Value::Bulk(_))),
+        },
+        // A single call may give a part or all of it.
+        b"ZSCAN" => {
+            matches!((&one, &other), (Value::Array(one), Value::Array(other)) if one.len() == 2 && other.len() == 2)
+        }
         b"RANDOMKEY" => matches!((&one, &other), (Value::Bulk(_), Value::Bulk(_))),
         _ => false,
     }

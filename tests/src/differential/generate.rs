@@ -6,6 +6,7 @@
 //!    with each other (GT, LT) are absolute.
 //! 3. Nothing makes a server take much memory: offsets are small or above `proto-max-bulk-len`.
 
+use super::families::{FAMILIES, Family};
 use super::streams::{self, Fill};
 use std::collections::HashMap;
 
@@ -362,6 +363,8 @@ pub struct Generator {
     last: HashMap<usize, &'static str>,
     /// Whether commands may be made that no engine knows: their errors are the server's.
     unknown: bool,
+    /// The family whose commands this sequence has besides those on strings and keys.
+    family: Option<&'static Family>,
 }
 
 impl Generator {
@@ -369,7 +372,8 @@ impl Generator {
     pub fn new(seed: u64, unknown: bool) -> Generator {
         let mut rng = Rng(seed);
         let keys = (0..=rng.below(8)).map(|_| rng.pick(KEYS)).collect();
-        Generator { rng, keys, last: HashMap::new(), unknown }
+        let family = (!rng.one_in(FAMILIES.len() + 2)).then(|| FAMILIES[rng.below(FAMILIES.len())]);
+        Generator { rng, keys, last: HashMap::new(), unknown, family }
     }
 
     /// A sequence of `len` steps.
@@ -380,10 +384,20 @@ impl Generator {
                 .iter()
                 .any(|name| template.starts_with(name));
             let weight = if rare { usize::from(self.rng.one_in(2)) } else { [0, 0, 1, 1, 4, 24][self.rng.below(6)] };
+            // Beside a family, keys and strings of other types are there now and then.
+            let weight = if self.family.is_some() { weight.min(1) } else { weight };
             bag.extend(std::iter::repeat_n(*template, weight));
         }
         // Something must write, whatever the weights.
         bag.extend(["SET k v", "MSET pairs", "APPEND k v", "XADD k sid fields"]);
+        if let Some(family) = self.family {
+            for template in family.templates {
+                let weight = [0, 1, 4, 4, 12, 48][self.rng.below(6)];
+                bag.extend(std::iter::repeat_n(*template, weight));
+            }
+            let share = bag.len() / 4 / family.writers.len() + 1;
+            family.writers.iter().for_each(|writer| bag.extend(std::iter::repeat_n(*writer, share)));
+        }
         (0..len).map(|_| self.step(&bag)).collect()
     }
 
@@ -396,7 +410,9 @@ impl Generator {
         if words[0] == b"WALK" {
             return Step::Walk(words.split_off(1));
         }
-        if self.rng.one_in(12) {
+        // A sorted set that ranges of members are asked of keeps its equal scores.
+        let same_scores = template.starts_with("ZADD lk");
+        if self.rng.one_in(12) && !same_scores {
             self.spoil(&mut words);
         }
         if self.rng.one_in(8) {
@@ -434,8 +450,28 @@ impl Generator {
         out.push((*last).into());
     }
 
+    /// Fills in a word that the sequence's family knows; says whether it does.
+    fn family_word(&mut self, word: &str, out: &mut Vec<Vec<u8>>) -> bool {
+        let Some(family) = self.family else { return false };
+        if let Some((_, pool)) = family.pools.iter().find(|(name, _)| *name == word) {
+            self.text(pool, out);
+        } else if let Some((_, most, choices)) = family.options.iter().find(|(name, ..)| *name == word) {
+            self.options(choices, *most, out);
+        } else if let Some((_, most, words)) = family.repeats.iter().find(|(name, ..)| *name == word) {
+            for _ in 0..=self.rng.below(*most) {
+                words.split(' ').for_each(|word| self.word(word, out));
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+
     /// Fills in a word of a template.
     fn word(&mut self, word: &str, out: &mut Vec<Vec<u8>>) {
+        if self.family_word(word, out) {
+            return;
+        }
         match word {
             "k" => out.push(self.rng.pick(&self.keys).into()),
             "v" => out.push(self.rng.pick(VALUES).into()),

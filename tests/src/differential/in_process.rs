@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Elements at most of a packed collection, in all servers that are compared: few, so that large ones are met.
+pub const PACKED_ENTRIES: usize = 6;
+
 /// An engine in memory.
 #[derive(Debug)]
 pub struct InProcess {
@@ -27,7 +30,9 @@ impl Default for InProcess {
 }
 
 fn engine() -> Engine {
-    Engine::new(Keyspace::new(HashSeed([7; 16]), 16), Effects::new(1), 1)
+    let mut engine = Engine::new(Keyspace::new(HashSeed([7; 16]), 16), Effects::new(1), 1);
+    engine.settings.shaping.zset_max_listpack_entries = PACKED_ENTRIES;
+    engine
 }
 
 impl Target for InProcess {
@@ -121,6 +126,9 @@ impl Reply for Encoder {
         } else {
             self.bulk(&text);
         }
+    }
+    fn double_text(&mut self, text: &str) {
+        if self.resp3 { self.head(',', text) } else { self.bulk(text.as_bytes()) }
     }
     fn boolean(&mut self, value: bool) {
         if self.resp3 {

@@ -6,6 +6,7 @@
 //!    then shrunk and printed.
 
 mod compare;
+mod families;
 mod generate;
 mod in_process;
 mod run;
@@ -15,6 +16,6 @@ mod target;
 
 pub use compare::{Difference, Differences};
 pub use generate::{Generator, Step, show};
-pub use in_process::InProcess;
+pub use in_process::{InProcess, PACKED_ENTRIES};
 pub use run::{Report, Runner};
 pub use target::{Remote, Target};

@@ -45,15 +45,17 @@ impl Asked {
         Ok(Asked { start, end, in_bits })
     }
 
+    /// Whether both ends count from the string's end, and the wrong way around. BITCOUNT counts nothing then, even where the two
+    /// would meet at the string's beginning; BITPOS looks there.
+    fn is_backward(self) -> bool {
+        self.start < 0 && self.end.is_some_and(|end| end < 0 && self.start > end)
+    }
+
     /// The bits meant of a string of `len` bytes, both ends included; `None` if there are none. Negative numbers count from the end.
     fn bits(self, len: usize) -> Option<(u64, u64)> {
         let units = len as i64 * if self.in_bits { 8 } else { 1 };
         let from_end = |index: i64| if index < 0 { index.saturating_add(units).max(0) } else { index };
-        let end = self.end.unwrap_or(units - 1);
-        if self.start < 0 && end < 0 && self.start > end {
-            return None;
-        }
-        let (start, end) = (from_end(self.start), from_end(end).min(units - 1));
+        let (start, end) = (from_end(self.start), from_end(self.end.unwrap_or(units - 1)).min(units - 1));
         if start > end {
             return None;
         }
@@ -103,7 +105,8 @@ fn bitcount(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Resu
     let asked = Asked::parse(args, 2)?;
     let key = call.key(args, 1);
     let value = call.read_string(key)?.unwrap_or_default();
-    let count = asked.bits(value.len()).map_or(0, |range| Cut::new(value, range, false).count());
+    let range = asked.bits(value.len()).filter(|_| !asked.is_backward());
+    let count = range.map_or(0, |range| Cut::new(value, range, false).count());
     reply.integer(count as i64);
     Ok(())
 }

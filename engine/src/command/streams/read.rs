@@ -23,7 +23,7 @@ pub(super) static XREAD: Command = Command {
         flags: Flags::READONLY.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::Found { find: |words, found| find_keys(words, 1, found), legacy: (0, 0, 0), access: "RO ACCESS" },
         summary: "Returns the entries of streams behind given IDs; waits for some if asked to.",
-        syntax: "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
+        syntax: "[COUNT count] [BLOCK milliseconds] STREAMS <key [key ...] id [id ...]>",
         ..READ
     },
     run: |call, args, reply| xread(call, args, reply, false),
@@ -37,7 +37,7 @@ pub(super) static XREADGROUP: Command = Command {
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::Found { find: |words, found| find_keys(words, 4, found), legacy: (0, 0, 0), access: "RO ACCESS" },
         summary: "Returns entries of streams that no consumer of a group has got yet, or those pending for one; waits if asked to.",
-        syntax: "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]",
+        syntax: "GROUP <group consumer> [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS <key [key ...] id [id ...]>",
         ..READ
     },
     run: |call, args, reply| xread(call, args, reply, true),
@@ -309,8 +309,10 @@ fn new_entries(
     if let Some(first) = first {
         ids.extend(stream.range(first, Id::MAX).take(limit(options.count)).map(|entry| entry.id));
     }
-    let entries_read = ids.iter().fold(group.entries_read(), |read, id| stream.entries_read_at(read, *id));
-    let position = ids.last().map(|last| (*last, entries_read));
+    let standing = (group.last_id(), group.entries_read());
+    let (last_id, entries_read) =
+        ids.iter().fold(standing, |(last, read), id| (*id, stream.entries_read_at(read, last, *id)));
+    let position = (!ids.is_empty()).then_some((last_id, entries_read));
     let (created, pending) = stream.edit_group(name, |group| {
         let (number, created) = group.consumer_or_new(consumer, now_ms);
         let mut pending: Vec<Pending> = Vec::new();

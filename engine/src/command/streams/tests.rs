@@ -302,6 +302,35 @@ fn groups_give_each_entry_once_and_log_what_was_given() {
     );
 }
 
+/// As Valkey 9.1 counts: where something between was trimmed or deleted, the number read is worked out anew, or unknown.
+#[test]
+fn the_number_of_entries_read_is_exact_or_unknown() {
+    let mut bench = Bench::new();
+    for n in 1..=10 {
+        run(&mut bench, &format!("XADD s {n}-0 f v"));
+    }
+    run(&mut bench, "XGROUP CREATE s g 0");
+    let standing = |bench: &mut Bench, what: &str| {
+        run(bench, what);
+        let text = run(bench, "XINFO GROUPS s");
+        let lines: Vec<&str> = text.lines().collect();
+        (lines[11].to_owned(), lines[13].to_owned())
+    };
+    let owned = |read: &str, lag: &str| (read.to_owned(), lag.to_owned());
+    let read = "XREADGROUP GROUP g c COUNT 2 STREAMS s >";
+    assert_eq!(standing(&mut bench, read), owned(":2", ":8"));
+    assert_eq!(standing(&mut bench, "XTRIM s MAXLEN 5"), owned(":2", ":8"));
+    assert_eq!(standing(&mut bench, read), owned(":7", ":3"));
+    assert_eq!(standing(&mut bench, "XDEL s 9-0"), owned(":7", "$-1"));
+    assert_eq!(standing(&mut bench, "XREADGROUP GROUP g c COUNT 1 STREAMS s >"), owned("$-1", "$-1"));
+    assert_eq!(standing(&mut bench, read), owned(":10", ":0"));
+    // What was deleted counts also when it is in front of the first entry by now, if the group stands before it.
+    run(&mut bench, "XGROUP SETID s g 5-0 ENTRIESREAD 5");
+    assert_eq!(standing(&mut bench, "XTRIM s MINID 10"), owned(":5", "$-1"));
+    assert_eq!(standing(&mut bench, "XGROUP SETID s g 9-0 ENTRIESREAD 5"), owned(":5", ":1"));
+    assert_eq!(standing(&mut bench, "XGROUP SETID s g 9-1 ENTRIESREAD 5"), owned(":5", ":5"));
+}
+
 #[test]
 fn claims_move_entries_and_are_logged_as_they_end() {
     check(

@@ -369,10 +369,11 @@ impl Stream {
         Some(result)
     }
 
-    /// Where a group stands that has just been given the entry `id`, which is above its last: how many entries it has read by then.
-    pub fn entries_read_at(&self, entries_read: Option<u64>, id: Id) -> Option<u64> {
+    /// How many entries a group has read that stood at `last_id`, having read `entries_read`, and is given the next one, `id`. Counting goes on
+    /// where nothing between was removed.
+    pub fn entries_read_at(&self, entries_read: Option<u64>, last_id: Id, id: Id) -> Option<u64> {
         match entries_read {
-            Some(read) if !self.has_gaps_from(id) => Some(read.saturating_add(1)),
+            Some(read) if last_id >= self.first_id() && !self.has_gaps_from(last_id) => Some(read.saturating_add(1)),
             _ if self.entries_added() != 0 => self.added_up_to(id),
             unknown => unknown,
         }

@@ -129,7 +129,8 @@ impl Stream {
 
     /// The ID of the oldest entry; `0-0` without any.
     pub fn first_id(&self) -> Id {
-        self.range(Id::MIN, Id::MAX).next().map_or(Id::MIN, |entry| entry.id)
+        let oldest = self.sealed.first().or(self.tail.as_ref());
+        oldest.and_then(|node| node.entries().next()).map_or(Id::MIN, |entry| entry.id)
     }
 
     /// The ID of the newest entry that is still there.
@@ -333,12 +334,9 @@ impl Stream {
         self.max_deleted_id = max_deleted.unwrap_or(self.max_deleted_id);
     }
 
-    /// Whether an entry with an ID from `start` on may have been deleted alone.
+    /// Whether an entry with an ID from `start` on was deleted alone, as far as is known.
     fn has_gaps_from(&self, start: Id) -> bool {
-        if self.is_empty() || self.max_deleted_id == Id::MIN || self.first_id() > self.max_deleted_id {
-            return false;
-        }
-        start <= self.max_deleted_id
+        !self.is_empty() && self.max_deleted_id != Id::MIN && start <= self.max_deleted_id
     }
 
     /// How many entries were ever added up to `id`, if that can be said.
@@ -349,7 +347,8 @@ impl Stream {
         if self.is_empty() && id <= self.last_id || id == self.last_id {
             return Some(self.entries_added);
         }
-        if id > self.last_id {
+        let gap_ahead = id != Id::MIN && id < self.max_deleted_id;
+        if id > self.last_id || gap_ahead {
             return None;
         }
         let first = self.first_id();
