@@ -1,10 +1,11 @@
 //! What the generator knows of each family of commands: data alone. A new family is a file here and a row in [`FAMILIES`].
 
+mod bitmaps;
 mod geo;
 mod sorted_sets;
 
 /// All families. Strings and keys, which every sequence has, are the generator's own.
-pub(super) static FAMILIES: &[&Family] = &[&sorted_sets::FAMILY, &geo::FAMILY];
+pub(super) static FAMILIES: &[&Family] = &[&sorted_sets::FAMILY, &geo::FAMILY, &bitmaps::FAMILY];
 
 /// A family of commands.
 #[derive(Debug)]

@@ -1,0 +1,113 @@
+//! Bitmaps and HyperLogLogs. Their values are strings: GET compares them byte for byte.
+
+use super::Family;
+
+pub(super) static FAMILY: Family = Family {
+    templates: &[
+        "SETBIT k bitoffset bit",
+        "GETBIT k bitoffset",
+        "BITCOUNT k",
+        "BITCOUNT k int",
+        "BITCOUNT k int int",
+        "BITCOUNT k int int unit",
+        "BITPOS k bit",
+        "BITPOS k bit int",
+        "BITPOS k bit int int",
+        "BITPOS k bit int int unit",
+        "BITOP bitop k keys",
+        "BITFIELD k steps",
+        "BITFIELD k steps overflow steps",
+        "BITFIELD k OVERFLOW FAIL INCRBY encoding fieldoffset int",
+        "BITFIELD_RO k reads",
+        "BITFIELD_RO k steps",
+        "PFADD k elements",
+        "PFADD k",
+        "PFCOUNT k",
+        "PFCOUNT keys",
+        "PFMERGE k keys",
+        "PFMERGE k",
+        "PFDEBUG pfdebug k",
+        "GET k",
+        "OBJECT ENCODING k",
+    ],
+    writers: &["SETBIT k bitoffset bit", "BITFIELD k SET encoding fieldoffset int", "PFADD k elements"],
+    pools: &[
+        // Near, or where no string may reach.
+        (
+            "bitoffset",
+            &[
+                "0",
+                "1",
+                "7",
+                "8",
+                "9",
+                "63",
+                "64",
+                "100",
+                "1000",
+                "5000",
+                "-1",
+                "4294967296",
+                "9223372036854775807",
+                "9223372036854775808",
+                "a",
+                "",
+                "#1",
+                "01",
+            ],
+        ),
+        // The same, also in fields' widths; none at which Valkey's product overflows.
+        (
+            "fieldoffset",
+            &["0", "1", "3", "7", "8", "64", "100", "#0", "#1", "#2", "#7", "#a", "#", "#-1", "-1", "4294967296", "x"],
+        ),
+        // Most are right: one step that is wrong refuses them all.
+        (
+            "encoding",
+            &[
+                "u1", "u2", "u7", "u8", "u16", "u31", "u32", "u33", "u62", "u63", "i1", "i2", "i8", "i16", "i32",
+                "i63", "i64", "i5", "i8", "u8", "u64", "i65", "u0", "U8", "u08",
+            ],
+        ),
+        ("bit", &["0", "1", "0", "1", "0", "1", "0", "1", "2", "-1", "a", "01"]),
+        ("unit", &["BIT", "BYTE", "BIT", "BYTE", "bits"]),
+        ("bitop", &["AND", "OR", "XOR", "NOT", "AND", "OR", "XOR", "DIFF"]),
+        ("pfdebug", &["ENCODING", "DECODE", "TODENSE", "GETREG", "NOSUCH"]),
+        (
+            "element",
+            &[
+                "a",
+                "b",
+                "c",
+                "d",
+                "e",
+                "f",
+                "1",
+                "2",
+                "3",
+                "foo",
+                "bar",
+                "zap",
+                "",
+                "a longer element than eight bytes",
+            ],
+        ),
+    ],
+    options: &[
+        (
+            "steps",
+            4,
+            &[
+                "SET encoding fieldoffset int",
+                "INCRBY encoding fieldoffset int",
+                "GET encoding fieldoffset",
+                "OVERFLOW WRAP",
+                "OVERFLOW SAT",
+                "OVERFLOW FAIL",
+            ],
+        ),
+        ("reads", 3, &["GET encoding fieldoffset"]),
+        ("overflow", 1, &["OVERFLOW WRAP", "OVERFLOW SAT", "OVERFLOW FAIL", "OVERFLOW junk"]),
+    ],
+    repeats: &[("elements", 6, "element")],
+};
