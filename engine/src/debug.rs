@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::key::Key;
 use crate::keyspace::{Deadline, Entry, Value};
 use crate::number::print_digits;
+use crate::value::listpack::IntegerText;
 use crate::value::stream::{Id, for_each_pair};
 use crate::value::{CollectionView, SortedSetView};
 use sha1::{Digest as _, Sha1};
@@ -33,8 +34,13 @@ impl Digest {
     /// Adds a collection: each type in its own way.
     fn collection(&mut self, view: CollectionView<'_>) {
         match view {
-            CollectionView::List(_) | CollectionView::Set(_) | CollectionView::Hash(_) => unimplemented!(),
+            CollectionView::List(_) | CollectionView::Hash(_) => unimplemented!(),
             CollectionView::SortedSet(set) => self.sorted_set(set),
+            CollectionView::Set(set) => {
+                let mut text = IntegerText::new();
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.add(member.as_bytes(&mut text)));
+            }
             CollectionView::Stream(stream) => {
                 self.mix(&TYPE_STREAM.to_be_bytes());
                 for entry in stream.range(Id::MIN, Id::MAX) {
@@ -79,6 +85,8 @@ impl Digest {
 
 /// Redis' number of the string type.
 const TYPE_STRING: u32 = 0;
+/// Redis' number of the set type.
+const TYPE_SET: u32 = 2;
 /// Redis' number of the stream type.
 const TYPE_STREAM: u32 = 6;
 /// Redis' number of the sorted set type.

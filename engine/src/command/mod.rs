@@ -27,6 +27,7 @@ mod replay_tests;
 mod reply;
 mod sample;
 mod scan;
+mod sets;
 mod sorted_sets;
 mod spec;
 mod streams;

@@ -2,7 +2,7 @@
 
 use super::{
     Command, NameIndex, bitmaps, counters, expiry, flush, geo, hyperloglog, keys, lcs, move_keys, object, ranges, scan,
-    sorted_sets, streams, strings,
+    sets, sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
 
@@ -11,6 +11,7 @@ static FAMILIES: &[&[&Command]] = &[
     STRINGS_AND_KEYS,
     bitmaps::COMMANDS,
     hyperloglog::COMMANDS,
+    sets::COMMANDS,
     sorted_sets::COMMANDS,
     geo::COMMANDS,
     streams::COMMANDS,
@@ -99,6 +100,8 @@ pub fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
         (None, "XADD" | "XTRIM" | "XPENDING" | "XCLAIM" | "XAUTOCLAIM") | (Some("XINFO"), "CONSUMERS") => {
             &["nondeterministic_output"]
         }
+        (None, "SMEMBERS" | "SINTER" | "SUNION" | "SDIFF") => &["nondeterministic_output_order"],
+        (None, "SPOP" | "SRANDMEMBER" | "SSCAN") => &["nondeterministic_output"],
         _ => &[],
     }
 }

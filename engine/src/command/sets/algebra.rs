@@ -114,11 +114,7 @@ fn counted_keys(words: &[&[u8]], found: &mut Vec<usize>) {
 }
 
 /// The keys' sets as they are found: the types of all are checked.
-fn existing<'k>(
-    call: &mut Call<'_>,
-    words: &[&'k [u8]],
-    to_write: bool,
-) -> Result<Vec<Option<Key<'k>>>, CommandError> {
+fn existing<'k>(call: &mut Call<'_>, words: &[&'k [u8]], to_write: bool) -> Result<Vec<Option<Key<'k>>>, CommandError> {
     let seed = call.engine.keyspace.seed();
     let mut keys = Vec::with_capacity(words.len());
     for word in words {
@@ -138,12 +134,7 @@ fn views<'e>(engine: &'e Engine, db: usize, keys: &[Option<Key<'_>>]) -> Vec<Opt
     keys.iter().map(|key| key.and_then(view)).collect()
 }
 
-fn read(
-    call: &mut Call<'_>,
-    args: &Args<'_>,
-    operation: Operation,
-    reply: &mut dyn Reply,
-) -> Result<(), CommandError> {
+fn read(call: &mut Call<'_>, args: &Args<'_>, operation: Operation, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let keys = existing(call, &args.words()[1..], false)?;
     let sets = views(call.engine, call.session.db, &keys);
     let shaping = &call.engine.settings.shaping;

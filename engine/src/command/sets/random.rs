@@ -38,7 +38,11 @@ fn spop(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
         _ => return Err(CommandError::Syntax),
     };
     let Some(len) = call.write_set(key)?.map(|set| set.len()) else {
-        if count.is_some() { reply.set(0) } else { reply.null() }
+        if count.is_some() {
+            reply.set(0)
+        } else {
+            reply.null()
+        }
         return Ok(());
     };
     match count {

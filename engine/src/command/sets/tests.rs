@@ -55,24 +55,45 @@ fn other_types_are_refused_and_nothing_is_changed() {
     bench.run(&[b"SADD", b"s", b"a"]);
     bench.effects();
     for command in [
-        "SADD str a", "SREM str a", "SMEMBERS str", "SISMEMBER str a", "SMISMEMBER str a", "SCARD str", "SPOP str",
-        "SPOP str 0", "SRANDMEMBER str", "SRANDMEMBER str 2", "SMOVE str s a", "SMOVE s str a", "SMOVE s str x",
-        "SINTER s str", "SINTER none str", "SUNION none str", "SDIFF none str", "SINTERCARD 2 none str",
-        "SINTERSTORE d none str", "SUNIONSTORE d str", "SDIFFSTORE d s str", "SSCAN str 0 JUNK",
+        "SADD str a",
+        "SREM str a",
+        "SMEMBERS str",
+        "SISMEMBER str a",
+        "SMISMEMBER str a",
+        "SCARD str",
+        "SPOP str",
+        "SPOP str 0",
+        "SRANDMEMBER str",
+        "SRANDMEMBER str 2",
+        "SMOVE str s a",
+        "SMOVE s str a",
+        "SMOVE s str x",
+        "SINTER s str",
+        "SINTER none str",
+        "SUNION none str",
+        "SDIFF none str",
+        "SINTERCARD 2 none str",
+        "SINTERSTORE d none str",
+        "SUNIONSTORE d str",
+        "SDIFFSTORE d s str",
+        "SSCAN str 0 JUNK",
     ] {
         let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value\n";
         assert_eq!(bench.run(&words), wrong, "{command}");
     }
     assert_eq!(bench.effects(), Vec::<String>::new());
-    play(&mut bench, "
+    play(
+        &mut bench,
+        "
         > SMOVE none str a
         :0
         > SINTERSTORE str s
         :1
         > TYPE str
         +set
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -329,9 +350,11 @@ fn algebra_agrees_with_a_plain_set_whatever_the_forms() {
     for a in 0..sets.len() {
         for b in 0..sets.len() {
             for c in 0..sets.len() {
-                let inter: BTreeSet<_> = sets[a].iter().filter(|m| sets[b].contains(*m) && sets[c].contains(*m)).collect();
+                let inter: BTreeSet<_> =
+                    sets[a].iter().filter(|m| sets[b].contains(*m) && sets[c].contains(*m)).collect();
                 let union: BTreeSet<_> = sets[a].iter().chain(&sets[b]).chain(&sets[c]).collect();
-                let diff: BTreeSet<_> = sets[a].iter().filter(|m| !sets[b].contains(*m) && !sets[c].contains(*m)).collect();
+                let diff: BTreeSet<_> =
+                    sets[a].iter().filter(|m| !sets[b].contains(*m) && !sets[c].contains(*m)).collect();
                 let names = [format!("s{a}"), format!("s{b}"), format!("s{c}")];
                 let [a, b, c] = [names[0].as_bytes(), names[1].as_bytes(), names[2].as_bytes()];
                 for (name, expected) in [("SINTER", inter), ("SUNION", union), ("SDIFF", diff)] {
