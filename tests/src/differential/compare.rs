@@ -110,7 +110,9 @@ pub(super) fn same(words: &[Vec<u8>], one: &[u8], other: &[u8]) -> bool {
         b"TTL" | b"EXPIRETIME" => close(&one, &other, CLOCK_SLACK_MS / 1000),
         b"PTTL" | b"PEXPIRETIME" => close(&one, &other, CLOCK_SLACK_MS),
         // The order of keys is each server's own.
-        b"KEYS" => matches!((sorted(one), sorted(other)), (Some(one), Some(other)) if one == other),
+        b"KEYS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP" => {
+            matches!((sorted(one), sorted(other)), (Some(one), Some(other)) if one == other)
+        }
         // A single step of a walk: cursor and share are each server's own. Whole walks are compared as sets.
         b"SCAN" => {
             matches!((&one, &other), (Value::Array(one), Value::Array(other)) if one.len() == 2 && other.len() == 2)
@@ -118,12 +120,12 @@ pub(super) fn same(words: &[Vec<u8>], one: &[u8], other: &[u8]) -> bool {
         // When entries were delivered and consumers were seen.
         b"XPENDING" | b"XINFO" => timeless(one) == timeless(other),
         // Which members is chance; how many is not.
-        b"ZRANDMEMBER" => match (&one, &other) {
+        b"ZRANDMEMBER" | b"SRANDMEMBER" => match (&one, &other) {
             (Value::Array(one), Value::Array(other)) => one.len() == other.len(),
             (one, other) => matches!((one, other), (Value::Bulk(_), Value::Bulk(_))),
         },
         // A single call may give a part or all of it.
-        b"ZSCAN" => {
+        b"ZSCAN" | b"SSCAN" => {
             matches!((&one, &other), (Value::Array(one), Value::Array(other)) if one.len() == 2 && other.len() == 2)
         }
         b"RANDOMKEY" => matches!((&one, &other), (Value::Bulk(_), Value::Bulk(_))),
