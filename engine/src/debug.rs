@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::key::Key;
 use crate::keyspace::{Deadline, Entry, Value};
 use crate::number::print_digits;
+use crate::value::listpack::IntegerText;
 use crate::value::stream::{Id, for_each_pair};
 use crate::value::{CollectionView, SortedSetView};
 use sha1::{Digest as _, Sha1};
@@ -33,7 +34,14 @@ impl Digest {
     /// Adds a collection: each type in its own way.
     fn collection(&mut self, view: CollectionView<'_>) {
         match view {
-            CollectionView::List(_) | CollectionView::Set(_) | CollectionView::Hash(_) => unimplemented!(),
+            CollectionView::List(list) => {
+                self.mix(&TYPE_LIST.to_be_bytes());
+                list.visit(0..list.len(), false, |element| {
+                    self.mix(element.as_bytes(&mut IntegerText::new()));
+                    true
+                });
+            }
+            CollectionView::Set(_) | CollectionView::Hash(_) => unimplemented!(),
             CollectionView::SortedSet(set) => self.sorted_set(set),
             CollectionView::Stream(stream) => {
                 self.mix(&TYPE_STREAM.to_be_bytes());
@@ -83,6 +91,8 @@ const TYPE_STRING: u32 = 0;
 const TYPE_STREAM: u32 = 6;
 /// Redis' number of the sorted set type.
 const TYPE_SORTED_SET: u32 = 3;
+/// Of the list type.
+const TYPE_LIST: u32 = 1;
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
