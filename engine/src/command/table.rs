@@ -1,8 +1,8 @@
 //! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
 
 use super::{
-    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hyperloglog, keys, lcs, lists, move_keys, object, ranges, scan,
-    sorted_sets, streams, strings,
+    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hyperloglog, keys, lcs, lists, move_keys, object,
+    ranges, scan, sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
 
