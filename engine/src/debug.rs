@@ -34,7 +34,14 @@ impl Digest {
     /// Adds a collection: each type in its own way.
     fn collection(&mut self, view: CollectionView<'_>) {
         match view {
-            CollectionView::List(_) | CollectionView::Hash(_) => unimplemented!(),
+            CollectionView::List(list) => {
+                self.mix(&TYPE_LIST.to_be_bytes());
+                list.visit(0..list.len(), false, |element| {
+                    self.mix(element.as_bytes(&mut IntegerText::new()));
+                    true
+                });
+            }
+            CollectionView::Hash(_) => unimplemented!(),
             CollectionView::SortedSet(set) => self.sorted_set(set),
             CollectionView::Set(set) => {
                 let mut text = IntegerText::new();
@@ -91,6 +98,8 @@ const TYPE_SET: u32 = 2;
 const TYPE_STREAM: u32 = 6;
 /// Redis' number of the sorted set type.
 const TYPE_SORTED_SET: u32 = 3;
+/// Of the list type.
+const TYPE_LIST: u32 = 1;
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -12,10 +12,12 @@ mod expiry;
 mod flush;
 mod geo;
 mod hyperloglog;
+mod index_range;
 #[cfg(test)]
 mod key_tests;
 mod keys;
 mod lcs;
+mod lists;
 mod move_keys;
 mod names;
 pub(crate) mod object;
