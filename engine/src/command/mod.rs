@@ -31,6 +31,7 @@ mod reply;
 mod sample;
 mod scan;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod spec;
 mod streams;

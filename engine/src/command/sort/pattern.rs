@@ -61,12 +61,10 @@ impl<'a> Pattern<'a> {
         let entry = if for_record { call.read_for_record(key) } else { call.read(key) };
         match (entry.map(|entry| entry.value), field) {
             (Some(Value::String(bytes)), None) => see(Some(bytes)),
-            (Some(Value::Collection(CollectionView::Hash(hash))), Some(field)) => {
-                match hash.live(field, now_ms, &seed) {
-                    Some(held) => see(Some(held.value.as_bytes(&mut IntegerText::new()))),
-                    None => see(None),
-                }
-            }
+            (Some(Value::Collection(CollectionView::Hash(hash))), Some(field)) => match hash.live(field, now_ms) {
+                Some(held) => see(Some(held.value.as_bytes(&mut IntegerText::new()))),
+                None => see(None),
+            },
             _ => see(None),
         }
     }

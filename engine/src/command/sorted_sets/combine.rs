@@ -193,7 +193,7 @@ impl Source<'_> {
         }
     }
 
-    fn each(self, mut each: impl FnMut(&[u8], f64)) {
+    fn each(self, each: impl FnMut(&[u8], f64)) {
         match self {
             Source::Missing => {}
             Source::Set(_) => unimplemented!(),
