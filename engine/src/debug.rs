@@ -31,10 +31,19 @@ impl Digest {
         self.0 = Sha1::digest(self.0).into();
     }
 
-    /// Adds a collection: each type in its own way.
-    fn collection(&mut self, view: CollectionView<'_>) {
+    /// Adds a collection: each type in its own way, without fields that are dead at `now_ms`.
+    fn collection(&mut self, view: CollectionView<'_>, now_ms: u64) {
         match view {
-            CollectionView::List(_) | CollectionView::Hash(_) => unimplemented!(),
+            CollectionView::Hash(hash) => {
+                self.mix(&TYPE_HASH.to_be_bytes());
+                for field in hash.live_fields(now_ms) {
+                    let mut pair = Digest::default();
+                    pair.mix(field.name.as_bytes(&mut IntegerText::new()));
+                    pair.mix(field.value.as_bytes(&mut IntegerText::new()));
+                    self.add(&pair.0);
+                }
+            }
+            CollectionView::List(_) => unimplemented!(),
             CollectionView::SortedSet(set) => self.sorted_set(set),
             CollectionView::Set(set) => {
                 let mut text = IntegerText::new();
@@ -69,13 +78,13 @@ impl Digest {
     }
 
     /// Adds a value and its deadline.
-    fn entry(&mut self, entry: &Entry<'_>) {
+    fn entry(&mut self, entry: &Entry<'_>, now_ms: u64) {
         match entry.value {
             Value::String(bytes) => {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(bytes);
             }
-            Value::Collection(view) => self.collection(view),
+            Value::Collection(view) => self.collection(view, now_ms),
         }
         if entry.deadline.is_some() {
             self.add(b"!!expire!!");
@@ -91,6 +100,8 @@ const TYPE_SET: u32 = 2;
 const TYPE_STREAM: u32 = 6;
 /// Redis' number of the sorted set type.
 const TYPE_SORTED_SET: u32 = 3;
+/// Redis' number of the hash type.
+const TYPE_HASH: u32 = 4;
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,7 +133,7 @@ fn add_db(engine: &Engine, db: usize, all: &mut Digest) {
         if !engine.is_dead(&entry) {
             let mut digest = Digest::default();
             digest.mix(entry.key);
-            digest.entry(&entry);
+            digest.entry(&entry, engine.now_ms);
             all.add(&digest.0);
         }
     });
@@ -132,7 +143,7 @@ fn add_db(engine: &Engine, db: usize, all: &mut Digest) {
 pub fn digest_value(engine: &Engine, db: usize, key: Key<'_>) -> Digest {
     let mut digest = Digest::default();
     if let Some(entry) = engine.keyspace.db(db).get(key).filter(|entry| !engine.is_dead(entry)) {
-        digest.entry(&entry);
+        digest.entry(&entry, engine.now_ms);
     }
     digest
 }
@@ -260,6 +271,24 @@ mod tests {
     }
 
     const DIGEST_OF_THREE: &str = "88bb9fef2cea9b65b1b58fa8c8a0868a4d62ef15";
+
+    #[test]
+    fn digests_of_hashes_are_those_of_valkey() {
+        let mut bench = Bench::new();
+        bench.run(&[b"HSET", b"h", b"a", b"1", b"b", b"2"]);
+        let key = bench.engine.keyspace.seed().key(b"h");
+        let value = |bench: &Bench| digest_value(&bench.engine, 0, key).to_string();
+        assert_eq!(value(&bench), "6c8f22b3bf510fdcfd6122dd0f908a80e88243bf");
+        assert_eq!(digest(&bench.engine).to_string(), "4e43099c33699e81c1cfdaa4f3eb3cd5635db0fe");
+        bench.run(&[b"HPEXPIRE", b"h", b"100", b"FIELDS", b"1", b"a"]);
+        assert_eq!(value(&bench), "6c8f22b3bf510fdcfd6122dd0f908a80e88243bf", "a deadline of a field is no part of it");
+        bench.engine.now_ms += 100;
+        let without = value(&bench);
+        bench.run(&[b"HDEL", b"h", b"a"]);
+        bench.run(&[b"HSET", b"h", b"a", b"x"]);
+        bench.run(&[b"HDEL", b"h", b"a"]);
+        assert_eq!(value(&bench), without, "a dead field counts no more");
+    }
 
     #[test]
     fn populate_fills_up_and_leaves_what_is_there() {

@@ -1,7 +1,7 @@
 //! The engine: a plain single-writer object. No locks, threads or clocks inside: time, randomness and the disk are
 //! passed in, so that a test can replay any run exactly.
 
-use crate::command::{Args, Call, Command, CommandError, Flags, Reply, Session};
+use crate::command::{Args, Call, Command, CommandError, Flags, Reply, Session, reclaim_fields};
 use crate::key::{HashSeed, Key};
 use crate::keyspace::{Db, DeadKeys, Entry, ExpirePass, Keyspace};
 use crate::limits::{FRAME_PAYLOAD_TARGET, RECORD_LEN_MAX};
@@ -100,6 +100,8 @@ pub struct Stats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
+    /// Fields of hashes.
+    pub expired_fields: u64,
     pub evicted_keys: u64,
 }
 
@@ -311,17 +313,26 @@ impl Engine {
 }
 
 impl Engine {
-    /// One slice of active expiry: deletes about `limit` dead keys, one record for all of them unless their names are huge. Says whether more may be due.
+    /// One slice of active expiry: deletes about `limit` dead keys and `limit` dead fields, one record for all of them unless their names
+    /// are huge. Says whether more may be due.
     pub fn expire_slice(&mut self, limit: usize) -> bool {
         if !self.settings.active_expire || self.holds_expiry() {
             return false;
         }
         let mut dead = std::mem::take(&mut self.dead);
         let pass = self.keyspace.expired(self.now_ms, limit, &mut dead);
+        let (mut fields, mut rest) = (limit, false);
         for (db, key) in dead.iter() {
             let Some(entry) = self.keyspace.db(db).get(key) else { continue };
             if self.is_dead(&entry) {
                 self.reclaim(db, key);
+            } else if fields == 0 {
+                rest = true;
+            } else {
+                // What woke it up is a field.
+                let (reclaimed, more) = reclaim_fields(self, db, key, fields);
+                fields -= reclaimed;
+                rest |= more;
             }
             // Nothing holds these deletions together but that one record costs less than many.
             if self.effects.room() < RECORD_LEN_MAX - FRAME_PAYLOAD_TARGET {
@@ -333,7 +344,7 @@ impl Engine {
         if self.waiting.has_ready() {
             self.serve_waiting();
         }
-        pass == ExpirePass::More
+        rest || pass == ExpirePass::More
     }
 
     /// Whether dead keys stay hidden without being deleted: the clock may be wrong, or the log takes no record of it.

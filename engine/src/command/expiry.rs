@@ -12,6 +12,7 @@ use crate::command::Categories;
 use crate::engine::EventClass;
 use crate::key::Key;
 use crate::number::parse_integer;
+use std::ops::Range;
 
 /// The unit of a time in a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,10 +45,25 @@ pub(super) fn positive_deadline(
     absolute: bool,
     command: &'static str,
 ) -> Result<u64, CommandError> {
+    deadline_from(1, call, word, unit, absolute, command)
+}
+
+/// A deadline for commands that take no time below `least`.
+///
+/// # Errors
+/// Not an integer; `invalid expire time in '...' command`.
+pub(super) fn deadline_from(
+    least: i64,
+    call: &Call<'_>,
+    word: &[u8],
+    unit: Unit,
+    absolute: bool,
+    command: &'static str,
+) -> Result<u64, CommandError> {
     let time = parse_integer(word).ok_or(CommandError::NotInteger)?;
     // A record may say 0: a clock that far back, or a deadline from before 1970 that another server let live.
-    let positive = time > 0 || call.engine.replaying;
-    let at = absolute_ms(call.engine.now_ms, time, unit, absolute).filter(|_| positive);
+    let allowed = time >= least || call.engine.replaying;
+    let at = absolute_ms(call.engine.now_ms, time, unit, absolute).filter(|_| allowed);
     at.map(|at| at.max(0) as u64).ok_or_else(|| invalid(command))
 }
 
@@ -138,7 +154,7 @@ pub(super) static PEXPIREAT: Command = Command {
 
 /// When EXPIRE may change a deadline. XX goes together with GT or LT.
 #[derive(Clone, Copy, Default)]
-struct Conditions {
+pub(super) struct Conditions {
     nx: bool,
     xx: bool,
     gt: bool,
@@ -146,9 +162,13 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn parse(args: &Args<'_>) -> Result<Conditions, CommandError> {
+    /// Reads the words in `range`.
+    ///
+    /// # Errors
+    /// One is no condition, or two exclude each other.
+    pub(super) fn parse(args: &Args<'_>, range: Range<usize>) -> Result<Conditions, CommandError> {
         let mut conditions = Conditions::default();
-        for index in 3..args.len() {
+        for index in range {
             let flag = match args.get(index) {
                 word if word.eq_ignore_ascii_case(b"NX") => &mut conditions.nx,
                 word if word.eq_ignore_ascii_case(b"XX") => &mut conditions.xx,
@@ -172,7 +192,7 @@ impl Conditions {
     }
 
     /// No deadline counts as one that never comes.
-    fn hold(self, old: Option<u64>, new: i64) -> bool {
+    pub(super) fn hold(self, old: Option<u64>, new: i64) -> bool {
         let earlier = old.is_none_or(|old| new < old as i64);
         let later = old.is_some_and(|old| new > old as i64);
         (!self.nx || old.is_none()) && (!self.xx || old.is_some()) && (!self.gt || later) && (!self.lt || earlier)
@@ -187,7 +207,7 @@ fn expire(
     absolute: bool,
     command: &'static str,
 ) -> Result<(), CommandError> {
-    let conditions = Conditions::parse(args)?;
+    let conditions = Conditions::parse(args, 3..args.len())?;
     let time = args.integer(2)?;
     let at = absolute_ms(call.engine.now_ms, time, unit, absolute).ok_or_else(|| invalid(command))?;
     let key = call.key(args, 1);
@@ -242,6 +262,16 @@ pub(super) static PEXPIRETIME: Command = Command {
     run: |call, args, reply| time_left(call, args, reply, Unit::Milliseconds, true),
 };
 
+/// What is left until a deadline, or the deadline itself; seconds are rounded to the nearest.
+pub(super) fn left(at: u64, now_ms: u64, unit: Unit, absolute: bool) -> i64 {
+    let ms = if absolute { at } else { at.saturating_sub(now_ms) };
+    let value = match unit {
+        Unit::Seconds => ms.saturating_add(500) / 1000,
+        Unit::Milliseconds => ms,
+    };
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
 /// Answers -2 for no key, -1 for no deadline, else the time, seconds rounded to the nearest.
 fn time_left(
     call: &mut Call<'_>,
@@ -255,14 +285,7 @@ fn time_left(
     let answer = match call.peek(key).map(|entry| entry.deadline) {
         None => -2,
         Some(None) => -1,
-        Some(Some(at)) => {
-            let ms = if absolute { at } else { at.saturating_sub(now_ms) };
-            let value = match unit {
-                Unit::Seconds => ms.saturating_add(500) / 1000,
-                Unit::Milliseconds => ms,
-            };
-            i64::try_from(value).unwrap_or(i64::MAX)
-        }
+        Some(Some(at)) => left(at, now_ms, unit, absolute),
     };
     reply.integer(answer);
     Ok(())

@@ -11,6 +11,7 @@ mod error;
 mod expiry;
 mod flush;
 mod geo;
+mod hashes;
 mod hyperloglog;
 #[cfg(test)]
 mod key_tests;
@@ -43,6 +44,7 @@ mod walk;
 pub use args::Args;
 pub use blocking::Blocking;
 pub use error::CommandError;
+pub(crate) use hashes::reclaim_fields;
 pub use names::NameIndex;
 pub use reply::{NoReply, Reply};
 pub use spec::{Arity, Categories, Flags, Group, Keys, Spec};

@@ -3,6 +3,7 @@
 use super::testing::{Bench, START_MS};
 use super::{Args, NoReply, Session, table};
 use crate::engine::Engine;
+use crate::keyspace::Value;
 use crate::log::Group;
 use crate::log::pending::Record;
 use proptest::prelude::*;
@@ -12,7 +13,11 @@ fn state(engine: &Engine) -> Vec<(usize, Vec<u8>, String)> {
     let mut all = Vec::new();
     for db in 0..engine.keyspace.databases() {
         engine.keyspace.db(db).scan(0, usize::MAX, &mut |entry| {
-            let what = format!("{:?} {:?} {}", entry.value, entry.deadline, entry.edited);
+            let value = match entry.value {
+                Value::String(bytes) => format!("{bytes:?}"),
+                Value::Collection(view) => format!("{:?} {} {:x}", view.kind(), view.len(), view.digest()),
+            };
+            let what = format!("{value} {:?} {}", entry.deadline, entry.edited);
             all.push((db, entry.key.to_vec(), what));
         });
     }
@@ -42,6 +47,8 @@ pub(super) fn replay(engine: &mut Engine, group: &Group) {
 enum Step {
     Run(String),
     Wait(u64),
+    /// A slice of active expiry.
+    Expire,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -92,6 +99,39 @@ fn step() -> impl Strategy<Value = Step> {
         "SCAN 0",
         "RANDOMKEY",
     ]);
+    let hashes = prop::sample::select(vec![
+        "HSET h K V L W",
+        "HSET K f V",
+        "HMSET h K V",
+        "HSETNX h K V",
+        "HDEL h K L",
+        "HGETDEL h FIELDS 2 K L",
+        "HINCRBY h K V",
+        "HINCRBY h K 3",
+        "HINCRBYFLOAT h K V",
+        "HPEXPIRE h 9 FIELDS 2 K L",
+        "HPEXPIRE h 300 GT FIELDS 2 K L",
+        "HEXPIRE h 1 NX FIELDS 2 K L",
+        "HPEXPIRE h 0 LT FIELDS 1 K",
+        "HPEXPIREAT h 1700000001000 XX FIELDS 2 K K",
+        "HPERSIST h FIELDS 2 K L",
+        "HGETEX h PX 7 FIELDS 2 K L",
+        "HGETEX h PERSIST FIELDS 2 K L",
+        "HGETEX h PXAT 1 FIELDS 1 K",
+        "HSETEX h FIELDS 1 K V",
+        "HSETEX h FNX PX 20 FIELDS 2 K V L W",
+        "HSETEX h FXX KEEPTTL FIELDS 2 K V L W",
+        "HSETEX h KEEPTTL FIELDS 1 K V",
+        "HSETEX h PX 400 FIELDS 2 K V L W",
+        "HSETEX h PXAT 1 FIELDS 2 K V L W",
+        "HGETALL h",
+        "HLEN h",
+        "HSCAN h 0",
+        "RENAME h A",
+        "COPY A h REPLACE",
+        "EXPIRE h 1",
+    ]);
+    let templates = prop_oneof![1 => templates, 1 => hashes];
     let rare = prop::sample::select(vec!["FLUSHDB", "FLUSHALL", "KEYS *", "DBSIZE"]);
     prop_oneof![
         8 => (key(), value(), ttl()).prop_map(|(k, v, t)| Step::Run(format!("SET {k} \u{1}{v} {t}"))),
@@ -107,6 +147,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         1 => rare.prop_map(|text| Step::Run(text.to_owned())),
         3 => (0..400u64).prop_map(Step::Wait),
+        1 => Just(Step::Expire),
     ]
 }
 
@@ -128,6 +169,9 @@ proptest! {
             let before = state(&bench.engine);
             match step {
                 Step::Wait(ms) => bench.engine.now_ms += ms,
+                Step::Expire => {
+                    bench.engine.expire_slice(3);
+                }
                 Step::Run(line) => {
                     let words = words(line);
                     bench.run(&words.iter().map(Vec::as_slice).collect::<Vec<_>>());

@@ -53,9 +53,9 @@ impl Condition<'_> {
     }
 }
 
-/// What SET and GETEX say about the deadline.
+/// What SET, GETEX and their like for fields of hashes say about the deadline.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ttl {
+pub(super) enum Ttl {
     Unsaid,
     Keep,
     Persist,
@@ -69,7 +69,7 @@ enum Ttl {
 
 impl Ttl {
     /// Reads the option at `index`, EX, PX, EXAT or PXAT. `None` if it is another word, or contradicts what was said.
-    fn option(self, args: &Args<'_>, index: usize) -> Option<Ttl> {
+    pub(super) fn option(self, args: &Args<'_>, index: usize) -> Option<Ttl> {
         let (unit, absolute) = match args.get(index) {
             word if word.eq_ignore_ascii_case(b"EX") => (Unit::Seconds, false),
             word if word.eq_ignore_ascii_case(b"PX") => (Unit::Milliseconds, false),
@@ -85,11 +85,17 @@ impl Ttl {
         (agrees && index + 1 < args.len()).then_some(Ttl::In { index: index + 1, unit, absolute })
     }
 
-    /// The deadline in Unix ms if a number was given.
-    fn deadline(self, call: &Call<'_>, args: &Args<'_>, command: &'static str) -> Result<Option<u64>, CommandError> {
+    /// The deadline in Unix ms if a number was given, `least` or more.
+    pub(super) fn deadline(
+        self,
+        least: i64,
+        call: &Call<'_>,
+        args: &Args<'_>,
+        command: &'static str,
+    ) -> Result<Option<u64>, CommandError> {
         match self {
             Ttl::In { index, unit, absolute } => {
-                expiry::positive_deadline(call, args.get(index), unit, absolute, command).map(Some)
+                expiry::deadline_from(least, call, args.get(index), unit, absolute, command).map(Some)
             }
             _ => Ok(None),
         }
@@ -136,7 +142,7 @@ fn set(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<()
         return Ok(());
     }
     let options = set_options(args)?;
-    let deadline = options.ttl.deadline(call, args, "set")?;
+    let deadline = options.ttl.deadline(1, call, args, "set")?;
     let entry = if options.get { call.read(key) } else { call.write(key) };
     let existed = entry.is_some();
     let by_value = options.get || matches!(options.condition, Condition::Equals(_));
@@ -318,7 +324,7 @@ fn getex(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<
             at += 2;
         }
     }
-    let deadline = ttl.deadline(call, args, "getex")?;
+    let deadline = ttl.deadline(1, call, args, "getex")?;
     let key = call.key(args, 1);
     let Some(entry) = call.read(key) else {
         reply.null();

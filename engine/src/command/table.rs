@@ -1,8 +1,8 @@
 //! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
 
 use super::{
-    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hyperloglog, keys, lcs, move_keys, object, ranges, scan,
-    sets, sorted_sets, streams, strings,
+    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hashes, hyperloglog, keys, lcs, move_keys, object,
+    ranges, scan, sets, sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
 
@@ -12,6 +12,7 @@ static FAMILIES: &[&[&Command]] = &[
     bitmaps::COMMANDS,
     hyperloglog::COMMANDS,
     sets::COMMANDS,
+    hashes::COMMANDS,
     sorted_sets::COMMANDS,
     geo::COMMANDS,
     streams::COMMANDS,
@@ -93,6 +94,8 @@ pub fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
         (None, "DBSIZE") => &["request_policy:all_shards", "response_policy:agg_sum"],
         (None, "FLUSHDB" | "FLUSHALL") => &["request_policy:all_shards", "response_policy:all_succeeded"],
         (None, "KEYS") => &["request_policy:all_shards", "nondeterministic_output_order"],
+        (None, "HGETALL" | "HKEYS" | "HVALS") => &["nondeterministic_output_order"],
+        (None, "HRANDFIELD" | "HSCAN") => &["nondeterministic_output"],
         (None, "SCAN") => &["nondeterministic_output", "request_policy:special", "response_policy:special"],
         (None, "RANDOMKEY") => &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
         (None, "TTL" | "PTTL" | "ZRANDMEMBER" | "ZSCAN")

@@ -348,6 +348,7 @@ fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("sync_partial_ok", 0);
     text.field("sync_partial_err", 0);
     text.field("expired_keys", engine.expired_keys);
+    text.field("expired_fields", engine.expired_fields);
     text.field("expired_stale_perc", "0.00");
     text.field("expired_time_cap_reached_count", 0);
     text.field("expire_cycle_cpu_milliseconds", 0);

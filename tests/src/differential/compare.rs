@@ -109,12 +109,19 @@ pub(super) fn same(words: &[Vec<u8>], one: &[u8], other: &[u8]) -> bool {
     match words[0].to_ascii_uppercase().as_slice() {
         b"TTL" | b"EXPIRETIME" => close(&one, &other, CLOCK_SLACK_MS / 1000),
         b"PTTL" | b"PEXPIRETIME" => close(&one, &other, CLOCK_SLACK_MS),
+        b"HTTL" | b"HEXPIRETIME" => all_close(&one, &other, CLOCK_SLACK_MS / 1000),
+        b"HPTTL" | b"HPEXPIRETIME" => all_close(&one, &other, CLOCK_SLACK_MS),
+        b"HGETALL" => matches!((pairs(one), pairs(other)), (Some(one), Some(other)) if one == other),
+        b"HRANDFIELD" => match (&one, &other) {
+            (Value::Array(one), Value::Array(other)) => one.len() == other.len(),
+            _ => matches!((&one, &other), (Value::Bulk(_), Value::Bulk(_))),
+        },
         // The order of keys is each server's own.
-        b"KEYS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP" => {
+        b"KEYS" | b"HKEYS" | b"HVALS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP" => {
             matches!((sorted(one), sorted(other)), (Some(one), Some(other)) if one == other)
         }
         // A single step of a walk: cursor and share are each server's own. Whole walks are compared as sets.
-        b"SCAN" => {
+        b"SCAN" | b"HSCAN" => {
             matches!((&one, &other), (Value::Array(one), Value::Array(other)) if one.len() == 2 && other.len() == 2)
         }
         // When entries were delivered and consumers were seen.
@@ -170,8 +177,32 @@ fn timeless(value: Value) -> Value {
     if is_map { Map(items) } else { Array(items) }
 }
 
+/// [`close`] for each of an array; what is no time is equal.
+fn all_close(one: &Value, other: &Value, slack: i64) -> bool {
+    match (one, other) {
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| one == other || close(one, other, slack))
+        }
+        _ => false,
+    }
+}
+
+/// Fields and values in the order of fields, and whether they came as a map.
+fn pairs(value: Value) -> Option<(bool, Vec<Vec<Vec<u8>>>)> {
+    let (map, items) = match value {
+        Value::Map(items) => (true, items),
+        Value::Array(items) => (false, items),
+        _ => return None,
+    };
+    let words: Vec<Vec<u8>> = items.iter().map(|item| item.bytes().map(<[u8]>::to_vec)).collect::<Option<_>>()?;
+    let mut pairs: Vec<_> = words.chunks(2).map(<[Vec<u8>]>::to_vec).collect();
+    pairs.sort();
+    Some((map, pairs))
+}
+
 /// The strings of an array, in order.
-pub(super) fn sorted(value: Value) -> Option<Vec<Vec<u8>>> {
+fn sorted(value: Value) -> Option<Vec<Vec<u8>>> {
     let Value::Array(items) = value else { return None };
     let mut items: Vec<Vec<u8>> = items.iter().map(|item| item.bytes().map(<[u8]>::to_vec)).collect::<Option<_>>()?;
     items.sort();
@@ -198,6 +229,12 @@ mod tests {
             ("TTL a", ":-1\r\n", ":1\r\n", false),
             ("KEYS *", "*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*2\r\n$1\r\nb\r\n$1\r\na\r\n", true),
             ("KEYS *", "*1\r\n$1\r\na\r\n", "*1\r\n$1\r\nb\r\n", false),
+            ("HGETALL h", "*4\r\n+a\r\n+1\r\n+b\r\n+2\r\n", "*4\r\n+b\r\n+2\r\n+a\r\n+1\r\n", true),
+            ("HGETALL h", "*4\r\n+a\r\n+1\r\n+b\r\n+2\r\n", "*4\r\n+b\r\n+1\r\n+a\r\n+2\r\n", false),
+            ("HGETALL h", "*2\r\n+a\r\n+1\r\n", "%1\r\n+a\r\n+1\r\n", false),
+            ("HPTTL h FIELDS 2 a b", "*2\r\n:1000\r\n:-2\r\n", "*2\r\n:1003\r\n:-2\r\n", true),
+            ("HPTTL h FIELDS 2 a b", "*2\r\n:1000\r\n:-2\r\n", "*2\r\n:1003\r\n:-1\r\n", false),
+            ("HRANDFIELD h 2", "*1\r\n+a\r\n", "*2\r\n+a\r\n+b\r\n", false),
             ("RANDOMKEY", "$1\r\na\r\n", "$1\r\nb\r\n", true),
             ("RANDOMKEY", "$1\r\na\r\n", "$-1\r\n", false),
             ("SCAN 0", "*2\r\n$1\r\n0\r\n*0\r\n", "*2\r\n$1\r\n5\r\n*0\r\n", true),

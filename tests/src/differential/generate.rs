@@ -15,17 +15,15 @@ use std::collections::HashMap;
 pub enum Step {
     /// A command's words.
     Run(Vec<Vec<u8>>),
-    /// SCAN from 0 to the end with these options: compared as a set of keys.
+    /// SCAN, HSCAN, ... with these words, the cursor 0 among them, again and again to the end: compared as a set.
     Walk(Vec<Vec<u8>>),
 }
 
 impl Step {
     /// The words that are sent first.
     pub fn words(&self) -> Vec<Vec<u8>> {
-        match self {
-            Step::Run(words) => words.clone(),
-            Step::Walk(options) => [b"SCAN".to_vec(), b"0".to_vec()].into_iter().chain(options.clone()).collect(),
-        }
+        let (Step::Run(words) | Step::Walk(words)) = self;
+        words.clone()
     }
 }
 
@@ -82,7 +80,7 @@ const TEMPLATES: &[&str] = &[
     "PERSIST k",
     "KEYS pattern",
     "SCAN cursor scanopts",
-    "WALK walkopts",
+    "WALK SCAN 0 walkopts",
     "RANDOMKEY",
     "RENAME k k",
     "RENAMENX k k",
@@ -431,8 +429,10 @@ impl Generator {
     fn spoil(&mut self, words: &mut Vec<Vec<u8>>) {
         let first = 1.min(words.len() - 1);
         let at = first + self.rng.below(words.len() - first);
+        // Valkey takes a key called FIELDS for the word, which is what lies where a key was taken away.
+        let needed = at == 1 && (words[0] == b"HSETEX" || words[0] == b"HGETEX");
         match self.rng.below(4) {
-            0 if at > 0 => {
+            0 if at > 0 && !needed => {
                 words.remove(at);
             }
             1 => words.push(self.rng.pick(JUNK).into()),

@@ -1,6 +1,6 @@
 //! Plays sequences on all targets at once and judges the replies.
 
-use super::compare::{Differences, same, sorted};
+use super::compare::{Differences, same};
 use super::generate::{Generator, Step, show};
 use super::shrink;
 use super::target::Target;
@@ -140,8 +140,8 @@ impl Runner {
             if let Some(failure) = self.batch(steps, at..end, report)? {
                 return Ok(Some(failure));
             }
-            if let Some(Step::Walk(options)) = steps.get(end) {
-                if let Some(replies) = self.walk(options)? {
+            if let Some(Step::Walk(words)) = steps.get(end) {
+                if let Some(replies) = self.walk(words)? {
                     return Ok(Some(Failure { step: end, replies }));
                 }
                 report.walks += 1;
@@ -191,11 +191,11 @@ impl Runner {
         Ok(found)
     }
 
-    /// Walks all targets from cursor 0 to the end. `Some` if the keys differ, or if Firn returned one twice.
-    fn walk(&mut self, options: &[Vec<u8>]) -> io::Result<Option<Vec<(&'static str, String)>>> {
+    /// Walks all targets from cursor 0 to the end. `Some` if what was found differs, or if Firn returned something twice.
+    fn walk(&mut self, words: &[Vec<u8>]) -> io::Result<Option<Vec<(&'static str, String)>>> {
         let mut walks = Vec::new();
         for target in self.targets() {
-            walks.push(walk(target, options)?);
+            walks.push(walk(target, words)?);
         }
         let mut unique = walks.clone();
         unique.iter_mut().for_each(Vec::dedup);
@@ -210,24 +210,26 @@ fn named(texts: impl Iterator<Item = String>) -> Vec<(&'static str, String)> {
     NAMES.into_iter().zip(texts).collect()
 }
 
-/// The keys of a whole walk, sorted; an error reply stands for itself.
-fn walk(target: &mut dyn Target, options: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
-    let mut cursor = b"0".to_vec();
-    let mut keys = Vec::new();
+/// What a whole walk found, sorted, fields together with their values; an error reply stands for itself.
+fn walk(target: &mut dyn Target, words: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
+    let mut words = words.to_vec();
+    let name = words[0].to_ascii_uppercase();
+    let cursor = if name == b"SCAN" { 1 } else { 2 };
+    let pairs =
+        name == b"ZSCAN" || name == b"HSCAN" && !words.iter().any(|word| word.eq_ignore_ascii_case(b"NOVALUES"));
+    let mut found = Vec::new();
     loop {
-        let mut words = vec![b"SCAN".to_vec(), cursor];
-        words.extend_from_slice(options);
-        target.send(&[words])?;
+        target.send(&[words.clone()])?;
         let bytes = target.receive()?;
         let Value::Array(parts) = decode_frame(&bytes)? else { return Ok(vec![bytes]) };
-        let mut parts = parts.into_iter();
-        let (next, share) = (parts.next(), parts.next().and_then(sorted));
-        let (Some(Value::Bulk(next)), Some(share)) = (next, share) else { return Ok(vec![bytes]) };
-        keys.extend(share);
-        if next == b"0" {
-            keys.sort();
-            return Ok(keys);
+        let [Value::Bulk(next), Value::Array(share)] = parts.as_slice() else { return Ok(vec![bytes]) };
+        let share: Option<Vec<&[u8]>> = share.iter().map(Value::bytes).collect();
+        let Some(share) = share else { return Ok(vec![bytes]) };
+        found.extend(share.chunks(if pairs { 2 } else { 1 }).map(|words| words.join(&b" = "[..])));
+        if next == b"0" || words.len() <= cursor {
+            found.sort();
+            return Ok(found);
         }
-        cursor = next;
+        words[cursor].clone_from(next);
     }
 }

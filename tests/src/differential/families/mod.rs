@@ -2,11 +2,13 @@
 
 mod bitmaps;
 mod geo;
+mod hashes;
 mod sets;
 mod sorted_sets;
 
 /// All families. Strings and keys, which every sequence has, are the generator's own.
-pub(super) static FAMILIES: &[&Family] = &[&sets::FAMILY, &sorted_sets::FAMILY, &geo::FAMILY, &bitmaps::FAMILY];
+pub(super) static FAMILIES: &[&Family] =
+    &[&sets::FAMILY, &sorted_sets::FAMILY, &geo::FAMILY, &bitmaps::FAMILY, &hashes::FAMILY];
 
 /// A family of commands.
 #[derive(Debug)]
