@@ -444,6 +444,7 @@ fn store(
     pairs.sort_by(|one, other| one.score.total_cmp(&other.score));
     let shaping = call.engine.settings.shaping.clone();
     let mut result = SortedSet::default();
+    result.expect(pairs.len(), pairs.iter().map(|pair| pair.member.len()).max().unwrap_or(0), &shaping);
     for pair in &pairs {
         result.set(pair.member, pair.score, &shaping);
     }

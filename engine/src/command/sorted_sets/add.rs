@@ -18,7 +18,7 @@ pub(super) static ZADD: Command = Command {
         syntax: "key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]",
         ..BASE
     },
-    run: zadd,
+    run: |call, args, reply| give(call, args, false, reply),
 };
 
 /// `ZINCRBY`.
@@ -34,10 +34,8 @@ pub(super) static ZINCRBY: Command = Command {
         syntax: "key increment member",
         ..BASE
     },
-    run: |call, args, reply| {
-        let increment = parse_double(args.get(2)).ok_or(CommandError::NotFloat)?;
-        increase(call, args, Condition::default(), Pair { score: increment, member: args.get(3) }, reply)
-    },
+    // ZADD's options are looked for here too, as in Redis: there is no pair behind them then.
+    run: |call, args, reply| give(call, args, true, reply),
 };
 
 /// When a pair is let through.
@@ -70,9 +68,9 @@ impl Condition {
     }
 }
 
-fn zadd(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+fn give(call: &mut Call<'_>, args: &Args<'_>, mut incr: bool, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let mut condition = Condition::default();
-    let (mut incr, mut count_changed) = (false, false);
+    let mut count_changed = false;
     let mut at = 2;
     while at < args.len() {
         // Most words here are scores: one look at the first byte tells.

@@ -5,6 +5,7 @@ use super::{BASE, begin_elements, element, keys_behind, numbered_keys, store_res
 use crate::command::{Args, Arity, Call, Command, CommandError, Flags, Keys, Reply, Spec};
 use crate::keyspace::Value;
 use crate::number::{parse_double, parse_integer};
+use crate::value::listpack::IntegerText;
 use crate::value::{CollectionView, SetView, SortedSet, SortedSetView};
 use std::cmp::Ordering;
 
@@ -185,10 +186,7 @@ impl Source<'_> {
     fn score(self, member: &[u8]) -> Option<f64> {
         match self {
             Source::Missing => None,
-            Source::Set(_) => {
-                let _ = member;
-                unimplemented!()
-            }
+            Source::Set(set) => set.contains(member).then_some(1.0),
             Source::Sorted(set) => set.score(member),
         }
     }
@@ -196,7 +194,10 @@ impl Source<'_> {
     fn each(self, each: impl FnMut(&[u8], f64)) {
         match self {
             Source::Missing => {}
-            Source::Set(_) => unimplemented!(),
+            Source::Set(set) => {
+                let mut text = IntegerText::new();
+                set.iter().for_each(|member| each(member.as_bytes(&mut text), 1.0));
+            }
             Source::Sorted(set) => set.each(0, set.len(), false, each),
         }
     }
@@ -394,6 +395,8 @@ fn store(
     let options = parse_options(args, &keys, operation, true)?;
     let result = compute(sources, operation, &options);
     let mut set = SortedSet::default();
+    let longest = result.items.iter().map(|item| item.len).max().unwrap_or(0);
+    set.expect(result.items.len(), longest, &shaping);
     result.iter().for_each(|(member, score)| {
         set.set(member, score, &shaping);
     });

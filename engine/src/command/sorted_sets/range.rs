@@ -189,6 +189,7 @@ fn range_store(call: &mut Call<'_>, args: &Args<'_>, form: Form, reply: &mut dyn
     let mut result = SortedSet::default();
     if let Some(set) = call.read_sorted_set(source)? {
         let span = range.span(set, reverse).limited(limit, reverse);
+        result.expect(span.count, 0, &shaping);
         set.each(span.start, span.count, false, |member, score| {
             result.set(member, score, &shaping);
         });

@@ -114,6 +114,8 @@ fn what_zadd_does_not_take() {
         +OK
         > ZADD s 1 a
         -WRONGTYPE Operation against a key holding the wrong kind of value
+        > ZINCRBY k XX a
+        -ERR syntax error
         > ZINCRBY s 1 a
         -WRONGTYPE Operation against a key holding the wrong kind of value
         > ZREM s a

@@ -61,7 +61,7 @@ struct Element<'a> {
     end: usize,
 }
 
-#[inline]
+#[inline(always)] // A search is this, a hundred times.
 fn element_at(bytes: &[u8], at: usize) -> Element<'_> {
     let (score, score_len) = take_score(&bytes[at..]);
     let mut start = at + score_len;

@@ -128,6 +128,14 @@ impl SortedSet {
         self.update(member, shaping, |_| Some(score)).unwrap_or_else(|old| old)
     }
 
+    /// Takes the form at once that it would have after `count` more elements, with members of up to `longest` bytes.
+    pub fn expect(&mut self, count: usize, longest: usize, shaping: &Shaping) {
+        let fits = self.view().len().saturating_add(count) <= shaping.zset_max_listpack_entries;
+        if !fits || longest > shaping.zset_max_listpack_value {
+            self.enlarge(shaping);
+        }
+    }
+
     /// Removes a member; says what its score was.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         match &mut self.form {
@@ -154,12 +162,7 @@ impl SortedSet {
             let (_, member) = take_element(&mut rest)?;
             (count, longest) = (count + 1, longest.max(member.len()));
         }
-        if let Form::Packed(bytes) = &self.form {
-            let fits = packed::len(Listpack::new(bytes)) + count <= shaping.zset_max_listpack_entries;
-            if !fits || longest > shaping.zset_max_listpack_value {
-                self.enlarge(shaping);
-            }
-        }
+        self.expect(count, longest, shaping);
         let mut previous: Option<(f64, &[u8])> = None;
         let mut in_order = true;
         while !part.is_empty() {

@@ -36,6 +36,7 @@ pub(super) static FAMILY: Family = Family {
         "ZUNION 2 k k weighed combineopts",
         "ZINTER 2 k k weighed combineopts",
         "ZINTER 3 k k k combineopts",
+        "SADD k members",
         "ZDIFF 2 k k withscores",
         "ZDIFF 3 k k k withscores",
         "ZUNIONSTORE k 2 k k weighed aggregate",
