@@ -43,7 +43,13 @@ impl Digest {
                     self.add(&pair.0);
                 }
             }
-            CollectionView::List(_) => unimplemented!(),
+            CollectionView::List(list) => {
+                self.mix(&TYPE_LIST.to_be_bytes());
+                list.visit(0..list.len(), false, |element| {
+                    self.mix(element.as_bytes(&mut IntegerText::new()));
+                    true
+                });
+            }
             CollectionView::SortedSet(set) => self.sorted_set(set),
             CollectionView::Set(set) => {
                 let mut text = IntegerText::new();
@@ -102,6 +108,8 @@ const TYPE_STREAM: u32 = 6;
 const TYPE_SORTED_SET: u32 = 3;
 /// Redis' number of the hash type.
 const TYPE_HASH: u32 = 4;
+/// Of the list type.
+const TYPE_LIST: u32 = 1;
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,9 +4,11 @@
 //!    writes it, once per batch and without a lock but for names.
 //! 2. A client is in the registry from its acceptance until its socket is closed. Ids are never used twice.
 
+use crate::blocking::Seat;
 use crate::net::runtime::RuntimeHandle;
 use crate::session::transaction::Transaction;
-use firn_engine::command::Session;
+use firn_engine::command::{Blocking, Session};
+use firn_engine::waiting::WaiterId;
 use firn_engine::watching::Watching;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -51,7 +53,7 @@ impl Client {
     pub(crate) fn new(info: Arc<ClientInfo>, authenticated: bool) -> Self {
         Client {
             info,
-            session: Session::default(),
+            session: Session { blocking: Blocking::Allowed, ..Session::default() },
             protocol: 2,
             authenticated,
             reply_mode: ReplyMode::On,
@@ -134,6 +136,8 @@ pub(crate) struct ClientInfo {
     pub(crate) authenticated: AtomicBool,
     /// A reply is awaited.
     pub(crate) waiting: AtomicBool,
+    /// It waits for keys.
+    pub(crate) blocked: Mutex<Option<(WaiterId, Arc<Seat>)>>,
     /// It is about to be closed.
     pub(crate) closing: AtomicBool,
     /// Names it gave itself.
@@ -190,6 +194,11 @@ impl Clients {
         if self.by_id.lock().remove(&id).is_some() {
             self.dismiss();
         }
+    }
+
+    /// The client with this number.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
+        self.by_id.lock().get(&id).cloned()
     }
 
     /// All of them, in order of their numbers.

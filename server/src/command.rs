@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::server::Server;
 use firn_engine::command::{Args, CommandError, Reply, Spec};
 use firn_engine::engine::Engine;
+use firn_engine::log::Lsn;
 use firn_engine::store::{EngineGuard, Store};
 use std::future::Future;
 use std::pin::Pin;
@@ -39,8 +40,33 @@ pub(crate) enum After {
 /// A reply that comes later.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer>>>;
 
-/// Writes the reply that was awaited.
-pub(crate) type Answer = Box<dyn FnOnce(&mut dyn Reply)>;
+/// The reply that was awaited.
+pub(crate) enum Answer {
+    /// Still to be written.
+    Write(Box<dyn FnOnce(&mut dyn Reply)>),
+    /// Already written in the client's protocol; it may leave when the promise holds.
+    Written {
+        /// The reply.
+        bytes: Vec<u8>,
+        /// What it waits for.
+        promise: Lsn,
+    },
+}
+
+impl Answer {
+    /// A reply that `write` writes.
+    pub(crate) fn write(write: impl FnOnce(&mut dyn Reply) + 'static) -> Answer {
+        Answer::Write(Box::new(write))
+    }
+
+    /// Gives the reply to somebody who has no use for the promise.
+    pub(crate) fn give(self, reply: &mut dyn Reply) {
+        match self {
+            Answer::Write(write) => write(reply),
+            Answer::Written { bytes, .. } => reply.written(&bytes),
+        }
+    }
+}
 
 impl After {
     /// Awaits `future`, whose output writes the reply.

@@ -5,6 +5,7 @@
 //! 3. A batch ends early after a command that closes or awaits, and when its replies grow past `BATCH_LEN_MAX`; the caller comes again
 //!    with the rest.
 
+use crate::blocking;
 use crate::client::{Client, ReplyMode};
 use crate::command::{After, EngineLock, Pending, ServerCall};
 use crate::dispatch::{self, Plan, Verdict};
@@ -101,7 +102,9 @@ pub(crate) fn execute(
         if let Runner::Server(_) = server.commands.entry(plan.entry).runner {
             writer.protocol = client.protocol;
         }
-        if client.reply_mode != ReplyMode::On || mode != ReplyMode::On {
+        // The mode under which a reply is awaited is looked at when it comes.
+        let awaits = matches!(after, After::Await(_));
+        if !awaits && (client.reply_mode != ReplyMode::On || mode != ReplyMode::On) {
             apply_reply_mode(client, mode, &mut writer, start);
         }
         match after {
@@ -203,7 +206,11 @@ pub(crate) fn call<'s>(
     let args = Args::with_position(words, plan.key, plan.position);
     match entry.runner {
         Runner::Data(command) => {
-            lock.get().execute(&mut client.session, command, &args, writer);
+            let engine = lock.get();
+            engine.execute(&mut client.session, command, &args, writer);
+            if flags.has(Flags::BLOCKING) {
+                return blocking::park(server, client, engine, command, words);
+            }
             After::Nothing
         }
         Runner::Server(command) => {

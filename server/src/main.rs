@@ -2,6 +2,7 @@
 
 mod admin;
 mod allocator;
+mod blocking;
 mod client;
 mod command;
 mod config;

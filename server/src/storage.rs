@@ -49,6 +49,7 @@ pub(crate) fn shaping(config: &Config, seed: HashSeed) -> Shaping {
         hash_max_listpack_value: limit("hash-max-listpack-value"),
         list_max_listpack_size: config.number("list-max-listpack-size") as i32,
         list_compress_depth: limit("list-compress-depth"),
+        list_alone_len_min: usize::MAX,
         set_max_intset_entries: limit("set-max-intset-entries"),
         set_max_listpack_entries: limit("set-max-listpack-entries"),
         set_max_listpack_value: limit("set-max-listpack-value"),

@@ -13,10 +13,12 @@ mod flush;
 mod geo;
 mod hashes;
 mod hyperloglog;
+mod index_range;
 #[cfg(test)]
 mod key_tests;
 mod keys;
 mod lcs;
+mod lists;
 mod move_keys;
 mod names;
 pub(crate) mod object;

@@ -1,8 +1,8 @@
 //! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
 
 use super::{
-    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hashes, hyperloglog, keys, lcs, move_keys, object,
-    ranges, scan, sets, sorted_sets, streams, strings,
+    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hashes, hyperloglog, keys, lcs, lists, move_keys,
+    object, ranges, scan, sets, sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
 
@@ -16,6 +16,7 @@ static FAMILIES: &[&[&Command]] = &[
     sorted_sets::COMMANDS,
     geo::COMMANDS,
     streams::COMMANDS,
+    lists::COMMANDS,
 ];
 
 /// Every command on data, by family.

@@ -662,6 +662,19 @@ pub fn remove_range(run: &mut Vec<u8>, index: usize, n: usize) -> usize {
     len - index
 }
 
+/// Removes the entries at these offsets, which are in order, in one pass.
+pub fn remove_all(run: &mut Vec<u8>, offsets: &[usize]) {
+    let Some(&first) = offsets.first() else { return };
+    let mut to = first;
+    for (i, &at) in offsets.iter().enumerate() {
+        let (from, end) = (entry_end(run, at), offsets.get(i + 1).copied().unwrap_or(run.len()));
+        run.copy_within(from..end, to);
+        to += end - from;
+    }
+    run.truncate(to);
+    count_fewer(run, offsets.len());
+}
+
 /// Removes the last element, if there is one.
 pub fn pop_back(run: &mut Vec<u8>) -> bool {
     let Some(at) = Listpack::new(run).last() else { return false };

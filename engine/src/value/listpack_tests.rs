@@ -65,6 +65,7 @@ enum Op {
     Replace(usize, Vec<u8>),
     Remove(usize, usize),
     RemoveRange(usize, usize),
+    RemoveAll(Vec<bool>),
     PopBack,
     Append(Vec<Vec<u8>>),
     SplitOff(usize, bool),
@@ -79,6 +80,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (place.clone(), element()).prop_map(|(at, element)| Op::Replace(at, element)),
         1 => (place.clone(), 0..4usize).prop_map(|(at, n)| Op::Remove(at, n)),
         1 => (place.clone(), 0..6usize).prop_map(|(at, n)| Op::RemoveRange(at, n)),
+        1 => prop::collection::vec(any::<bool>(), 0..20).prop_map(Op::RemoveAll),
         1 => Just(Op::PopBack),
         1 => prop::collection::vec(element(), 0..5).prop_map(Op::Append),
         1 => (place, any::<bool>()).prop_map(|(at, keep)| Op::SplitOff(at, keep)),
@@ -119,6 +121,17 @@ fn apply(op: Op, run: &mut Vec<u8>, model: &mut Vec<Vec<u8>>) {
             let (from, end) = (at.min(len), (at + n).min(len));
             assert_eq!(remove_range(run, at, n), end - from);
             model.drain(from..end);
+        }
+        Op::RemoveAll(which) => {
+            let gone = |i: usize| which.get(i).copied().unwrap_or_default();
+            let view = Listpack::new(run);
+            let offsets: Vec<usize> = (0..len).filter(|&i| gone(i)).map(|i| view.offset(i).unwrap()).collect();
+            remove_all(run, &offsets);
+            let mut i = 0;
+            model.retain(|_| {
+                i += 1;
+                !gone(i - 1)
+            });
         }
         Op::PopBack => assert_eq!(pop_back(run), model.pop().is_some()),
         Op::Append(elements) => {

@@ -88,6 +88,8 @@ pub struct Shaping {
     pub list_max_listpack_size: i32,
     /// Nodes at each end of a list that are never compressed; 0: none is compressed.
     pub list_compress_depth: usize,
+    /// Elements of large lists from this length on are kept alone (DEBUG QUICKLIST-PACKED-THRESHOLD; not in `redis.conf`).
+    pub list_alone_len_min: usize,
     pub set_max_intset_entries: usize,
     pub set_max_listpack_entries: usize,
     pub set_max_listpack_value: usize,
@@ -107,6 +109,7 @@ impl Shaping {
             hash_max_listpack_value: 64,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
+            list_alone_len_min: usize::MAX,
             set_max_intset_entries: 512,
             set_max_listpack_entries: 128,
             set_max_listpack_value: 64,

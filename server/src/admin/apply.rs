@@ -7,6 +7,7 @@ use crate::config::table::DIRECTIVES;
 use crate::config::{Config, SetError};
 use crate::storage;
 use firn_engine::engine::Engine;
+use firn_engine::value::Shaping;
 
 /// Makes `new` hold where `rows` of the table changed.
 ///
@@ -61,6 +62,7 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
 /// The settings that commands on data look at. Also called once at the start.
 pub(crate) fn apply_to_engine(engine: &mut Engine, config: &Config) {
     engine.settings.string_len_max = usize::try_from(config.size("proto-max-bulk-len")).unwrap_or(usize::MAX);
-    engine.settings.shaping = storage::shaping(config, engine.keyspace.seed());
+    let list_alone_len_min = engine.settings.shaping.list_alone_len_min; // DEBUG's, not the configuration's.
+    engine.settings.shaping = Shaping { list_alone_len_min, ..storage::shaping(config, engine.keyspace.seed()) };
     engine.settings.lfu = config.choice("maxmemory-policy").ends_with("-lfu");
 }

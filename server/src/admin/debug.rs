@@ -64,7 +64,9 @@ const HELP: &[&str] = &[
     "    Stop the server for <seconds>. Decimals allowed.",
     "STRINGMATCH-LEN <pattern> <length>",
     "    Match the pattern against a string of this many times 'a'.",
-    "CHANGE-REPL-ID, PAUSE-CRON <0|1>, QUICKLIST-PACKED-THRESHOLD <size>,",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Keep elements of large lists from this length on alone; 0 for the default.",
+    "CHANGE-REPL-ID, PAUSE-CRON <0|1>,",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>, REPLYBUFFER RESIZING <0|1>,",
     "SET-DISABLE-DENY-SCRIPTS <0|1>, SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Accepted for Redis' own tests; there is nothing here that they change.",
@@ -170,11 +172,13 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             return Err(CommandError::text("ERR Not a quicklist encoded object"));
         }
         ("quicklist-packed-threshold", 3) => {
-            if parse_memory(args.get(2)).is_none_or(|bytes| bytes > 1 << 32) {
+            let Some(bytes) = parse_memory(args.get(2)).filter(|bytes| *bytes <= 1 << 32) else {
                 return Err(CommandError::text(
                     "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
                 ));
-            }
+            };
+            let alone = if bytes == 0 { usize::MAX } else { bytes as usize };
+            call.engine().settings.shaping.list_alone_len_min = alone;
             reply.ok();
         }
         ("replybuffer", 4) => {

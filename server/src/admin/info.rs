@@ -166,8 +166,9 @@ fn clients(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("watching_clients", watching);
     text.field("clients_in_timeout_table", 0);
     text.field("total_watched_keys", watched);
-    text.field("total_blocking_keys", 0);
-    text.field("total_blocking_keys_on_nokey", 0);
+    let (keys, keys_gone) = call.engine().waiting.keys();
+    text.field("total_blocking_keys", keys);
+    text.field("total_blocking_keys_on_nokey", keys_gone);
 }
 
 /// What INFO and MEMORY STATS say about memory, in bytes.

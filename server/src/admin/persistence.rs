@@ -181,11 +181,11 @@ fn waitaof(call: &mut ServerCall<'_, '_>, args: &Args<'_>, _: &mut dyn Reply) ->
             let _ = tokio::time::timeout(Duration::from_millis(timeout_ms), all).await;
         }
         let reached = durable(&store);
-        Box::new(move |reply: &mut dyn Reply| {
+        Answer::write(move |reply| {
             reply.array(2);
             reply.integer(i64::from(reached));
             reply.integer(0);
-        }) as Answer
+        })
     }))
 }
 
@@ -196,7 +196,7 @@ fn shut_down(call: &mut ServerCall<'_, '_>, args: &Args<'_>, _: &mut dyn Reply) 
     Ok(After::answer(async move {
         let Err(reason) = shutdown::run(&server, how).await;
         crate::log::warning(format_args!("SHUTDOWN failed: {reason}"));
-        Box::new(|reply: &mut dyn Reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs.")) as Answer
+        Answer::write(|reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."))
     }))
 }
 
@@ -226,10 +226,10 @@ pub(crate) fn parse_shutdown(words: &[&[u8]]) -> Result<Shutdown, CommandError> 
 pub(super) fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> After {
     After::answer(async move {
         let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
-        Box::new(move |reply: &mut dyn Reply| match done {
+        Answer::write(move |reply| match done {
             Ok(()) => reply.ok(),
             Err(reason) => reply.error(&CommandError::text(format!("ERR {reason}")).to_string()),
-        }) as Answer
+        })
     })
 }
 

@@ -9,7 +9,7 @@
 use super::output::Output;
 use super::runtime::Runtime;
 use super::stream::Stream;
-use crate::client::{Client, ClientInfo};
+use crate::client::{Client, ClientInfo, ReplyMode};
 use crate::command::{Answer, Pending};
 use crate::execute::{self, Next};
 use crate::limits::{OUTPUT_PAUSE_LEN, OWN_BUFFER_LEN, READ_LEN, UNAUTHENTICATED_OUTPUT_LEN_MAX};
@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     ended: Cell<bool>,
     /// The task waits for replies to leave, not only for requests.
     wants_room: Cell<bool>,
+    /// The socket may hold requests that its readiness does not tell of any more.
+    unread: Cell<bool>,
     /// When the soft output limit was passed, in ms of the server's clock.
     soft_since_ms: Cell<Option<u64>>,
 }
@@ -74,6 +76,7 @@ impl Connection {
             waker: RefCell::default(),
             ended: Cell::new(false),
             wants_room: Cell::new(false),
+            unread: Cell::new(false),
             soft_since_ms: Cell::new(None),
         }
     }
@@ -280,7 +283,7 @@ impl Task<'_> {
         if pause || crowded {
             return self.poll_hang_up(cx);
         }
-        if self.backlog {
+        if connection.unread.take() || self.backlog {
             return Poll::Ready(Event::Readable);
         }
         match connection.stream.poll_read_ready(cx) {
@@ -292,10 +295,17 @@ impl Task<'_> {
 
     /// Notices that the other end has gone while nothing is read from it.
     fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<Event> {
-        match self.connection.stream.poll_read_ready(cx) {
-            Poll::Ready(Ok(())) if !self.connection.stream.is_closed() => Poll::Pending,
-            Poll::Ready(_) => Poll::Ready(Event::Ended),
-            Poll::Pending => Poll::Pending,
+        let connection = &**self.connection;
+        loop {
+            match connection.stream.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) if !connection.stream.is_closed(cx) => {
+                    // Requests: they are read later. What comes behind them is still to be noticed.
+                    connection.stream.clear_ready();
+                    connection.unread.set(true);
+                }
+                Poll::Ready(_) => return Poll::Ready(Event::Ended),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 
@@ -452,10 +462,21 @@ impl Task<'_> {
         connection.info.waiting.store(false, Ordering::Relaxed);
         let mut output = connection.output.borrow_mut();
         let start = output.bytes.len();
-        let mut writer = Writer::new(&mut output.bytes, self.client.protocol, &self.runtime.server.stats);
-        answer(&mut writer);
+        match answer {
+            Answer::Write(write) => {
+                let protocol = self.client.protocol;
+                write(&mut Writer::new(&mut output.bytes, protocol, &self.runtime.server.stats));
+            }
+            Answer::Written { bytes, promise } => {
+                output.bytes.extend_from_slice(&bytes);
+                self.client.session.promise = self.client.session.promise.max(promise);
+            }
+        }
         if !self.client.wants_reply() {
             output.bytes.truncate(start);
+        }
+        if self.client.reply_mode == ReplyMode::SkipThis {
+            self.client.reply_mode = ReplyMode::On;
         }
         drop(output);
         self.send();

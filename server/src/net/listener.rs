@@ -361,6 +361,7 @@ fn client_info(
         no_touch: false.into(),
         authenticated: settings.password.is_none().into(),
         waiting: false.into(),
+        blocked: Mutex::default(),
         closing: false.into(),
         names: Mutex::new(Names::default()),
     }

@@ -4,8 +4,10 @@
 //! would only answer "would block".
 
 use rustix::net::RecvFlags;
+use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -76,8 +78,21 @@ impl Stream {
         }
     }
 
-    /// Whether the other end has closed, as far as that shows without reading what it sent.
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Forgets that a read would not block, so that [`Stream::poll_read_ready`] waits for what is new.
+    pub(crate) fn clear_ready(&self) {
+        // The call only says that it would block.
+        let _ = self.try_io(Interest::READABLE, || -> io::Result<()> { Err(ErrorKind::WouldBlock.into()) });
+    }
+
+    /// Whether the other end has closed, also behind requests that have not been read; of a stream that is ready.
+    pub(crate) fn is_closed(&self, cx: &mut Context<'_>) -> bool {
+        let ready = match self {
+            Stream::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(cx),
+            Stream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(cx),
+        };
+        if matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed()) {
+            return true;
+        }
         let mut byte = [0u8; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(self.fd(), &mut byte[..], flags) {

@@ -1,6 +1,7 @@
 //! CLIENT: what a client tells about itself, and what it may do to others.
 
 use super::client_list::{Filter, describe};
+use crate::blocking;
 use crate::client::{Client, ReplyMode};
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::net::runtime::Message;
@@ -103,6 +104,16 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
                 syntax: "connection-name",
                 ..BASE
             },
+            Spec {
+                name: "UNBLOCK",
+                arity: Arity::AtLeast(3),
+                flags: ADMIN,
+                since: "5.0.0",
+                summary: "Unblocks a client blocked by a blocking command from a different connection.",
+                complexity: "O(log N) where N is the number of client connections",
+                syntax: "client-id [TIMEOUT | ERROR]",
+                ..BASE
+            },
         ],
         ..BASE
     },
@@ -153,6 +164,8 @@ const HELP: &[&str] = &[
     "    * LIB-VER: the client lib version.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client.",
     "HELP",
     "    Print this help.",
 ];
@@ -191,6 +204,7 @@ fn client(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
             call.client.session.no_touch = on;
             reply.ok();
         }
+        b"UNBLOCK" => unblock(call, args, reply)?,
         b"REPLY" => set_reply_mode(call.client, args, reply)?,
         b"HELP" => {
             reply.array(HELP.len());
@@ -351,4 +365,19 @@ fn kill(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -
         (false, _) => reply.integer(killed),
     }
     Ok(after)
+}
+
+fn unblock(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+    let error = match args.len() {
+        4 if args.is(3, "error") => true,
+        4 if !args.is(3, "timeout") => {
+            return Err(CommandError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+        _ => false,
+    };
+    let id = args.integer(2)?;
+    let info = u64::try_from(id).ok().and_then(|id| call.server.clients.get(id));
+    let unblocked = info.is_some_and(|info| blocking::unblock(call.engine(), &info, error));
+    reply.integer(i64::from(unblocked));
+    Ok(())
 }

@@ -274,11 +274,11 @@ fn exec(exec: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> R
             if let Part::Pending(pending) = part {
                 let answer = pending.await;
                 let mut bytes = Vec::new();
-                answer(&mut Writer::new(&mut bytes, protocol, &server.stats));
+                answer.give(&mut Writer::new(&mut bytes, protocol, &server.stats));
                 *part = Part::Bytes(bytes);
             }
         }
-        Box::new(move |reply: &mut dyn Reply| answer(parts.iter(), reply)) as Answer
+        Answer::write(move |reply| answer(parts.iter(), reply))
     }))
 }
 

@@ -7,6 +7,7 @@
 //! 3. Nothing makes a server take much memory: offsets are small or above `proto-max-bulk-len`.
 
 use super::families::{FAMILIES, Family};
+use super::lists;
 use super::streams::{self, Fill};
 use std::collections::HashMap;
 
@@ -377,7 +378,7 @@ impl Generator {
     /// A sequence of `len` steps.
     pub fn sequence(&mut self, len: usize) -> Vec<Step> {
         let mut bag = Vec::new();
-        for template in TEMPLATES.iter().chain(streams::TEMPLATES) {
+        for template in TEMPLATES.iter().chain(streams::TEMPLATES).chain(lists::TEMPLATES) {
             let rare = ["FLUSH", "SWAPDB", "SELECT", "nosuch", "OBJECT HELP", "XGROUP HELP", "XINFO HELP"]
                 .iter()
                 .any(|name| template.starts_with(name));
@@ -387,7 +388,7 @@ impl Generator {
             bag.extend(std::iter::repeat_n(*template, weight));
         }
         // Something must write, whatever the weights.
-        bag.extend(["SET k v", "MSET pairs", "APPEND k v", "XADD k sid fields"]);
+        bag.extend(["SET k v", "MSET pairs", "APPEND k v", "XADD k sid fields", "RPUSH k elements"]);
         if let Some(family) = self.family {
             for template in family.templates {
                 let weight = [0, 1, 4, 4, 12, 48][self.rng.below(6)];
@@ -412,6 +413,7 @@ impl Generator {
         let settled = template.starts_with("ZADD lk") || template.starts_with("SPOP");
         if self.rng.one_in(12) && !settled {
             self.spoil(&mut words);
+            lists::tame(&mut words);
         }
         if self.rng.one_in(8) {
             let at = self.rng.below(words.len());
@@ -510,7 +512,7 @@ impl Generator {
             "junks" => (0..self.rng.below(4)).for_each(|_| self.text(JUNK, out)),
             "string" | "list" => out.push(word.into()),
             "" => {}
-            _ => match streams::word(word, self.rng.one_in(10)) {
+            _ => match lists::word(word).or_else(|| streams::word(word, self.rng.one_in(10))) {
                 Some(Fill::One(words)) => self.text(words, out),
                 Some(Fill::Many(least, most, word)) => {
                     (0..least + self.rng.below(most - least + 1)).for_each(|_| self.word(word, out));

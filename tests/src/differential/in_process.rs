@@ -1,7 +1,7 @@
 //! The engine without the server, as a target: what differs here is the commands' own.
 
 use super::target::Target;
-use firn_engine::command::{Args, CommandError, Reply, Session, table};
+use firn_engine::command::{Args, Blocking, CommandError, Reply, Session, table};
 use firn_engine::engine::Engine;
 use firn_engine::key::HashSeed;
 use firn_engine::keyspace::Keyspace;
@@ -52,7 +52,14 @@ impl Target for InProcess {
                 Some(command) if !command.spec.arity.fits(words.len()) => {
                     reply.error(&CommandError::WrongArity(command.spec.name.to_lowercase().into()).to_string());
                 }
-                Some(command) => self.engine.execute(&mut self.session, command, &Args::new(&words), &mut reply),
+                Some(command) => {
+                    // Whoever waits here is alone: his time is up at once.
+                    self.session.blocking = Blocking::Allowed;
+                    self.engine.execute(&mut self.session, command, &Args::new(&words), &mut reply);
+                    if let Blocking::Requested(_) = self.session.blocking {
+                        reply.null_array();
+                    }
+                }
             }
             self.replies.push_back(reply.out);
         }

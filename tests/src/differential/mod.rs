@@ -9,6 +9,7 @@ mod compare;
 mod families;
 mod generate;
 mod in_process;
+mod lists;
 mod run;
 mod shrink;
 mod streams;

@@ -1,0 +1,152 @@
+//! Blocked clients: between the engine, which serves them (`firn_engine::waiting`), and their connections' tasks, which sleep.
+//!
+//! 1. A client is parked under the hold of the engine's lock in which its command found nothing. Whoever takes the waiter out of the
+//!    engine (who serves it, its timer, CLIENT UNBLOCK, the end of its connection) does so under that lock, and nobody else can then.
+//! 2. A connection that ends while it waits drops [`Blocked`], which takes the waiter out: nothing is given to the dead.
+//! 3. Later commands of the client stay in its buffer until then (`After::Await`).
+
+use crate::client::{Client, ClientInfo};
+use crate::command::{After, Answer};
+use crate::resp::writer::Writer;
+use crate::server::Server;
+use firn_engine::command::{Blocking, Command, Reply};
+use firn_engine::engine::Engine;
+use firn_engine::log::Lsn;
+use firn_engine::waiting::{WaiterId, Waiting};
+use parking_lot::Mutex;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// How a wait ended.
+#[derive(Debug)]
+enum End {
+    /// With a reply, which waits for a promise.
+    Served(Vec<u8>, Lsn),
+    /// By CLIENT UNBLOCK, as if its time were up.
+    TimedOut,
+    /// By CLIENT UNBLOCK ERROR.
+    Unblocked,
+}
+
+/// Where the end of a wait is told to the connection's task.
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
+    told: Mutex<(Option<End>, Option<Waker>)>,
+}
+
+impl Seat {
+    fn tell(&self, end: End) {
+        let waker = {
+            let mut told = self.told.lock();
+            told.0 = Some(end);
+            told.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut told = self.told.lock();
+        match told.0.take() {
+            Some(end) => Poll::Ready(end),
+            None => {
+                if !told.1.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    told.1 = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// What the engine holds of a blocked client.
+struct Parked {
+    server: Arc<Server>,
+    seat: Arc<Seat>,
+    protocol: u8,
+    bytes: Vec<u8>,
+}
+
+impl Waiting for Parked {
+    fn run(&mut self, run: &mut dyn FnMut(&mut dyn Reply)) {
+        run(&mut Writer::new(&mut self.bytes, self.protocol, &self.server.stats));
+    }
+
+    fn served(self: Box<Self>, promise: Lsn) {
+        self.seat.tell(End::Served(self.bytes, promise));
+    }
+}
+
+/// Parks the client if the command that just ran has asked for it.
+pub(crate) fn park(
+    server: &Arc<Server>,
+    client: &mut Client,
+    engine: &mut Engine,
+    command: &'static Command,
+    words: &[&[u8]],
+) -> After {
+    let Blocking::Requested(request) = &client.session.blocking else { return After::Nothing };
+    let timeout_ms = request.block.timeout_ms;
+    let seat = Arc::new(Seat::default());
+    let parked = Parked { server: server.clone(), seat: seat.clone(), protocol: client.protocol, bytes: Vec::new() };
+    let Some(id) = engine.park(&mut client.session, command, words, Box::new(parked)) else { return After::Nothing };
+    *client.info.blocked.lock() = Some((id, seat.clone()));
+    let timer = timeout_ms.map(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
+    let info = client.info.clone();
+    After::Await(Box::pin(Blocked { server: server.clone(), info, seat, id, timer, ended: false }))
+}
+
+/// CLIENT UNBLOCK; says whether the client was blocked.
+pub(crate) fn unblock(engine: &mut Engine, info: &ClientInfo, error: bool) -> bool {
+    let blocked = info.blocked.lock().clone();
+    let Some((id, seat)) = blocked.filter(|(id, _)| engine.waiting.remove(*id).is_some()) else { return false };
+    debug_assert!(id > 0, "waiters are counted from 1");
+    seat.tell(if error { End::Unblocked } else { End::TimedOut });
+    true
+}
+
+/// The wait of one client.
+struct Blocked {
+    server: Arc<Server>,
+    info: Arc<ClientInfo>,
+    seat: Arc<Seat>,
+    id: WaiterId,
+    timer: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+impl Future for Blocked {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let mut end = self.seat.poll(cx);
+        if end.is_pending() && self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+            self.timer = None;
+            let waited = self.server.store.lock().waiting.remove(self.id).is_some();
+            // If it is not there any more, somebody has served it, and has told so before he let the lock go.
+            end = if waited { Poll::Ready(End::TimedOut) } else { self.seat.poll(cx) };
+        }
+        let Poll::Ready(end) = end else { return Poll::Pending };
+        self.ended = true;
+        *self.info.blocked.lock() = None;
+        Poll::Ready(match end {
+            End::Served(bytes, promise) => Answer::Written { bytes, promise },
+            End::TimedOut => Answer::write(|reply| reply.null_array()),
+            End::Unblocked => Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")),
+        })
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if !self.ended {
+            *self.info.blocked.lock() = None;
+            self.server.store.lock().waiting.remove(self.id);
+        }
+    }
+}
