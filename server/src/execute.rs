@@ -208,7 +208,7 @@ pub(crate) fn call<'s>(
         Runner::Data(command) => {
             let engine = lock.get();
             engine.execute(&mut client.session, command, &args, writer);
-            if flags.has(Flags::BLOCKING) {
+            if plan.flags.has(Flags::BLOCKING) {
                 return blocking::park(server, client, engine, command, words);
             }
             After::Nothing
