@@ -191,7 +191,7 @@ impl Source<'_> {
         }
     }
 
-    fn each(self, each: impl FnMut(&[u8], f64)) {
+    fn each(self, mut each: impl FnMut(&[u8], f64)) {
         match self {
             Source::Missing => {}
             Source::Set(set) => {
