@@ -43,7 +43,7 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer>>>;
 /// The reply that was awaited.
 pub(crate) enum Answer {
     /// Still to be written.
-    Write(Box<dyn FnOnce(&mut dyn Reply)>),
+    Write(WriteReply),
     /// Already written in the client's protocol; it may leave when the promise holds.
     Written {
         /// The reply.
@@ -67,6 +67,9 @@ impl Answer {
         }
     }
 }
+
+/// Writes one reply.
+pub(crate) type WriteReply = Box<dyn FnOnce(&mut dyn Reply)>;
 
 impl After {
     /// Awaits `future`, whose output writes the reply.

@@ -475,13 +475,15 @@ impl<'a> BlobRef<'a> {
     #[inline]
     pub(super) fn used_bytes(self) -> u64 {
         let outside = match self.outside() {
-            // SAFETY: the pointer came from a box that the blob owns, and the blob is not changed for 'a.
             Some(Outside::Bytes(vector)) => {
-                size_class(size_of::<Vec<u8>>()) + size_class(unsafe { vector.as_ref() }.capacity())
+                // SAFETY: the pointer came from a box that the blob owns, and the blob is not changed for 'a.
+                let vector = unsafe { vector.as_ref() };
+                size_class(size_of::<Vec<u8>>()) + size_class(vector.capacity())
             }
-            // SAFETY: as above.
             Some(Outside::Chunks(chunks)) => {
-                size_class(size_of::<Collection>()) + unsafe { chunks.as_ref() }.used_bytes()
+                // SAFETY: as above.
+                let chunks = unsafe { chunks.as_ref() };
+                size_class(size_of::<Collection>()) + chunks.used_bytes()
             }
             None => 0,
         };

@@ -26,6 +26,7 @@ pub use sorted_set::{SortedSet, SortedSetView};
 pub use stream::Stream;
 
 use crate::key::HashSeed;
+use crate::keyspace::size_class;
 
 /// Types of values. The numbers are those of snapshots (`FORMAT.md`, "Entry").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -148,7 +149,8 @@ pub enum Collection {
     Set(Set),
     SortedSet(SortedSet),
     Hash(Hash),
-    Stream(Stream),
+    /// Apart: it has many parts of its own, and the others shall not pay for them.
+    Stream(Box<Stream>),
 }
 
 /// A collection as a command reads it, wherever it is kept.
@@ -187,7 +189,7 @@ impl Collection {
             Kind::Set => Collection::Set(Set::default()),
             Kind::SortedSet => Collection::SortedSet(SortedSet::default()),
             Kind::Hash => Collection::Hash(Hash::default()),
-            Kind::Stream => Collection::Stream(Stream::default()),
+            Kind::Stream => Collection::Stream(Box::default()),
         }
     }
 
@@ -251,7 +253,8 @@ impl Collection {
 
     /// Bytes it takes besides itself, by size classes of the allocator; constant time. What a clone shares is counted in both.
     pub fn used_bytes(&self) -> usize {
-        each!(self, value => value.used_bytes())
+        let apart = if let Collection::Stream(_) = self { size_class(size_of::<Stream>()) } else { 0 };
+        apart + each!(self, value => value.used_bytes())
     }
 
     /// The earliest deadline of a field, for hashes that have any.
@@ -326,7 +329,7 @@ impl<'a> CollectionView<'a> {
             CollectionView::Set(view) => Collection::Set(view.to_owned()),
             CollectionView::SortedSet(view) => Collection::SortedSet(view.to_owned()),
             CollectionView::Hash(view) => Collection::Hash(view.to_owned()),
-            CollectionView::Stream(stream) => Collection::Stream(stream.clone()),
+            CollectionView::Stream(stream) => Collection::Stream(Box::new(stream.clone())),
         }
     }
 }

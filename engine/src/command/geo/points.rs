@@ -38,7 +38,7 @@ fn geoadd(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
         at += 1;
     }
     let words = &args.words()[at..];
-    if words.is_empty() || words.len() % 3 != 0 || (condition.nx && condition.xx) {
+    if words.is_empty() || !words.len().is_multiple_of(3) || (condition.nx && condition.xx) {
         return Err(CommandError::Syntax);
     }
     let mut pairs = Vec::with_capacity(words.len() / 3);

@@ -723,7 +723,7 @@ fn a_slice_reclaims_a_bounded_number_of_fields() {
     bench.engine.now_ms += 10;
     let slices = expire_all(&mut bench, 64);
     let effects = bench.effects();
-    assert!(slices >= 2000 / 64 && slices < 100, "{slices}");
+    assert!((2000 / 64..100).contains(&slices), "{slices}");
     assert!(effects.iter().all(|effect| effect.split(' ').count() <= 2 + 64));
     assert_eq!(effects.iter().map(|effect| effect.split(' ').count() - 2).sum::<usize>(), 2000);
     assert_eq!(bench.run(&[b"HLEN", b"h"]), ":1000\n");

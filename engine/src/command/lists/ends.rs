@@ -102,9 +102,9 @@ fn pop_some(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, end: En
     let key = call.key(args, 1);
     let Some(len) = call.write_list(key)?.map(|list| list.len()) else {
         if count.is_some() {
-            reply.null_array()
+            reply.null_array();
         } else {
-            reply.null()
+            reply.null();
         }
         return Ok(());
     };

@@ -39,9 +39,9 @@ fn spop(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     };
     let Some(len) = call.write_set(key)?.map(|set| set.len()) else {
         if count.is_some() {
-            reply.set(0)
+            reply.set(0);
         } else {
-            reply.null()
+            reply.null();
         }
         return Ok(());
     };

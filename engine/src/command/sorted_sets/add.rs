@@ -86,7 +86,7 @@ fn give(call: &mut Call<'_>, args: &Args<'_>, mut incr: bool, reply: &mut dyn Re
         at += 1;
     }
     let words = &args.words()[at..];
-    if words.is_empty() || words.len() % 2 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     if condition.nx && condition.xx {

@@ -135,7 +135,7 @@ impl Stream {
                 .into_iter()
                 .for_each(|value| hasher.write(&value.to_le_bytes()));
             for_each_pair(entry, |field, value| {
-                [field, value].into_iter().for_each(|bytes| hash_bytes(&mut hasher, bytes))
+                [field, value].into_iter().for_each(|bytes| hash_bytes(&mut hasher, bytes));
             });
         }
         for group in self.groups() {

@@ -29,7 +29,8 @@ const DATA_MAX: usize = 4096;
 const RECORD_MAX: usize = 512;
 /// The bit of a start that says so. No start reaches it.
 const OUTSIDE: u16 = 1 << 15;
-const _: () = assert!(DATA_MAX + RECORD_MAX < OUTSIDE as usize && DATA_MAX / 4 * 3 * 2 < OUTSIDE as usize);
+const _: () = assert!(DATA_MAX + RECORD_MAX < OUTSIDE as usize);
+const _: () = assert!(DATA_MAX / 4 * 3 * 2 < OUTSIDE as usize);
 
 /// An element as it is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
