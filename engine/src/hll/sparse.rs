@@ -5,7 +5,9 @@
 //! 01nnnnnn nnnnnnnn  n + 1 registers of 0, high bits first
 //! 1vvvvvnn           n + 1 registers of v + 1
 //! ```
-//! Runs are split, joined and refused exactly where Redis does it: bytes are compared with those of real servers.
+//! Runs are split, joined and refused exactly where Redis does it: bytes are compared with those of real servers. Redis finds its
+//! string's terminator in place of a second byte that is missing at the end: it reads as 0 here. Such a run is not split, though:
+//! Redis writes over the terminator then.
 
 use super::{BadHll, HEADER_LEN, REGISTERS};
 
@@ -26,14 +28,14 @@ pub(super) enum Run {
 }
 
 impl Run {
-    /// The run that begins at `at`, and its bytes; `None` at the end, or if its second byte is missing.
+    /// The run that begins at `at`, and its bytes, of which the second may lie behind the end; `None` at the end.
     #[inline]
     fn at(bytes: &[u8], at: usize) -> Option<(Run, usize)> {
         let byte = *bytes.get(at)?;
         let low = usize::from(byte & 0x3f);
         Some(match byte >> 6 {
             0 => (Run::Zeros(low + 1), 1),
-            1 => (Run::Zeros((low << 8 | usize::from(*bytes.get(at + 1)?)) + 1), 2),
+            1 => (Run::Zeros((low << 8 | usize::from(bytes.get(at + 1).copied().unwrap_or(0))) + 1), 2),
             _ => (Run::Value { value: (byte >> 2 & 0x1f) + 1, len: usize::from(byte & 3) + 1 }, 1),
         })
     }
@@ -157,6 +159,9 @@ pub(super) fn raise(
         first += run.len();
     };
     *from = before_that;
+    if at + run_bytes > bytes.len() {
+        return Err(BadHll::Corrupted);
+    }
     if let Run::Value { value: old, .. } = run
         && old >= value
     {

@@ -80,6 +80,24 @@ fn runs_that_do_not_make_up_all_registers_are_corrupted() {
 }
 
 #[test]
+fn a_second_byte_that_is_missing_reads_as_zero_and_is_not_written() {
+    let header = &empty()[..HEADER_LEN];
+    // 16128 registers, then 256: the second run's length has a low byte of 0xff, and of 0 for 1 register more than a multiple of 256.
+    let bytes = [header, b"\x7e\xfe\x80\x40\xff"].concat();
+    assert_eq!(describe_runs(&bytes).unwrap(), "Z:16127 v:1,1 Z:256");
+    let cut = [header, b"\x7e\xfe\x80\x00\x7f"].concat();
+    assert_eq!(describe_runs(&cut).unwrap(), "Z:16127 v:1,1 z:1 Z:16129");
+    assert_eq!(count(&cut), Err(BadHll::Corrupted));
+    let fits = [header, b"\x00\x40\xfc\xfc\x7f"].concat();
+    let total = "z:1 Z:253 v:32,1 Z:16129";
+    assert_eq!(describe_runs(&fits).unwrap(), total);
+    assert!(count(&fits).is_ok());
+    let mut same = fits.clone();
+    let refused = (0..100).filter(|n: &u32| add(&mut same, n.to_string().as_bytes(), 3000) == Err(BadHll::Corrupted));
+    assert!(refused.count() > 90);
+}
+
+#[test]
 fn registers_that_no_element_makes_count_as_they_do_in_c() {
     let mut bytes = empty();
     to_dense(&mut bytes).unwrap();

@@ -409,8 +409,9 @@ impl Generator {
         if words[0] == b"WALK" {
             return Step::Walk(words.split_off(1));
         }
-        // A sorted set that ranges of members are asked of keeps its equal scores; SPOP of some members alone would draw by chance.
-        let settled = template.starts_with("ZADD lk") || template.starts_with("SPOP");
+        // A sorted set that ranges of members are asked of keeps its equal scores; SPOP of some members alone would draw by chance;
+        // PFADD of many elements keeps to keys that nothing else writes.
+        let settled = ["ZADD lk", "SPOP", "PFADD"].iter().any(|start| template.starts_with(start));
         if self.rng.one_in(12) && !settled {
             self.spoil(&mut words);
             lists::tame(&mut words);

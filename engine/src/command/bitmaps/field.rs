@@ -68,6 +68,13 @@ impl Encoding {
         if self.signed { i64::MAX >> (64 - self.width) } else { i64::MAX >> (63 - self.width) }
     }
 
+    /// The number that SET brings into range. A negative one is the large one of the same bits where there is no sign, and also where
+    /// its distance from the maximum is no `i64`: Redis and Valkey compute that distance, and saturate to the maximum then.
+    fn to_set(self, number: i64) -> i128 {
+        let far_below = self.width < 64 && self.max().checked_sub(number).is_none();
+        if !self.signed || far_below { (number as u64).into() } else { number.into() }
+    }
+
     /// The lowest bits of a number as a value of this width.
     fn wrap(self, number: i128) -> i64 {
         let high = (number as i64) << (64 - self.width);
@@ -213,11 +220,7 @@ fn bitfield(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, read_on
                     reply.integer(old);
                     continue;
                 }
-                // A negative number set without a sign is the large one of the same bits.
-                Action::Set(number, overflow) if !step.encoding.signed => {
-                    overflow.bring(step.encoding, (number as u64).into())
-                }
-                Action::Set(number, overflow) => overflow.bring(step.encoding, number.into()),
+                Action::Set(number, overflow) => overflow.bring(step.encoding, step.encoding.to_set(number)),
                 Action::Increment(number, overflow) => {
                     overflow.bring(step.encoding, i128::from(old) + i128::from(number))
                 }

@@ -356,6 +356,27 @@ fn bitfield_overflows_as_it_is_told() {
         :-1
         :-128
         :127
+        > BITFIELD k OVERFLOW SAT SET i8 0 -9223372036854775680 GET i8 0 SET i8 0 -9223372036854775681 GET i8 0
+        *4
+        :127
+        :-128
+        :-128
+        :127
+        > BITFIELD k OVERFLOW SAT SET i63 64 -4611686018427387904 GET i63 64 SET i63 64 -4611686018427387905 GET i63 64
+        *4
+        :0
+        :-4611686018427387904
+        :-4611686018427387904
+        :4611686018427387903
+        > BITFIELD k OVERFLOW SAT INCRBY i8 0 -9223372036854775808 SET i8 0 127 OVERFLOW WRAP SET i8 0 -9223372036854775808
+        *3
+        :-128
+        :-128
+        :127
+        > BITFIELD k OVERFLOW FAIL SET i8 0 -9223372036854775808 SET i8 0 127
+        *2
+        $-1
+        :0
         > BITFIELD k OVERFLOW FAIL INCRBY i8 0 1 OVERFLOW WRAP INCRBY i8 0 1
         *2
         $-1

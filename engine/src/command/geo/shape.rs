@@ -92,7 +92,12 @@ impl Shape {
     /// The cells that cover the shape, in the order in which Redis looks through them: the middle one, then north, south, east, west and the
     /// corners. One that is the same as the one before it is left out.
     pub(super) fn cells(&self) -> Vec<Cell> {
-        let center = self.center();
+        // The middle of a polygon around a pole may lie where the grid has no cells: the search begins in the outermost row then, less
+        // than a cell from the edge. Valkey's begins in a cell that it has not set.
+        let mut center = self.center();
+        if center.latitude.abs() > LATITUDES.1 {
+            center.latitude = (LATITUDES.1 - 1e-6).copysign(center.latitude);
+        }
         let bounds = self.bounds();
         let mut step = step_for(self.reach(&bounds), center.latitude);
         let middle = Cell::of(center, step, LATITUDES);

@@ -187,3 +187,19 @@ fn stored_searches_log_what_they_found() {
         ",
     );
 }
+
+#[test]
+fn polygons_around_a_pole_are_searched_as_far_as_they_reach() {
+    check(
+        "
+        > GEOADD g -90 -5 south 0 84 north 0 -5 outside 2.35 38.115556 east
+        :4
+        > GEOSEARCH g BYPOLYGON 5 -100 85 -90 -10 0 85 90 -10 100 85 ASC
+        *1
+        $south
+        > GEOSEARCH g BYPOLYGON 3 179.9999 37.502669 0 37.502669 0 80
+        *1
+        $east
+        ",
+    );
+}

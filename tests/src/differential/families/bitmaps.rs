@@ -20,17 +20,24 @@ pub(super) static FAMILY: Family = Family {
         "BITFIELD k OVERFLOW FAIL INCRBY encoding fieldoffset int",
         "BITFIELD_RO k reads",
         "BITFIELD_RO k steps",
-        "PFADD k elements",
+        "PFADD hk elements",
+        "PFADD k element",
         "PFADD k",
+        "PFADD",
         "PFCOUNT k",
+        "PFCOUNT hk k",
         "PFCOUNT keys",
         "PFMERGE k keys",
+        "PFMERGE k hk hk",
+        "PFMERGE hk hk",
         "PFMERGE k",
         "PFDEBUG pfdebug k",
+        "PFDEBUG pfdebug hk",
+        "GET hk",
         "GET k",
         "OBJECT ENCODING k",
     ],
-    writers: &["SETBIT k bitoffset bit", "BITFIELD k SET encoding fieldoffset int", "PFADD k elements"],
+    writers: &["SETBIT k bitoffset bit", "BITFIELD k SET encoding fieldoffset int", "PFADD hk elements"],
     pools: &[
         // Near, or where no string may reach.
         (
@@ -69,6 +76,9 @@ pub(super) static FAMILY: Family = Family {
                 "i63", "i64", "i5", "i8", "u8", "u64", "i65", "u0", "U8", "u08",
             ],
         ),
+        // Only PFADD and PFMERGE write these. Of a HyperLogLog that others damaged, Redis and Valkey keep the elements in front of the
+        // one that finds the damage, whereas a PFADD that fails changes nothing here: on other keys it adds one element.
+        ("hk", &["hll", "loglog"]),
         ("bit", &["0", "1", "0", "1", "0", "1", "0", "1", "2", "-1", "a", "01"]),
         ("unit", &["BIT", "BYTE", "BIT", "BYTE", "bits"]),
         ("bitop", &["AND", "OR", "XOR", "NOT", "AND", "OR", "XOR", "DIFF"]),

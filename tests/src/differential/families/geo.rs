@@ -66,6 +66,13 @@ pub(super) static FAMILY: Family = Family {
                 "x",
             ],
         ),
+        // A polygon's corners: never around a pole, where its middle may be beyond all cells and Valkey's search begins in a cell that
+        // it has not set.
+        (
+            "cornerlongitude",
+            &["13.361389", "15.087269", "15", "0", "-0.1", "-73.9", "2.35", "14.5", "-40", "181", "x", "nan", "1e400"],
+        ),
+        ("cornerlatitude", &["38.115556", "37.502669", "37", "0", "0.1", "40.7", "-33.86", "80", "-70", "86", "x"]),
         ("member", &["a", "b", "c", "d", "e", "f", "1", "22"]),
         ("length", &["0", "1", "100", "200", "1000.5", "5000", "20000", "1e7", "-1", "x", "inf", "nan"]),
         ("unit", &["m", "km", "KM", "ft", "mi", "xm"]),
@@ -85,6 +92,10 @@ pub(super) static FAMILY: Family = Family {
     repeats: &[
         ("places", 4, "longitude latitude member"),
         ("members", 3, "member"),
-        ("polygon", 1, "BYPOLYGON 3 longitude latitude longitude latitude longitude latitude"),
+        (
+            "polygon",
+            1,
+            "BYPOLYGON 3 cornerlongitude cornerlatitude cornerlongitude cornerlatitude cornerlongitude cornerlatitude",
+        ),
     ],
 };
