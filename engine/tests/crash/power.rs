@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Snapshots in pieces as small as can be.
-const TINY: Pace = Pace { slice_len: 1, buffer_max: 2000, write_len: 300, sync_len: 700 };
+const TINY: Pace = Pace { slice_len: 1, buffer_max: 2000, write_len: 300, sync_len: 700, part_len: 100 };
 
 /// Plays a plan on a new store, then judges every moment of it.
 pub(crate) fn run(
