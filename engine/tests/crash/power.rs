@@ -100,7 +100,7 @@ pub(crate) fn killed_before_a_folder_s_flush(seed: u64, bug: Option<Bug>, tally:
     play(&mut world, &plan);
     let mut moments = std::mem::take(&mut *sink.lock());
     moments.retain(|moment| moment.call.kind == CallKind::SyncDir);
-    let depth = Depth { cuts: 1, inside_one_in: 1, cuts_inside: 30 };
+    let depth = Depth { cuts: 1, inside_one_in: 1, cuts_inside: 8 };
     Judge { policy, adjust, bug, depth, tally }.all(&moments, &format!("{plan:?}"))
 }
 
