@@ -100,7 +100,15 @@ pub(crate) fn killed_before_a_folder_s_flush(seed: u64, bug: Option<Bug>, tally:
     play(&mut world, &plan);
     let mut moments = std::mem::take(&mut *sink.lock());
     moments.retain(|moment| moment.call.kind == CallKind::SyncDir);
-    let depth = Depth { cuts: 1, inside_one_in: 1, cuts_inside: 8 };
+    // All at which a snapshot has just got its name, and some of those at which a segment has.
+    let (mut snapshots, mut number) = (Vec::new(), 0);
+    moments.retain(|moment| {
+        let names: Vec<String> =
+            moment.state.names().filter(|name| name.ends_with(".snap")).map(str::to_owned).collect();
+        number += 1;
+        std::mem::replace(&mut snapshots, names.clone()) != names || number % 4 == 0
+    });
+    let depth = Depth { cuts: 0, inside_one_in: 1, cuts_inside: 20 };
     Judge { policy, adjust, bug, depth, tally }.all(&moments, &format!("{plan:?}"))
 }
 
