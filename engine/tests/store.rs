@@ -139,7 +139,7 @@ fn a_full_disk_does_not_keep_a_store_from_being_opened_and_keys_deleted() {
 #[test]
 fn writers_that_outran_a_snapshot_wait_until_half_of_what_piled_up_is_written() {
     let clock = Arc::new(ManualClock::new(1_700_000_000_000));
-    let pace = Pace { slice_len: 1024, buffer_max: 1 << 20, write_len: 2048, sync_len: 1 << 20 };
+    let pace = Pace { slice_len: 1024, buffer_max: 1 << 20, write_len: 2048, sync_len: 1 << 20, ..Pace::default() };
     let options = Options { pace, segment_len: 1 << 24, ..options(&clock) };
     let store = Store::open(Arc::new(SimDisk::new()), &options).expect("opens");
     let set = |number: usize| {

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 const SEED: HashSeed = HashSeed([3; 16]);
 const DATABASES: usize = 4;
 /// Small pieces, so that a tiny snapshot takes many steps.
-const TINY: Pace = Pace { slice_len: 1, buffer_max: 2000, write_len: 300, sync_len: 700 };
+const TINY: Pace = Pace { slice_len: 1, buffer_max: 2000, write_len: 300, sync_len: 700, part_len: 100 };
 
 /// What each database holds: key to value and deadline.
 type Model = Vec<BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>>;
@@ -392,7 +392,7 @@ fn a_snapshot_is_exact_while_large_databases_change_under_it() {
     let moment = content(&keyspace);
     let disk = SimDisk::new();
     let mut number = 0;
-    let pace = Pace { slice_len: 4000, write_len: 16_000, buffer_max: 64_000, sync_len: 1_000_000 };
+    let pace = Pace { slice_len: 4000, write_len: 16_000, buffer_max: 64_000, sync_len: 1_000_000, ..Pace::default() };
     let written = take_while(&mut keyspace, &disk, 7, pace, |keyspace, _| {
         for _ in 0..300 {
             number += 1;
@@ -421,7 +421,7 @@ proptest! {
         slice_len in 1..3000usize,
         write_len in 1..3000usize,
     ) {
-        let pace = Pace { slice_len, write_len, buffer_max: 2 * write_len, sync_len: 1000 };
+        let pace = Pace { slice_len, write_len, buffer_max: 2 * write_len, sync_len: 1000, part_len: 1 + slice_len };
         exact_at_its_moment(&before, &during, every, pace);
     }
 }

@@ -36,6 +36,8 @@ pub struct Pace {
     pub write_len: usize,
     /// Written between two syncs.
     pub sync_len: u64,
+    /// Of a large collection in one block.
+    pub part_len: usize,
 }
 
 impl Default for Pace {
@@ -45,6 +47,7 @@ impl Default for Pace {
             buffer_max: CAPTURE_BUFFER_MAX,
             write_len: SNAPSHOT_WRITE_LEN,
             sync_len: SNAPSHOT_SYNC_LEN,
+            part_len: BLOCK_LEN_TARGET,
         }
     }
 }
@@ -339,7 +342,7 @@ impl SnapshotRun {
                 let entry =
                     Entry { key: &large.key, value, deadline: large.deadline, edited: false, access: large.access };
                 let mut raw = Vec::new();
-                let next = entry::encode_part(&entry, from, BLOCK_LEN_TARGET, &mut raw);
+                let next = entry::encode_part(&entry, from, self.pace.part_len, &mut raw);
                 (info.kind, info.count) = (BlockKind::Part, u64::from(next.is_none()));
                 self.append(info, &raw);
                 self.entries += info.count;

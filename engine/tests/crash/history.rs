@@ -7,14 +7,24 @@
 use firn_engine::engine::Engine;
 use firn_engine::keyspace::Value;
 use firn_engine::log::Lsn;
+use firn_engine::value::listpack::IntegerText;
+use firn_engine::value::stream::{Id, for_each_pair};
+use firn_engine::value::{CollectionView, Kind};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Database and key.
 type At = (usize, Vec<u8>);
-/// Value and deadline.
-type Held = (Vec<u8>, Option<u64>);
+
+/// A value and its deadline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Held {
+    kind: Kind,
+    /// A string's bytes; a collection's elements, however it is kept, as [`contents`] writes them.
+    bytes: Vec<u8>,
+    deadline: Option<u64>,
+}
 
 /// All data at one LSN.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -26,8 +36,12 @@ impl Data {
         let mut data = BTreeMap::new();
         for db in 0..engine.keyspace.databases() {
             engine.keyspace.db(db).scan(0, usize::MAX, &mut |entry| {
-                let Value::String(value) = entry.value else { panic!("only strings are written here") };
-                let old = data.insert((db, entry.key.to_vec()), (value.to_vec(), entry.deadline));
+                let bytes = match entry.value {
+                    Value::String(value) => value.to_vec(),
+                    Value::Collection(view) => contents(view),
+                };
+                let held = Held { kind: entry.value.kind(), bytes, deadline: entry.deadline };
+                let old = data.insert((db, entry.key.to_vec()), held);
                 assert!(old.is_none(), "a scan showed {:?} twice", entry.key.escape_ascii().to_string());
             });
         }
@@ -38,14 +52,15 @@ impl Data {
     pub(crate) fn difference(&self, found: &Data) -> String {
         let show = |at: &At, entry: Option<&Held>| match entry {
             None => format!("db {} {}: absent", at.0, at.1.escape_ascii()),
-            Some((value, deadline)) => {
-                let shown = &value[..value.len().min(24)];
+            Some(Held { kind, bytes, deadline }) => {
+                let shown = &bytes[..bytes.len().min(if *kind == Kind::String { 24 } else { 600 })];
                 format!(
-                    "db {} {}: {} ({} bytes), deadline {deadline:?}",
+                    "db {} {}: {} {} ({} bytes), deadline {deadline:?}",
                     at.0,
                     at.1.escape_ascii(),
+                    kind.name(),
                     shown.escape_ascii(),
-                    value.len()
+                    bytes.len()
                 )
             }
         };
@@ -61,6 +76,59 @@ impl Data {
         }
         lines.join("\n    ")
     }
+}
+
+/// A collection's elements in an order that does not depend on how it is kept, as `digest` of the engine must see them: by other
+/// means than that digest's.
+fn contents(view: CollectionView<'_>) -> Vec<u8> {
+    let mut text = IntegerText::new();
+    let mut elements: Vec<Vec<u8>> = Vec::new();
+    match view {
+        CollectionView::List(list) => list.visit(0..list.len(), false, |element| {
+            elements.push(element.as_bytes(&mut text).to_vec());
+            true
+        }),
+        CollectionView::Set(set) => {
+            elements.extend(set.iter().map(|member| member.as_bytes(&mut text).to_vec()));
+            elements.sort_unstable();
+        }
+        // A packed one does not keep the sign of -0.
+        CollectionView::SortedSet(set) => set.each(0, usize::MAX, false, |member, score| {
+            elements.push([format!("{} ", score + 0.0).as_bytes(), member].concat());
+        }),
+        CollectionView::Hash(hash) => {
+            elements.extend(hash.fields().map(|field| {
+                let deadline = field.deadline.map_or(String::new(), |at| format!(" until {at}"));
+                let name = field.name.as_bytes(&mut text).to_vec();
+                [&name, &b"="[..], field.value.as_bytes(&mut text), deadline.as_bytes()].concat()
+            }));
+            elements.sort_unstable();
+        }
+        CollectionView::Stream(stream) => {
+            let counts = (stream.last_id(), stream.max_deleted_id(), stream.entries_added(), stream.len());
+            elements.push(format!("{counts:?}").into_bytes());
+            for entry in stream.range(Id::MIN, Id::MAX) {
+                elements.push(format!("{}-{}", entry.id.ms, entry.id.seq).into_bytes());
+                for_each_pair(entry, |field, value| elements.push([field, b"=", value].concat()));
+            }
+            for group in stream.groups() {
+                let counts = (group.last_id(), group.entries_read());
+                elements.push([b"group ", group.name(), format!(" {counts:?}").as_bytes()].concat());
+                elements.extend(group.consumers().map(|consumer| consumer.name().to_vec()));
+                for pending in group.pending_from(Id::MIN) {
+                    let counts = (pending.id, pending.delivered_ms, pending.deliveries);
+                    let consumer = group.numbered(pending.consumer).name();
+                    elements.push([consumer, format!(" {counts:?}").as_bytes()].concat());
+                }
+            }
+        }
+    }
+    let mut bytes = Vec::new();
+    for element in elements {
+        bytes.extend_from_slice(format!("{}:", element.len()).as_bytes());
+        bytes.extend_from_slice(&element);
+    }
+    bytes
 }
 
 /// A digest of all databases that does not depend on the order of keys.

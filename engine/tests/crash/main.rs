@@ -5,6 +5,7 @@
 //! Every run prints what it covered. `FIRN_CRASH_STATES` sets how many states the power cuts cover (default one million).
 
 mod damage;
+mod families;
 mod faults;
 mod history;
 mod judge;

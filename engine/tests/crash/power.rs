@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Snapshots in pieces as small as can be.
-const TINY: Pace = Pace { slice_len: 1, buffer_max: 2000, write_len: 300, sync_len: 700 };
+const TINY: Pace = Pace { slice_len: 1, buffer_max: 2000, write_len: 300, sync_len: 700, part_len: 100 };
 
 /// Plays a plan on a new store, then judges every moment of it.
 pub(crate) fn run(
@@ -100,7 +100,15 @@ pub(crate) fn killed_before_a_folder_s_flush(seed: u64, bug: Option<Bug>, tally:
     play(&mut world, &plan);
     let mut moments = std::mem::take(&mut *sink.lock());
     moments.retain(|moment| moment.call.kind == CallKind::SyncDir);
-    let depth = Depth { cuts: 1, inside_one_in: 1, cuts_inside: 30 };
+    // All at which a snapshot has just got its name, and some of those at which a segment has.
+    let (mut snapshots, mut number) = (Vec::new(), 0);
+    moments.retain(|moment| {
+        let names: Vec<String> =
+            moment.state.names().filter(|name| name.ends_with(".snap")).map(str::to_owned).collect();
+        number += 1;
+        std::mem::replace(&mut snapshots, names.clone()) != names || number % 4 == 0
+    });
+    let depth = Depth { cuts: 0, inside_one_in: 1, cuts_inside: 20 };
     Judge { policy, adjust, bug, depth, tally }.all(&moments, &format!("{plan:?}"))
 }
 

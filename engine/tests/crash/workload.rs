@@ -1,6 +1,7 @@
 //! What the stores under test go through: writes of all kinds, deadlines, snapshots, retention, segment changes, opens, crashes.
 //! A seed decides everything.
 
+use crate::families;
 use crate::world::{START_MS, World};
 use firn_engine::disk::chooser::Chooser;
 use firn_engine::disk::sim::CrashRules;
@@ -76,6 +77,9 @@ pub(crate) fn play(world: &mut World, plan: &Plan) {
             let pairs = names.iter().flat_map(|name| [&name[..], &value]);
             let words: Vec<&[u8]> = std::iter::once(&b"MSET"[..]).chain(pairs).collect();
             world.run(db, &words);
+        }
+        for words in families::wide() {
+            world.run(0, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
         world.commit();
     }
@@ -154,6 +158,14 @@ pub(crate) fn command(world: &mut World, plan: &Plan, chooser: &mut Chooser) {
 /// The words of one command or transaction, and their databases.
 pub(crate) fn command_words(plan: &Plan, chooser: &mut Chooser, mut act: impl FnMut(&[(usize, &[&[u8]])])) {
     let db = if chooser.once_in(5) { chooser.choose(3) as usize } else { 0 };
+    // Half of all are commands on collections; some of those come several at once.
+    if chooser.once_in(2) {
+        let count = if chooser.once_in(8) { 2 + chooser.choose(4) } else { 1 };
+        let commands: Vec<_> = (0..count).map(|_| families::words(chooser)).collect();
+        let commands: Vec<Vec<&[u8]>> =
+            commands.iter().map(|words| words.iter().map(Vec::as_slice).collect()).collect();
+        return act(&commands.iter().map(|words| (db, &words[..])).collect::<Vec<_>>());
+    }
     let key = key(plan, chooser);
     let value = value(chooser, plan.value_len);
     let number = chooser.choose(1000).to_string();

@@ -6,12 +6,15 @@
 use crate::history::History;
 use crate::meanwhile::Meanwhile;
 use crate::workload::Plan;
-use firn_engine::command::{Args, Call as CommandCall, NoReply, Session, table};
+use firn_engine::command::{Args, NoReply, Session, table};
 use firn_engine::disk::chooser::Chooser;
 use firn_engine::disk::sim::{Call, CrashRules, DiskState, SimDisk};
 use firn_engine::engine::Refused;
+use firn_engine::key::HashSeed;
 use firn_engine::log::Lsn;
+use firn_engine::snapshot::writer::Pace;
 use firn_engine::store::{Clock, ManualClock, Options, Store, SyncPolicy};
+use firn_engine::value::Shaping;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 
@@ -121,7 +124,8 @@ impl Ledger {
     }
 }
 
-/// How stores are opened in these tests: tiny segments, few databases, no threads.
+/// How stores are opened in these tests: tiny segments, collections that are large from the third or fourth element on, snapshots of
+/// them in tiny parts, few databases, no threads.
 pub(crate) fn options(policy: SyncPolicy, clock: &Arc<ManualClock>) -> Options {
     Options {
         databases: 3,
@@ -132,6 +136,18 @@ pub(crate) fn options(policy: SyncPolicy, clock: &Arc<ManualClock>) -> Options {
         threads: false,
         clock: clock.clone(),
         entropy: [7; 40],
+        pace: Pace { part_len: 24, ..Pace::default() },
+        shaping: Shaping {
+            hash_max_listpack_entries: 3,
+            list_max_listpack_size: 3,
+            list_compress_depth: 1,
+            set_max_intset_entries: 3,
+            set_max_listpack_entries: 4,
+            zset_max_listpack_entries: 3,
+            stream_node_max_entries: 2,
+            hll_sparse_max_bytes: 40,
+            ..Shaping::new(HashSeed([0; 16]))
+        },
         ..Options::default()
     }
 }
@@ -475,22 +491,24 @@ pub(crate) fn transaction(
 ) -> bool {
     let mut engine = store.lock();
     let mut refused = false;
+    let several = commands.len() > 1;
+    if several {
+        if engine.refused != Refused::Nothing {
+            return true;
+        }
+        engine.begin_transaction();
+    }
     for (db, words) in commands {
         let command = table::find(words[0]).unwrap_or_else(|| panic!("no command {}", words[0].escape_ascii()));
         assert!(command.spec.arity.fits(words.len()), "{}", words[0].escape_ascii());
         session.db = *db;
-        if let [_] = commands {
-            let mut reply = NoReply::default();
-            engine.execute(session, command, &Args::new(words), &mut reply);
-            refused = reply.error.is_some_and(|error| error.starts_with("MISCONF"));
-        } else if engine.refused == Refused::Nothing {
-            let mut call = CommandCall { engine: &mut engine, session };
-            let _ = (command.run)(&mut call, &Args::new(words), &mut NoReply::default());
-        } else {
-            refused = true;
-        }
+        let mut reply = NoReply::default();
+        engine.execute(session, command, &Args::new(words), &mut reply);
+        refused |= reply.error.is_some_and(|error| error.starts_with("MISCONF"));
     }
-    engine.effects.finish();
+    if several {
+        engine.end_transaction(session);
+    }
     history.note(&engine, &commands[0].1[0].escape_ascii().to_string());
     refused
 }
