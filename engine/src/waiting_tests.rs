@@ -1,3 +1,5 @@
+//! Clients that wait for keys: who is served, in which order, and what is logged.
+
 use super::*;
 use crate::command::table;
 use crate::command::testing::{Bench, TextReply};

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use support::{PATIENCE, Server, encode};
@@ -199,8 +200,8 @@ fn more_clients_than_maxclients_are_told_so() {
     let mut clients: Vec<_> = Vec::new();
     while clients.len() < 3 {
         let mut client = server.connect();
-        client.send(b"PING\r\n");
-        if client.take(5) == b"+PONG" {
+        // One that is refused may be closed before it has sent anything.
+        if client.stream.write_all(b"PING\r\n").is_ok() && client.take(5) == b"+PONG" {
             client.take(2);
             clients.push(client);
         }
@@ -210,7 +211,7 @@ fn more_clients_than_maxclients_are_told_so() {
     drop(clients.pop());
     loop {
         let mut client = server.connect();
-        if client.line(b"PING\r\n") == "+PONG" {
+        if client.stream.write_all(b"PING\r\n").is_ok() && client.line(b"") == "+PONG" {
             break;
         }
         assert!(began.elapsed() < PATIENCE);

@@ -1,3 +1,5 @@
+//! Packed runs against a plain vector; golden bytes of entries; foreign bytes.
+
 use super::*;
 use proptest::prelude::*;
 

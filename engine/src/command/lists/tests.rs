@@ -1,3 +1,5 @@
+//! Commands on lists as text: replies, effects, events, wrong words.
+
 use crate::command::testing::{Bench, check, check3, play};
 
 #[test]

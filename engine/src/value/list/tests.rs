@@ -1,3 +1,5 @@
+//! Lists against a plain vector, in every form and across conversions.
+
 use super::*;
 use crate::key::HashSeed;
 use proptest::prelude::*;
