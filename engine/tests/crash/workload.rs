@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) jumps: bool,
     /// So many keys that a database has several index segments, and a snapshot several blocks and writes.
     pub(crate) wide: bool,
+    /// Half of all commands are on collections.
+    pub(crate) collections: bool,
 }
 
 /// Keys that a wide plan begins with, in each of two databases.
@@ -37,7 +39,16 @@ const WIDE_KEYS: u32 = 700;
 impl Plan {
     /// A short run of everything.
     pub(crate) fn mixed(seed: u64) -> Plan {
-        Plan { seed, steps: 90, snapshots: 25, opens: 40, power_cuts: false, value_len: 60, ..Plan::NONE }
+        Plan {
+            seed,
+            steps: 90,
+            snapshots: 25,
+            opens: 40,
+            power_cuts: false,
+            value_len: 60,
+            collections: true,
+            ..Plan::NONE
+        }
     }
 
     /// Every kind of run in turn.
@@ -64,6 +75,7 @@ impl Plan {
         switches: false,
         jumps: false,
         wide: false,
+        collections: false,
     };
 }
 
@@ -159,7 +171,7 @@ pub(crate) fn command(world: &mut World, plan: &Plan, chooser: &mut Chooser) {
 pub(crate) fn command_words(plan: &Plan, chooser: &mut Chooser, mut act: impl FnMut(&[(usize, &[&[u8]])])) {
     let db = if chooser.once_in(5) { chooser.choose(3) as usize } else { 0 };
     // Half of all are commands on collections; some of those come several at once.
-    if chooser.once_in(2) {
+    if plan.collections && chooser.once_in(2) {
         let count = if chooser.once_in(8) { 2 + chooser.choose(4) } else { 1 };
         let commands: Vec<_> = (0..count).map(|_| families::words(chooser)).collect();
         let commands: Vec<Vec<&[u8]>> =
