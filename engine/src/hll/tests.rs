@@ -82,7 +82,7 @@ fn runs_that_do_not_make_up_all_registers_are_corrupted() {
 #[test]
 fn a_second_byte_that_is_missing_reads_as_zero_and_is_not_written() {
     let header = &empty()[..HEADER_LEN];
-    // 16128 registers, then 256: the second run's length has a low byte of 0xff, and of 0 for 1 register more than a multiple of 256.
+    // Whole; cut with too many registers; cut with as many as there must be.
     let bytes = [header, b"\x7e\xfe\x80\x40\xff"].concat();
     assert_eq!(describe_runs(&bytes).unwrap(), "Z:16127 v:1,1 Z:256");
     let cut = [header, b"\x7e\xfe\x80\x00\x7f"].concat();
