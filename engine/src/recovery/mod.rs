@@ -22,7 +22,6 @@ use crate::log::chain::{Link, chain, needed};
 use crate::log::reader::{End, ReadFailure, SegmentReader};
 use crate::log::segment::{Identity, NewEpoch, Ready, SegmentBuilder};
 use crate::log::{Effects, Lsn, Record};
-use crate::planted::{self, Bug};
 use crate::snapshot::load;
 use crate::snapshot::reader::SnapshotReader;
 use crate::snapshot::{BadSnapshot, SnapshotError};
@@ -395,9 +394,7 @@ fn begin_epoch(
     let begin = || -> Result<_, OpenError> {
         // A process that was killed may have given a name that is not durable yet. A snapshot's holds records that are not copied, and
         // the new segment states them as durable: if its own name reached the device and the snapshot's did not, they were missing.
-        if !planted::has(Bug::TrustNames) {
-            disk.sync_dir().map_err(OpenError::io("flushing", "the folder"))?;
-        }
+        disk.sync_dir().map_err(OpenError::io("flushing", "the folder"))?;
         let mut builder =
             SegmentBuilder::create(Arc::clone(disk), identity, new).map_err(OpenError::io("creating", &name))?;
         loaded.copy_tail(disk, identity, &mut builder)?;

@@ -3,7 +3,7 @@
 
 use crate::faults::failed_flush_then_restart_then_power_cut;
 use crate::judge::{Depth, Tally, plant};
-use crate::power::{killed_before_a_folder_s_flush, run};
+use crate::power::run;
 use crate::workload::Plan;
 use crate::{counted, say};
 use firn_engine::planted::Bug;
@@ -21,9 +21,6 @@ fn hunt(bug: Bug) -> Option<(u64, String)> {
         let look = || -> Result<(), String> {
             if bug == Bug::RetrySync {
                 return failed_flush_then_restart_then_power_cut(seed, Some(bug), &tally).map(drop);
-            }
-            if bug == Bug::TrustNames {
-                return killed_before_a_folder_s_flush(seed, Some(bug), &tally).map_err(|finding| finding.text);
             }
             for policy in [SyncPolicy::Always, SyncPolicy::EverySecond, SyncPolicy::Never] {
                 let various = Plan::various(seed);

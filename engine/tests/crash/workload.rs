@@ -39,16 +39,7 @@ const WIDE_KEYS: u32 = 700;
 impl Plan {
     /// A short run of everything.
     pub(crate) fn mixed(seed: u64) -> Plan {
-        Plan {
-            seed,
-            steps: 90,
-            snapshots: 25,
-            opens: 40,
-            power_cuts: false,
-            value_len: 60,
-            collections: true,
-            ..Plan::NONE
-        }
+        Plan { seed, steps: 90, snapshots: 25, opens: 40, power_cuts: false, value_len: 60, ..Plan::NONE }
     }
 
     /// Every kind of run in turn.
@@ -60,6 +51,7 @@ impl Plan {
             switches: kind == 3 || all,
             jumps: kind == 4 || all,
             wide: kind == 5 || kind == 7,
+            collections: kind == 1 || kind == 6,
             ..Plan::mixed(seed)
         }
     }
@@ -90,8 +82,10 @@ pub(crate) fn play(world: &mut World, plan: &Plan) {
             let words: Vec<&[u8]> = std::iter::once(&b"MSET"[..]).chain(pairs).collect();
             world.run(db, &words);
         }
-        for words in families::wide() {
-            world.run(0, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        if plan.collections {
+            for words in families::wide() {
+                world.run(0, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            }
         }
         world.commit();
     }
