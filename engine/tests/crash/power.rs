@@ -58,7 +58,7 @@ pub(crate) fn run(
 
 #[test]
 fn every_crash_leaves_a_prefix_that_holds_all_promises() {
-    let goal: u64 = std::env::var("FIRN_CRASH_STATES").map_or(500_000, |text| text.parse().expect("a number"));
+    let goal: u64 = std::env::var("FIRN_CRASH_STATES").map_or(1_000_000, |text| text.parse().expect("a number"));
     let began = Instant::now();
     let tally = Tally::default();
     let depth = Depth { cuts: 150, inside_one_in: 41, cuts_inside: 3 };
