@@ -192,7 +192,8 @@ impl Engine {
     /// [`CommandError::RecordTooLong`].
     #[inline]
     pub fn admits(&self, len: usize) -> Result<(), CommandError> {
-        if len <= self.effects.room() { Ok(()) } else { Err(CommandError::RecordTooLong) }
+        // A record that is replayed did fit.
+        if len <= self.effects.room() || self.replaying { Ok(()) } else { Err(CommandError::RecordTooLong) }
     }
 
     /// Whether a dead key that no argument names may be deleted by the running command: else it stays hidden, for another one.
@@ -377,7 +378,7 @@ impl Call<'_> {
         self.find(key, !self.session.no_touch)
     }
 
-    /// [`Call::read`] for a command whose record names the key as a source (BITOP, PFMERGE, SORT STORE): a dead key is deleted
+    /// [`Call::read`] for a command whose record names the key as a source (BITOP, PFMERGE, SORT STORE, ZUNIONSTORE): a dead key is deleted
     /// first even while expiry is held, so that replay finds what the command found.
     pub fn read_for_record(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
         self.engine.expire_if_dead(self.session.db, key);

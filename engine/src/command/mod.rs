@@ -50,6 +50,7 @@ pub use error::CommandError;
 pub(crate) use hashes::reclaim_fields;
 pub use names::NameIndex;
 pub use reply::{NoReply, Reply};
+use spec::counted_keys;
 pub use spec::{Arity, Categories, Flags, Group, Keys, Spec};
 
 use crate::engine::Engine;

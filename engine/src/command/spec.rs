@@ -1,5 +1,7 @@
 //! A command's declaration: one row serves dispatch, COMMAND INFO/DOCS/GETKEYS, ACL categories and the documentation.
 
+use crate::number::parse_integer;
+
 /// How many words a command takes, its name included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arity {
@@ -55,6 +57,14 @@ pub enum Keys {
         /// Key-spec flags.
         access: &'static str,
     },
+}
+
+/// Pushes the indexes of the keys of `numkeys key [key ...]`, whose number is word `at`; none if there are not so many words.
+pub(super) fn counted_keys(words: &[&[u8]], at: usize, found: &mut Vec<usize>) {
+    let count = words.get(at).and_then(|word| parse_integer(word)).and_then(|count| usize::try_from(count).ok());
+    if let Some(count) = count.filter(|count| *count < words.len().saturating_sub(at)) {
+        found.extend(at + 1..=at + count);
+    }
 }
 
 impl Keys {

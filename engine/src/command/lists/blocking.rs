@@ -1,7 +1,8 @@
 //! BLPOP, BRPOP, BLMOVE, BRPOPLPUSH, BLMPOP: as their forms that do not wait, if there is something; else they wait.
 
-use super::several::{MOVE, Record, Several, find_keys, move_element};
+use super::several::{MOVE, Record, Several, move_element};
 use super::{Args, Arity, Call, Command, CommandError, End, Flags, Keys, LIST, Reply, Spec, pop, pop_effect};
+use crate::command::counted_keys;
 use crate::value::Kind;
 use crate::waiting::Block;
 
@@ -116,7 +117,7 @@ pub(super) static BLMPOP: Command = Command {
         arity: Arity::AtLeast(5),
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::Found {
-            find: |words, found| find_keys(words, 2, found),
+            find: |words, found| counted_keys(words, 2, found),
             legacy: (0, 0, 0),
             access: "RW ACCESS DELETE",
         },

@@ -3,8 +3,8 @@
 use super::{
     Args, Arity, Call, Command, CommandError, End, Flags, Keys, LIST, Reply, Spec, pop, pop_effect, positive, taken,
 };
+use crate::command::counted_keys;
 use crate::engine::EventClass;
-use crate::number::parse_integer;
 use std::ops::Range;
 
 /// Keys of the commands that move an element.
@@ -107,7 +107,7 @@ pub(super) static LMPOP: Command = Command {
         arity: Arity::AtLeast(4),
         flags: Flags::WRITE.and(Flags::MOVABLEKEYS),
         keys: Keys::Found {
-            find: |words, found| find_keys(words, 1, found),
+            find: |words, found| counted_keys(words, 1, found),
             legacy: (0, 0, 0),
             access: "RW ACCESS DELETE",
         },
@@ -125,14 +125,6 @@ pub(super) static LMPOP: Command = Command {
         Ok(())
     },
 };
-
-/// The keys behind the number at word `at`.
-pub(super) fn find_keys(words: &[&[u8]], at: usize, found: &mut Vec<usize>) {
-    let count = words.get(at).and_then(|word| parse_integer(word)).and_then(|count| usize::try_from(count).ok());
-    if let Some(count) = count.filter(|count| *count < words.len().saturating_sub(at)) {
-        found.extend(at + 1..=at + count);
-    }
-}
 
 /// `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`.
 pub(super) struct Several {

@@ -6,12 +6,11 @@
 
 use super::super::typed::Stored;
 use super::super::walk::Found;
-use super::super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply, Spec};
+use super::super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply, Spec, counted_keys};
 use super::members::write_members;
 use crate::engine::{Engine, EventClass};
 use crate::key::Key;
 use crate::keyspace::Value;
-use crate::number::parse_integer;
 use crate::value::listpack::IntegerText;
 use crate::value::{Collection, CollectionView, Set, SetView, Shaping};
 
@@ -93,7 +92,11 @@ pub(super) static SINTERCARD: Command = Command {
         name: "SINTERCARD",
         arity: Arity::AtLeast(3),
         flags: Flags::READONLY.and(Flags::MOVABLEKEYS),
-        keys: Keys::Found { find: counted_keys, legacy: (0, 0, 0), access: "RO ACCESS" },
+        keys: Keys::Found {
+            find: |words, found| counted_keys(words, 1, found),
+            legacy: (0, 0, 0),
+            access: "RO ACCESS",
+        },
         group: Group::Set,
         since: "7.0.0",
         summary: "Returns how many members all of several sets have, counting up to a limit.",
@@ -103,15 +106,6 @@ pub(super) static SINTERCARD: Command = Command {
     },
     run: sintercard,
 };
-
-/// The keys behind their number, which is the first word after the name.
-fn counted_keys(words: &[&[u8]], found: &mut Vec<usize>) {
-    let count = words.get(1).and_then(|word| parse_integer(word)).and_then(|count| usize::try_from(count).ok());
-    let end = count.unwrap_or(0).saturating_add(2);
-    if end <= words.len() {
-        found.extend(2..end);
-    }
-}
 
 /// The keys' sets as they are found: the types of all are checked.
 fn existing<'k>(call: &mut Call<'_>, words: &[&'k [u8]], to_write: bool) -> Result<Vec<Option<Key<'k>>>, CommandError> {

@@ -1,8 +1,8 @@
 //! Several sorted sets (or sets, each member of which counts as score 1) taken together: ZUNION, ZINTER, ZDIFF, what they count and what
 //! they store.
 
-use super::{BASE, begin_elements, element, keys_behind, numbered_keys, store_result};
-use crate::command::{Args, Arity, Call, Command, CommandError, Flags, Keys, Reply, Spec};
+use super::{BASE, begin_elements, element, numbered_keys, store_result};
+use crate::command::{Args, Arity, Call, Command, CommandError, Flags, Keys, Reply, Spec, counted_keys};
 use crate::keyspace::Value;
 use crate::number::{parse_double, parse_integer};
 use crate::value::listpack::IntegerText;
@@ -55,7 +55,7 @@ fn number_or_zero(score: f64) -> f64 {
 const READ: Spec = Spec {
     arity: Arity::AtLeast(3),
     flags: Flags::READONLY.and(Flags::MOVABLEKEYS),
-    keys: Keys::Found { find: |words, found| keys_behind(1, words, found), legacy: (0, 0, 0), access: "RO ACCESS" },
+    keys: Keys::Found { find: |words, found| counted_keys(words, 1, found), legacy: (0, 0, 0), access: "RO ACCESS" },
     since: "6.2.0",
     ..BASE
 };
@@ -66,7 +66,7 @@ const STORE: Spec = Spec {
     keys: Keys::Found {
         find: |words, found| {
             found.push(1);
-            keys_behind(2, words, found);
+            counted_keys(words, 2, found);
         },
         legacy: (1, 1, 1),
         access: "OW UPDATE | RO ACCESS",
@@ -212,7 +212,7 @@ fn parse_keys(args: &Args<'_>, at: usize, name: &str) -> Result<std::ops::Range<
     numbered_keys(args, at, count)
 }
 
-/// The collections of some keys, all at once.
+/// The collections of some keys, all at once; `for_record` if the command's record names them.
 ///
 /// # Errors
 /// [`CommandError::WrongType`] if one is neither a sorted set nor a set.
@@ -220,11 +220,13 @@ fn sources<'c>(
     call: &'c mut Call<'_>,
     args: &Args<'_>,
     keys: std::ops::Range<usize>,
+    for_record: bool,
 ) -> Result<Vec<Source<'c>>, CommandError> {
     let mut found = Vec::with_capacity(keys.len());
     for index in keys {
         let key = call.key(args, index);
-        match call.read(key).map(|entry| entry.value) {
+        let entry = if for_record { call.read_for_record(key) } else { call.read(key) };
+        match entry.map(|entry| entry.value) {
             None => found.push(None),
             Some(Value::Collection(CollectionView::Set(_) | CollectionView::SortedSet(_))) => found.push(Some(key)),
             Some(_) => return Err(CommandError::WrongType),
@@ -374,7 +376,7 @@ fn read(call: &mut Call<'_>, args: &Args<'_>, operation: Operation, reply: &mut 
         Operation::Diff => "zdiff",
     };
     let keys = parse_keys(args, 1, name)?;
-    let sources = sources(call, args, keys.clone())?;
+    let sources = sources(call, args, keys.clone(), false)?;
     let options = parse_options(args, &keys, operation, false)?;
     let result = compute(sources, operation, &options);
     begin_elements(result.items.len(), options.with_scores, reply);
@@ -391,7 +393,7 @@ fn store(
 ) -> Result<(), CommandError> {
     let keys = parse_keys(args, 2, event)?;
     let shaping = call.engine.settings.shaping.clone();
-    let sources = sources(call, args, keys.clone())?;
+    let sources = sources(call, args, keys.clone(), true)?;
     let options = parse_options(args, &keys, operation, true)?;
     let result = compute(sources, operation, &options);
     let mut set = SortedSet::default();
@@ -410,7 +412,7 @@ fn store(
 
 fn zintercard(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let keys = parse_keys(args, 1, "zintercard")?;
-    let mut sources = sources(call, args, keys.clone())?;
+    let mut sources = sources(call, args, keys.clone(), false)?;
     let (mut at, mut limit) = (keys.end, 0);
     while at < args.len() {
         if !args.is(at, "LIMIT") || at + 1 == args.len() {

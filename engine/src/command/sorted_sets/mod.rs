@@ -118,14 +118,6 @@ pub(super) fn store_result(call: &mut Call<'_>, key: Key<'_>, result: SortedSet,
     }
 }
 
-/// Finds the keys of `numkeys key [key ...]`, the number at word `at`.
-fn keys_behind(at: usize, words: &[&[u8]], found: &mut Vec<usize>) {
-    let count = words.get(at).and_then(|word| crate::number::parse_integer(word));
-    if let Some(count) = count.and_then(|count| usize::try_from(count).ok()).filter(|count| *count <= words.len()) {
-        found.extend((at + 1..=at + count).filter(|index| *index < words.len()));
-    }
-}
-
 /// The keys of `numkeys key [key ...]` as a range of words, the number at word `at`; `bad` is the error for a number that is none.
 fn numbered_keys(args: &Args<'_>, at: usize, count: i64) -> Result<std::ops::Range<usize>, CommandError> {
     match usize::try_from(count) {

@@ -1,8 +1,8 @@
 //! The lowest or highest elements taken out and returned: ZPOPMIN, ZPOPMAX, ZMPOP and the forms of them that wait.
 
 use super::remove::report_removal;
-use super::{BASE, begin_elements, element, keys_behind, numbered_keys};
-use crate::command::{Args, Arity, Call, Command, CommandError, Flags, Keys, Reply, Spec};
+use super::{BASE, begin_elements, element, numbered_keys};
+use crate::command::{Args, Arity, Call, Command, CommandError, Flags, Keys, Reply, Spec, counted_keys};
 use crate::key::Key;
 use crate::number::parse_integer;
 use crate::value::Kind;
@@ -116,7 +116,7 @@ pub(super) static ZMPOP: Command = Command {
         arity: Arity::AtLeast(4),
         flags: Flags::WRITE.and(Flags::MOVABLEKEYS),
         keys: Keys::Found {
-            find: |words, found| keys_behind(1, words, found),
+            find: |words, found| counted_keys(words, 1, found),
             legacy: (0, 0, 0),
             access: "RW ACCESS DELETE",
         },
@@ -249,7 +249,7 @@ pub(super) static BZMPOP: Command = Command {
         arity: Arity::AtLeast(5),
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::Found {
-            find: |words, found| keys_behind(2, words, found),
+            find: |words, found| counted_keys(words, 2, found),
             legacy: (0, 0, 0),
             access: "RW ACCESS DELETE",
         },
