@@ -6,6 +6,7 @@ use crate::key::{HashSeed, Key};
 use crate::keyspace::{Db, DeadKeys, Entry, ExpirePass, Keyspace};
 use crate::limits::{FRAME_PAYLOAD_TARGET, RECORD_LEN_MAX};
 use crate::log::Effects;
+use crate::notices::{Change, Receiver};
 use crate::value::Shaping;
 use crate::waiting::Waiters;
 use crate::watching::Watches;
@@ -33,6 +34,18 @@ pub struct Engine {
     pub random: u64,
     /// Keyspace events, filled only if `settings.events` asks for their class.
     pub events: Vec<Event>,
+    /// Changed keys, filled only if `notes_changes`.
+    pub(crate) changes: Vec<Change>,
+    /// Whether somebody caches keys and wants to hear of their changes.
+    pub notes_changes: bool,
+    /// Whom events and changed keys are told.
+    pub receiver: Option<Box<dyn Receiver>>,
+    /// The receiver has something to send.
+    pub outgoing: bool,
+    /// The receiver was told something in the transaction under way.
+    pub(crate) unsettled: bool,
+    /// `Session::client` of the running command.
+    pub(crate) actor: u64,
     /// Flushed databases: the shell takes them after the batch and drops them outside the lock. See [`Engine::discard`].
     pub discarded: Vec<Db>,
     /// What the shell refuses while the log cannot take writes.
@@ -149,6 +162,12 @@ impl Engine {
             replaying: false,
             random,
             events: Vec::new(),
+            changes: Vec::new(),
+            notes_changes: false,
+            receiver: None,
+            outgoing: false,
+            unsettled: false,
+            actor: 0,
             discarded: Vec::new(),
             refused: Refused::Nothing,
             hold_expiry_until_ms: 0,
@@ -168,15 +187,22 @@ impl Engine {
         if let Err(error) = self.admits(args.record_len_max()) {
             return reply.error(&error.to_string());
         }
+        self.actor = session.client;
         let mut call = Call { engine: self, session };
         if let Err(error) = (command.run)(&mut call, args, reply) {
             reply.error(&error.to_string());
         }
         if self.in_transaction {
+            if self.has_notices() {
+                self.report(None);
+            }
             return;
         }
         if let Some(lsn) = self.effects.finish() {
             session.promise = lsn;
+        }
+        if self.has_notices() {
+            self.report(Some(session.promise));
         }
         if self.waiting.has_ready() {
             self.serve_waiting();
@@ -215,9 +241,15 @@ impl Engine {
         if let Some(lsn) = self.effects.finish() {
             session.promise = lsn;
         }
+        self.settle(session.promise);
         if self.waiting.has_ready() {
             self.serve_waiting();
         }
+    }
+
+    /// Whether a transaction is under way.
+    pub fn is_in_transaction(&self) -> bool {
+        self.in_transaction
     }
 
     /// Why a transaction whose commands have these flags together is refused while the log's state is what it is.
@@ -337,15 +369,24 @@ impl Engine {
             }
             // Nothing holds these deletions together but that one record costs less than many.
             if self.effects.room() < RECORD_LEN_MAX - FRAME_PAYLOAD_TARGET {
-                self.effects.finish();
+                self.finish_deletions();
             }
         }
-        self.effects.finish();
+        self.finish_deletions();
         self.dead = dead;
         if self.waiting.has_ready() {
             self.serve_waiting();
         }
         rest || pass == ExpirePass::More
+    }
+
+    /// Ends a record that no client asked for, and tells of it.
+    pub(crate) fn finish_deletions(&mut self) {
+        self.effects.finish();
+        if self.has_notices() {
+            let last = self.effects.last();
+            self.report(Some(last));
+        }
     }
 
     /// Whether dead keys stay hidden without being deleted: the clock may be wrong, or the log takes no record of it.

@@ -15,6 +15,7 @@ pub mod key;
 pub mod keyspace;
 pub mod limits;
 pub mod log;
+pub mod notices;
 pub mod number;
 pub mod planted;
 pub mod recovery;

@@ -275,7 +275,13 @@ impl Engine {
         let mut request = request;
         let words =
             request.block.words.take().unwrap_or_else(|| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>());
-        let session = Session { db: session.db, no_touch: session.no_touch, blocking: Blocking::Again, promise: 0 };
+        let session = Session {
+            db: session.db,
+            no_touch: session.no_touch,
+            client: session.client,
+            blocking: Blocking::Again,
+            promise: 0,
+        };
         let waiter = Waiter { waiting, session, command, words, request };
         let waiters = &mut self.waiting;
         waiters.last_id += 1;
@@ -302,6 +308,9 @@ impl Engine {
         if !self.watches.is_empty() {
             self.watches.trip(db, key, reclaimed);
         }
+        if self.notes_changes {
+            self.note_change(key, reclaimed);
+        }
     }
 
     /// [`Engine::changed`] for all keys of a database, but for those who watch them: [`Engine::watches_before_flush`].
@@ -310,6 +319,7 @@ impl Engine {
         if !self.waiting.is_empty() {
             self.waiting.mark_all(db);
         }
+        self.note_everything();
     }
 
     /// Serves those who wait for keys that have become ready. The record of what made them so must be finished.

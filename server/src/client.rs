@@ -6,6 +6,8 @@
 
 use crate::blocking::Seat;
 use crate::net::runtime::RuntimeHandle;
+use crate::pubsub::subscriptions::Subscriptions;
+use crate::server::Server;
 use crate::session::transaction::Transaction;
 use firn_engine::command::{Blocking, Session};
 use firn_engine::waiting::WaiterId;
@@ -46,19 +48,35 @@ pub(crate) struct Client {
     pub(crate) transaction: Option<Box<Transaction>>,
     /// Keys it watches.
     pub(crate) watching: Option<Box<Watching>>,
+    /// What it listens to.
+    pub(crate) subscriptions: Box<Subscriptions>,
 }
 
 impl Client {
     /// A client that has just connected.
     pub(crate) fn new(info: Arc<ClientInfo>, authenticated: bool) -> Self {
         Client {
-            info,
-            session: Session { blocking: Blocking::Allowed, ..Session::default() },
+            session: Session { blocking: Blocking::Allowed, client: info.id, ..Session::default() },
             protocol: 2,
             authenticated,
             reply_mode: ReplyMode::On,
             transaction: None,
             watching: None,
+            subscriptions: Box::default(),
+            info,
+        }
+    }
+
+    /// Whether it may get mail: its replies and its mail are then kept in the order in which things happened.
+    #[inline]
+    pub(crate) fn listens(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// The client has gone: nothing is sent to it any more.
+    pub(crate) fn leave(&mut self, server: &Server) {
+        if self.listens() {
+            self.subscriptions.leave_all(&mut server.store.lock(), &self.info);
         }
     }
 
@@ -128,6 +146,12 @@ pub(crate) struct ClientInfo {
     pub(crate) queued: AtomicI32,
     /// Whether it watches keys.
     pub(crate) watching: AtomicBool,
+    /// Channels it listens to.
+    pub(crate) channels: AtomicU32,
+    /// Patterns it listens to.
+    pub(crate) patterns: AtomicU32,
+    /// Shard channels it listens to.
+    pub(crate) shard_channels: AtomicU32,
     /// CLIENT NO-EVICT.
     pub(crate) no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
@@ -145,6 +169,17 @@ pub(crate) struct ClientInfo {
 }
 
 impl ClientInfo {
+    /// Whether it listens to channels or patterns, which makes it one of the class `pubsub`.
+    pub(crate) fn is_subscriber(&self) -> bool {
+        let counts = [&self.channels, &self.patterns, &self.shard_channels];
+        counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Its class' place in `Settings::output_limits`.
+    pub(crate) fn output_class(&self) -> usize {
+        if self.is_subscriber() { 2 } else { 0 }
+    }
+
     /// Notes a batch of `count` commands, the last of which has `number`, with `db` selected after it.
     #[inline]
     pub(crate) fn ran(&self, count: u64, number: u32, db: usize) {

@@ -52,6 +52,17 @@ impl Plan {
         }
     }
 
+    /// The command's original name in lower case, with the subcommand's behind `|`.
+    pub(crate) fn full_name(&self, table: &Table) -> String {
+        let spec = table.entry(self.entry).spec;
+        let mut name = spec.name.to_ascii_lowercase();
+        if let Some(at) = self.subcommand {
+            name.push('|');
+            name.push_str(&spec.subcommands[at].name.to_ascii_lowercase());
+        }
+        name
+    }
+
     /// As `ClientInfo::last_command` wants it.
     pub(crate) fn command_number(&self) -> u32 {
         match self.verdict {
@@ -119,12 +130,7 @@ pub(crate) fn refuse(table: &Table, plan: &Plan, words: &[&[u8]], writer: &mut W
             writer.error_bytes(&line);
         }
         Verdict::Arity => {
-            let spec = table.entry(plan.entry).spec;
-            let mut name = spec.name.to_ascii_lowercase();
-            if let Some(at) = plan.subcommand {
-                name.push('|');
-                name.push_str(&spec.subcommands[at].name.to_ascii_lowercase());
-            }
+            let name = plan.full_name(table);
             writer.error_bytes(format!("ERR wrong number of arguments for '{name}' command").as_bytes());
         }
     }

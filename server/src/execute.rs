@@ -56,6 +56,8 @@ pub(crate) enum Next {
     Close,
     /// A reply is awaited.
     Await(Pending),
+    /// The client gets its mail before more commands.
+    Mail,
 }
 
 /// An empty vector of slices of another lifetime, in the same memory.
@@ -85,6 +87,15 @@ pub(crate) fn execute(
     if scratch.keys.len() > 1 {
         lock.get().keyspace.prefetch(&scratch.keys);
     }
+    let listens = client.listens();
+    if listens {
+        // What has happened so far comes before the replies of this batch: see `net::mail`.
+        lock.get();
+        if client.info.runtime.has_mail() {
+            scratch.words = recycle(words);
+            return Outcome { ended: began, end: 0, next: Next::Mail };
+        }
+    }
     let authenticated = client.authenticated;
     let mut writer = Writer::new(out, client.protocol, &server.stats);
     let out_end_max = writer.out.len() + BATCH_LEN_MAX;
@@ -104,6 +115,8 @@ pub(crate) fn execute(
         }
         // The mode under which a reply is awaited is looked at when it comes.
         let awaits = matches!(after, After::Await(_));
+        // Confirmations of subscriptions are pushed whatever CLIENT REPLY says.
+        let start = if plan.flags.has(PUSHES) { writer.out.len() } else { start };
         if !awaits && (client.reply_mode != ReplyMode::On || mode != ReplyMode::On) {
             apply_reply_mode(client, mode, &mut writer, start);
         }
@@ -111,6 +124,12 @@ pub(crate) fn execute(
             After::Nothing => {}
             After::Close => outcome.next = Next::Close,
             After::Await(pending) => outcome.next = Next::Await(pending),
+        }
+        if (listens || client.listens()) && lock.held().is_some_and(|engine| engine.outgoing) {
+            outcome.next = match outcome.next {
+                Next::Continue => Next::Mail,
+                other => other,
+            };
         }
         if !matches!(outcome.next, Next::Continue) {
             outcome.end = request.end;
@@ -121,7 +140,6 @@ pub(crate) fn execute(
             break;
         }
     }
-    drop_events(&mut lock);
     drop(lock);
 
     if authenticated != client.authenticated {
@@ -182,11 +200,37 @@ fn run<'s>(
         writer.error(OUT_OF_MEMORY);
         return After::Nothing;
     }
+    if !client.subscriptions.is_empty() && client.protocol == 2 && refuse_listener(server, client, plan, writer) {
+        return After::Nothing;
+    }
     if client.transaction.is_some() && !flags.has(Flags::UNQUEUED) {
         transaction::queue(server, client, plan, words, writer);
         return After::Nothing;
     }
     call(server, client, lock, plan, words, writer)
+}
+
+/// Flags of the commands whose replies are pushes: SUBSCRIBE and its like.
+const PUSHES: Flags = Flags::PUBSUB.and(Flags::NOSCRIPT);
+
+/// What a RESP2 client that listens may run.
+const WHILE_LISTENING: [&str; 9] =
+    ["PING", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE", "QUIT", "RESET"];
+
+/// Refuses what a RESP2 client cannot run while it listens: it could not tell the reply from messages. Says whether it did.
+#[cold]
+fn refuse_listener(server: &Server, client: &mut Client, plan: &mut Plan, writer: &mut Writer<'_>) -> bool {
+    let spec = server.commands.entry(plan.entry).spec;
+    if WHILE_LISTENING.contains(&spec.name) {
+        return false;
+    }
+    plan.verdict = Verdict::Refused;
+    transaction::spoil(client);
+    let name = plan.full_name(&server.commands);
+    writer.error(&format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    ));
+    true
 }
 
 /// What is answered to a command that may need memory when there is none left.
@@ -238,15 +282,6 @@ fn apply_reply_mode(client: &mut Client, before: ReplyMode, writer: &mut Writer<
             writer.out.truncate(start);
             client.reply_mode = ReplyMode::On;
         }
-    }
-}
-
-/// Keyspace events have no receivers before there is publish and subscribe.
-fn drop_events(lock: &mut EngineLock<'_>) {
-    if let Some(engine) = lock.held()
-        && !engine.events.is_empty()
-    {
-        engine.events.clear();
     }
 }
 

@@ -27,3 +27,7 @@ pub(crate) const POOLED_OUTPUT_LEN: usize = 64 * 1024;
 pub(crate) const POOLED_OUTPUTS: usize = 256;
 /// Connections accepted in a row before those that are there are served.
 pub(crate) const ACCEPTS_PER_TURN: usize = 64;
+/// Mail that waits for one runtime, in bytes, from which on no connection's commands are begun until it is handed out.
+pub(crate) const MAIL_LEN_MAX: usize = 64 * 1024 * 1024;
+/// Memory of a runtime's mail that is kept for the next, in bytes.
+pub(crate) const MAIL_LEN_KEPT: usize = 1024 * 1024;

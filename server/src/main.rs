@@ -13,6 +13,7 @@ mod limits;
 mod log;
 mod maintenance;
 mod net;
+mod pubsub;
 mod resp;
 mod server;
 mod session;

@@ -6,6 +6,7 @@ use crate::config::{self, CommandLine, Config, FatalError};
 use crate::log::{self, Level};
 use crate::net::listener::{self, Acceptor, Listeners, Rebind};
 use crate::net::runtime::{Runtime, RuntimeHandle};
+use crate::pubsub::{self, hub::Hub};
 use crate::server::Server;
 use crate::settings::{Published, Settings};
 use crate::shutdown;
@@ -147,7 +148,7 @@ fn command_table(config: &Config) -> Result<Table, FatalError> {
     let mut renames = Vec::new();
     let table = |renames: &[(Vec<u8>, Vec<u8>)]| {
         let data = firn_engine::command::table::commands().iter().copied();
-        Table::new(data, session::COMMANDS.iter().chain(admin::COMMANDS).copied(), renames)
+        Table::new(data, session::COMMANDS.iter().chain(pubsub::COMMANDS).chain(admin::COMMANDS).copied(), renames)
     };
     for rename in config.renames() {
         renames.push((rename.from.clone(), rename.to.clone()));
@@ -212,9 +213,14 @@ fn new_runtime() -> std::io::Result<LocalRuntime> {
 
 /// Serves until the process ends.
 fn run_runtimes(server: &Arc<Server>, settings: &Settings, listeners: Listeners) -> Result<(), Failure> {
-    let handles: Vec<Arc<RuntimeHandle>> = (0..settings.io_threads.max(1)).map(|_| Arc::default()).collect();
+    let handles: Vec<Arc<RuntimeHandle>> =
+        (0..settings.io_threads.max(1)).map(|number| Arc::new(RuntimeHandle::new(number))).collect();
     // Nobody else sets them.
     let _ = server.runtimes.set(handles.clone().into());
+    let mut engine = server.store.lock();
+    engine.receiver = Some(Box::new(Hub::new(&handles)));
+    admin::apply::apply_to_engine(&mut engine, &server.config.lock());
+    drop(engine);
     let progress = handles.clone();
     server.store.on_progress(Box::new(move || progress.iter().for_each(|handle| handle.signal())));
     for (at, handle) in handles.iter().enumerate().skip(1) {

@@ -77,6 +77,8 @@ pub struct Session {
     pub promise: Lsn,
     /// CLIENT NO-TOUCH: reads do not count as use of a key.
     pub no_touch: bool,
+    /// The client's number, for those who do not want to hear of their own changes; 0 is nobody.
+    pub client: u64,
     /// Whether commands may block, and whether the last one wants to.
     pub blocking: Blocking,
 }

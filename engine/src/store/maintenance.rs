@@ -29,6 +29,7 @@ impl Shared {
         let more = engine.expire_slice(EXPIRE_SLICE);
         let discarded = (std::mem::take(&mut engine.discarded), engine.keyspace.exhume());
         let waiting = engine.effects.waiting() > 0;
+        engine.hand_over();
         drop(engine);
         drop(discarded);
         if waiting {

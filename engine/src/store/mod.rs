@@ -204,6 +204,7 @@ impl DerefMut for EngineGuard<'_> {
 impl Drop for EngineGuard<'_> {
     #[inline]
     fn drop(&mut self) {
+        self.guard.hand_over();
         let keyspace = &self.guard.keyspace;
         if keyspace.is_capturing()
             && self.shared.snapshots.crowded(&self.shared.options.pace, keyspace.captured_bytes())

@@ -5,6 +5,7 @@
 use crate::command::ServerCall;
 use crate::config::table::DIRECTIVES;
 use crate::config::{Config, SetError};
+use crate::pubsub::notify;
 use crate::storage;
 use firn_engine::engine::Engine;
 use firn_engine::value::Shaping;
@@ -64,5 +65,6 @@ pub(crate) fn apply_to_engine(engine: &mut Engine, config: &Config) {
     engine.settings.string_len_max = usize::try_from(config.size("proto-max-bulk-len")).unwrap_or(usize::MAX);
     let list_alone_len_min = engine.settings.shaping.list_alone_len_min; // DEBUG's, not the configuration's.
     engine.settings.shaping = Shaping { list_alone_len_min, ..storage::shaping(config, engine.keyspace.seed()) };
+    notify::configure(engine, config);
     engine.settings.lfu = config.choice("maxmemory-policy").ends_with("-lfu");
 }

@@ -172,7 +172,6 @@ const LAZY: &str = "large values are always freed in the background";
 const SCRIPTS: &str = "there are no scripts yet";
 const SLOWLOG: &str = "there is no slow log yet";
 const LATENCY: &str = "there is no latency monitor yet";
-const PUBSUB: &str = "there is no publish and subscribe yet";
 const CRASH: &str = "a panic is reported with its place by the runtime";
 const LRU: &str = "there is no eviction yet: at maxmemory, commands that need memory are refused";
 
@@ -331,7 +330,7 @@ rows! {
     "hll-sparse-max-bytes", BYTES, "3000", LIVE, Acts("a longer sparse HyperLogLog becomes a dense one");
     "sanitize-dump-payload", Kind::Choice(&["no", "yes", "clients"]), "no", LIVE, Nothing("payloads are always decoded into own types and validated");
     "tracking-table-max-keys", LONG, "1000000", LIVE, Nothing("there is no client-side caching yet");
-    "notify-keyspace-events", Kind::Events, "\"\"", LIVE, Nothing(PUBSUB);
+    "notify-keyspace-events", Kind::Events, "\"\"", LIVE, Acts("keyspace events that are published, by their letters; K or E must be among them");
     "busy-reply-threshold" / "lua-time-limit", LONG, "5000", LIVE, Nothing(SCRIPTS);
     "slowlog-log-slower-than" / "commandlog-execution-slower-than", Kind::Int(-1, i64::MAX), "10000", LIVE, Nothing(SLOWLOG);
     "slowlog-max-len" / "commandlog-slow-execution-max-len", LONG, "128", LIVE, Nothing(SLOWLOG);

@@ -6,6 +6,7 @@
 //! 4. Replies wait in [`Output`] for their promise; the connection goes on reading meanwhile,
 //!    unless a snapshot has fallen behind the writers.
 
+use super::mail::Run;
 use super::output::Output;
 use super::runtime::Runtime;
 use super::stream::Stream;
@@ -17,7 +18,7 @@ use crate::log;
 use crate::resp::parser::{Bounds, Parser, ProtocolError};
 use crate::resp::writer::Writer;
 use crate::server::Server;
-use crate::settings::{OutputLimit, Settings};
+use crate::settings::Settings;
 use firn_engine::log::Lsn;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     wants_room: Cell<bool>,
     /// The socket may hold requests that its readiness does not tell of any more.
     unread: Cell<bool>,
+    /// It has got mail that [`Connection::send_mail`] has not seen.
+    mailed: Cell<bool>,
     /// When the soft output limit was passed, in ms of the server's clock.
     soft_since_ms: Cell<Option<u64>>,
 }
@@ -77,6 +80,7 @@ impl Connection {
             ended: Cell::new(false),
             wants_room: Cell::new(false),
             unread: Cell::new(false),
+            mailed: Cell::new(false),
             soft_since_ms: Cell::new(None),
         }
     }
@@ -88,7 +92,7 @@ impl Connection {
         self.wake();
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -100,6 +104,39 @@ impl Connection {
         self.flush(runtime);
         if self.wants_room.get() || self.output.borrow().blocked {
             self.wake();
+        }
+    }
+
+    /// Appends mail to what leaves. Who had none since [`Connection::send_mail`] is added to `mailed`.
+    pub(super) fn take_mail(self: &Rc<Self>, runtime: &Runtime, run: &Run<'_>, mailed: &mut Vec<Rc<Connection>>) {
+        if self.ended.get() {
+            return;
+        }
+        let mut output = self.output.borrow_mut();
+        if output.bytes.capacity() == 0 {
+            output.bytes = runtime.take_buffer();
+        }
+        run.write(&mut output.bytes, self.info.protocol.load(Ordering::Relaxed));
+        if run.held {
+            output.release_all();
+        } else if output.hold(run.promise()) {
+            runtime.hold(run.promise(), self);
+        }
+        if !self.mailed.replace(true) {
+            mailed.push(self.clone());
+        }
+    }
+
+    /// Sends the mail it has got, as far as that may leave, and closes it if too much is left.
+    pub(super) fn send_mail(&self, runtime: &Runtime, settings: &Settings, now_ms: u64) {
+        self.mailed.set(false);
+        if self.ended.get() {
+            return;
+        }
+        self.flush(runtime);
+        self.check_output(&runtime.server, settings, now_ms);
+        if self.output.borrow().blocked {
+            self.wake(); // It waits for the socket from now on.
         }
     }
 
@@ -136,10 +173,11 @@ impl Connection {
             log::verbose(format_args!("Closing idle client id={} addr={}", self.info.id, self.info.addr));
             return self.end();
         }
-        self.check_output(server, &settings.output_limits[0], now_ms);
+        self.check_output(server, settings, now_ms);
     }
 
-    fn check_output(&self, server: &Server, limit: &OutputLimit, now_ms: u64) {
+    fn check_output(&self, server: &Server, settings: &Settings, now_ms: u64) {
+        let limit = &settings.output_limits[self.info.output_class()];
         let len = self.output.borrow().len() as u64;
         let over = |bound: u64| bound > 0 && len >= bound;
         let mut close = over(limit.hard);
@@ -222,6 +260,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
         }
     }
     connection.ended.set(true);
+    task.client.leave(&runtime.server);
 }
 
 impl Task<'_> {
@@ -280,7 +319,7 @@ impl Task<'_> {
         // Its replies are released when there is room again, and that wakes it.
         let crowded = connection.output.borrow().is_holding() && self.runtime.server.store.is_crowded();
         connection.wants_room.set(pause || crowded);
-        if pause || crowded {
+        if pause || crowded || self.runtime.pauses(self.connection) {
             return self.poll_hang_up(cx);
         }
         if connection.unread.take() || self.backlog {
@@ -311,6 +350,9 @@ impl Task<'_> {
 
     /// Reads once, executes what is complete, and sends what may leave.
     fn turn(&mut self) -> Turn {
+        if self.client.listens() {
+            self.runtime.deliver();
+        }
         let own = self.query.len() >= OWN_BUFFER_LEN;
         let mut buffer = if own {
             std::mem::take(&mut self.query)
@@ -370,7 +412,7 @@ impl Task<'_> {
         let now_ms = self.now.duration_since(server.started).as_millis() as u64;
         self.connection.info.active_ms.store(now_ms, Ordering::Relaxed);
         // Before anything is sent: what a limit forbids does not leave in part.
-        self.connection.check_output(server, &settings.output_limits[0], now_ms);
+        self.connection.check_output(server, &settings, now_ms);
         if self.connection.ended.get() {
             return Turn::End;
         }
@@ -426,9 +468,13 @@ impl Task<'_> {
                             self.backlog = done < buffer.len();
                             return (done, Turn::Await(pending));
                         }
+                        Next::Mail => {
+                            self.backlog = true;
+                            return (done, Turn::Again);
+                        }
                         Next::Continue => {}
                     }
-                    let hard = settings.output_limits[0].hard;
+                    let hard = settings.output_limits[self.client.info.output_class()].hard;
                     if output.len() >= OUTPUT_PAUSE_LEN || (hard > 0 && output.len() as u64 >= hard) {
                         self.backlog = true;
                         return (done, Turn::Wait);
@@ -486,8 +532,7 @@ impl Task<'_> {
     fn send(&mut self) {
         let mut output = self.connection.output.borrow_mut();
         let promise = self.client.session.promise;
-        if promise <= self.runtime.held.get() || self.runtime.server.store.holds(promise) {
-            self.runtime.held.set(self.runtime.held.get().max(promise));
+        if self.runtime.promised(promise) {
             if !output.release_all() {
                 return;
             }

@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod listener;
+pub(crate) mod mail;
 pub(crate) mod output;
 pub(crate) mod runtime;
 pub(crate) mod stream;

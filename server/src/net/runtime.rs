@@ -6,10 +6,11 @@
 //! 3. The store's threads wake a runtime at most once until it has looked.
 
 use super::connection::{self, Connection};
+use super::mail::{Parcel, Topics};
 use super::stream::Stream;
 use crate::client::{Client, ClientInfo};
 use crate::execute::Scratch;
-use crate::limits::{POOLED_OUTPUT_LEN, POOLED_OUTPUTS};
+use crate::limits::{MAIL_LEN_MAX, POOLED_OUTPUT_LEN, POOLED_OUTPUTS};
 use crate::server::Server;
 use crate::settings::{Cached, Settings};
 use firn_engine::log::Lsn;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -36,9 +37,13 @@ pub(crate) enum Message {
 /// What other threads hold of a runtime.
 #[derive(Default)]
 pub(crate) struct RuntimeHandle {
+    number: usize,
     signalled: AtomicBool,
     waker: Mutex<Option<Waker>>,
     messages: Mutex<Vec<Message>>,
+    mail: Mutex<Parcel>,
+    /// Bytes of memory that `mail` takes.
+    mail_len: AtomicUsize,
 }
 
 impl std::fmt::Debug for RuntimeHandle {
@@ -48,6 +53,44 @@ impl std::fmt::Debug for RuntimeHandle {
 }
 
 impl RuntimeHandle {
+    /// The handle of runtime `number`.
+    pub(crate) fn new(number: usize) -> Self {
+        RuntimeHandle { number, ..RuntimeHandle::default() }
+    }
+
+    /// The runtime's number: runtimes are counted from 0.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Takes mail for the runtime's connections; `parcel` is empty then.
+    pub(crate) fn post(&self, parcel: &mut Parcel) {
+        let mut mail = self.mail.lock();
+        mail.append(parcel);
+        self.mail_len.store(mail.len(), Ordering::Release);
+        drop(mail);
+        self.signal();
+    }
+
+    /// Whether there is mail.
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        self.mail_len.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether so much mail waits that no more should be made.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.mail_len.load(Ordering::Relaxed) > MAIL_LEN_MAX
+    }
+
+    /// Appends all mail to `parcel`.
+    pub(crate) fn take_mail(&self, parcel: &mut Parcel) {
+        let mut mail = self.mail.lock();
+        parcel.append(&mut mail);
+        self.mail_len.store(0, Ordering::Release);
+    }
+
     /// Has the committer run in this runtime's next tick.
     pub(crate) fn signal(&self) {
         if !self.signalled.swap(true, Ordering::AcqRel)
@@ -99,6 +142,14 @@ pub(crate) struct Runtime {
     /// Something was queued since the last commit.
     queued: Cell<bool>,
     connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
+    /// Who listens to what.
+    pub(super) topics: RefCell<Topics>,
+    /// Memory of mail, used again and again.
+    pub(super) parcel: Cell<Parcel>,
+    /// Memory for those who have got mail.
+    pub(super) mailed: Cell<Vec<Rc<Connection>>>,
+    /// Connections that begin nothing new before others' mail is handed out.
+    paused: RefCell<Vec<Rc<Connection>>>,
     /// Empty output buffers.
     pool: RefCell<Vec<Vec<u8>>>,
 }
@@ -117,6 +168,10 @@ impl Runtime {
             held: Cell::new(0),
             queued: Cell::new(false),
             connections: RefCell::default(),
+            topics: RefCell::default(),
+            parcel: Cell::default(),
+            mailed: Cell::default(),
+            paused: RefCell::default(),
             pool: RefCell::default(),
         })
     }
@@ -152,6 +207,37 @@ impl Runtime {
         });
     }
 
+    /// The connection of a client.
+    pub(super) fn connection(&self, client: u64) -> Option<Rc<Connection>> {
+        self.connections.borrow().get(&client).cloned()
+    }
+
+    /// Whether what waits for `promise` may leave.
+    #[inline]
+    pub(super) fn promised(&self, promise: Lsn) -> bool {
+        let held = promise <= self.held.get() || self.server.store.holds(promise);
+        if held {
+            self.held.set(self.held.get().max(promise));
+        }
+        held
+    }
+
+    /// Has `connection` woken when mail has been handed out, if too much of it waits for any runtime. Says whether it does.
+    pub(super) fn pauses(&self, connection: &Rc<Connection>) -> bool {
+        let crowded = self.server.runtimes.get().is_some_and(|all| all.iter().any(|handle| handle.is_crowded()));
+        if crowded {
+            self.paused.borrow_mut().push(connection.clone());
+        }
+        crowded
+    }
+
+    /// Those who paused look again.
+    fn resume(&self) {
+        for connection in self.paused.take() {
+            connection.wake();
+        }
+    }
+
     /// Has the committer release the replies of `connection` when `lsn` holds.
     pub(crate) fn hold(&self, lsn: Lsn, connection: &Rc<Connection>) {
         self.queue.borrow_mut().push_back((lsn, connection.clone()));
@@ -164,6 +250,13 @@ impl Runtime {
         loop {
             self.handle.signalled().await;
             self.read_messages();
+            let crowded = self.handle.is_crowded();
+            self.deliver();
+            if crowded {
+                // Others may have waited for that.
+                self.server.runtimes.get().into_iter().flatten().for_each(|handle| handle.signal());
+            }
+            self.resume();
             if self.queued.take() {
                 self.server.store.commit();
             }
@@ -206,8 +299,7 @@ impl Runtime {
                     self.adopt(tokio::net::UnixStream::from_std(stream).map(Stream::Unix), info);
                 }
                 Message::Kill(id) => {
-                    let connection = self.connections.borrow().get(&id).cloned();
-                    if let Some(connection) = connection {
+                    if let Some(connection) = self.connection(id) {
                         connection.end();
                     }
                 }

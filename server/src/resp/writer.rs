@@ -36,18 +36,9 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// A type byte, a number, CRLF.
     #[inline]
     fn header(&mut self, kind: u8, number: usize) {
-        if number < 10 {
-            self.out.extend_from_slice(&[kind, b'0' + number as u8, b'\r', b'\n']);
-        } else if number < 100 {
-            self.out.extend_from_slice(&[kind, b'0' + (number / 10) as u8, b'0' + (number % 10) as u8, b'\r', b'\n']);
-        } else {
-            self.out.push(kind);
-            self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-            self.out.extend_from_slice(b"\r\n");
-        }
+        put_header(self.out, kind, number);
     }
 
     fn text(&mut self, kind: u8, text: &[u8]) {
@@ -55,6 +46,29 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(text);
         self.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Writes a type byte, a number, CRLF: the same in both protocols.
+#[inline]
+pub(crate) fn put_header(out: &mut Vec<u8>, kind: u8, number: usize) {
+    if number < 10 {
+        out.extend_from_slice(&[kind, b'0' + number as u8, b'\r', b'\n']);
+    } else if number < 100 {
+        out.extend_from_slice(&[kind, b'0' + (number / 10) as u8, b'0' + (number % 10) as u8, b'\r', b'\n']);
+    } else {
+        out.push(kind);
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Writes a bulk string: the same in both protocols.
+#[inline]
+pub(crate) fn put_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 32);
+    put_header(out, b'$', bytes.len());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
 }
 
 impl Reply for Writer<'_> {
@@ -83,10 +97,7 @@ impl Reply for Writer<'_> {
 
     #[inline]
     fn bulk(&mut self, bytes: &[u8]) {
-        self.out.reserve(bytes.len() + 32);
-        self.header(b'$', bytes.len());
-        self.out.extend_from_slice(bytes);
-        self.out.extend_from_slice(b"\r\n");
+        put_bulk(self.out, bytes);
     }
 
     fn null(&mut self) {

@@ -19,17 +19,20 @@ pub(crate) struct Filter {
     pub(crate) age_min_s: Option<u64>,
     /// A type of clients that there are none of here.
     nobody: bool,
+    /// Those that listen to channels, or those that do not.
+    subscribers: Option<bool>,
 }
 
 impl Filter {
-    /// TYPE: every client is a normal one as yet.
+    /// TYPE.
     ///
     /// # Errors
     /// No such type.
     pub(crate) fn set_type(&mut self, name: &[u8]) -> Result<(), CommandError> {
         match name.to_ascii_lowercase().as_slice() {
-            b"normal" => {}
-            b"master" | b"slave" | b"replica" | b"pubsub" => self.nobody = true,
+            b"normal" => self.subscribers = Some(false),
+            b"pubsub" => self.subscribers = Some(true),
+            b"master" | b"slave" | b"replica" => self.nobody = true,
             _ => {
                 let name = String::from_utf8_lossy(name);
                 return Err(CommandError::text(format!("ERR Unknown client type '{name}'")));
@@ -41,6 +44,7 @@ impl Filter {
     /// Whether this client is meant.
     pub(crate) fn wants(&self, server: &Server, info: &ClientInfo) -> bool {
         !self.nobody
+            && self.subscribers.is_none_or(|wanted| wanted == info.is_subscriber())
             && (self.ids.is_empty() || self.ids.contains(&info.id))
             && self.addr.as_ref().is_none_or(|addr| addr == info.addr.as_bytes())
             && self.laddr.as_ref().is_none_or(|laddr| laddr == info.laddr.as_bytes())
@@ -55,6 +59,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let mut flags = String::new();
     for (flag, set) in [
+        ('P', info.is_subscriber()),
         ('b', info.waiting.load(Ordering::Relaxed)),
         ('c', info.closing.load(Ordering::Relaxed)),
         ('e', info.no_evict.load(Ordering::Relaxed)),
@@ -78,7 +83,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
     // Writing into a string cannot fail.
     let _ = write!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={} qbuf={query_len} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={} qbuf={query_len} \
          qbuf-free={query_free} argv-mem=0 multi-mem=0 rbs={output_room} rbp=0 obl={output_len} oll=0 omem=0 tot-mem={total} \
          events={events} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
         info.id,
@@ -89,6 +94,9 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
         now_ms.saturating_sub(info.created_ms) / 1000,
         now_ms.saturating_sub(info.active_ms.load(Ordering::Relaxed)) / 1000,
         info.db.load(Ordering::Relaxed),
+        info.channels.load(Ordering::Relaxed),
+        info.patterns.load(Ordering::Relaxed),
+        info.shard_channels.load(Ordering::Relaxed),
         info.queued.load(Ordering::Relaxed),
         server.commands.name_of(info.last_command.load(Ordering::Relaxed)),
         if info.authenticated.load(Ordering::Relaxed) { "default" } else { "(unauthenticated)" },

@@ -38,8 +38,14 @@ pub(crate) static PING: ServerCommand = ServerCommand {
         syntax: "[message]",
         ..BASE
     },
-    run: |_, args, reply| {
+    run: |call, args, reply| {
         match args.len() {
+            // To tell it from messages.
+            1 | 2 if call.client.protocol == 2 && !call.client.subscriptions.is_empty() => {
+                reply.array(2);
+                reply.bulk(b"pong");
+                reply.bulk(if args.len() == 2 { args.get(1) } else { b"" });
+            }
             1 => reply.simple("PONG"),
             2 => reply.bulk(args.get(1)),
             _ => return Err(CommandError::WrongArity("ping".into())),
@@ -97,6 +103,7 @@ pub(crate) static RESET: ServerCommand = ServerCommand {
         client.reply_mode = ReplyMode::On;
         client.transaction = None;
         client.watching = None;
+        client.subscriptions.leave_all(call.lock.get(), &client.info);
         client.info.no_touch.store(false, Ordering::Relaxed);
         client.info.no_evict.store(false, Ordering::Relaxed);
         client.info.names.lock().name.clear();
