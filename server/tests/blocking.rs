@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 use support::{Connection, PATIENCE, Server};
@@ -31,7 +31,7 @@ fn blocked(server: &Server, count: usize, line: &[u8]) -> Client {
     client
 }
 
-fn expect(client: &mut Client, reply: &[u8]) {
+fn expect<S: Read + Write>(client: &mut Connection<S>, reply: &[u8]) {
     let got = client.take(reply.len());
     assert_eq!(got.escape_ascii().to_string(), reply.escape_ascii().to_string());
 }
@@ -75,6 +75,27 @@ fn more_of_the_pipeline_may_arrive_while_the_client_waits() {
     expect(&mut client, b"*2\r\n$1\r\na\r\n$1\r\nx\r\n");
     for n in 1..=1000 {
         expect(&mut client, format!(":{n}\r\n").as_bytes());
+    }
+}
+
+/// Over TCP: a unix socket is also told of its peer's reading, which hides that nobody asks it for what had arrived before.
+#[test]
+fn what_arrives_while_a_client_waits_is_read_afterwards_over_tcp() {
+    let server = Server::start_tcp(&[]);
+    let mut pusher = server.connect();
+    // Behind the command in the same buffer, more than that buffer takes, and after both.
+    for (behind, later) in [(0, 1), (1, 1), (100, 30_000), (30_000, 0), (30_000, 10)] {
+        let mut client = server.connect_tcp();
+        client.send(&[b"DEL n\r\nBLPOP a 0\r\n".to_vec(), b"INCR n\r\n".repeat(behind)].concat());
+        assert!([":0", ":1"].contains(&&*client.line(b"")));
+        until_blocked(&server, 1);
+        client.send(&b"INCR n\r\n".repeat(later));
+        assert_eq!(pusher.line(b"SET n 0\r\n"), "+OK");
+        assert_eq!(pusher.line(b"RPUSH a x\r\n"), ":1");
+        expect(&mut client, b"*2\r\n$1\r\na\r\n$1\r\nx\r\n");
+        for n in 1..=behind + later {
+            expect(&mut client, format!(":{n}\r\n").as_bytes());
+        }
     }
 }
 

@@ -322,7 +322,8 @@ impl Task<'_> {
         if pause || crowded || self.runtime.pauses(self.connection) {
             return self.poll_hang_up(cx);
         }
-        if connection.unread.take() || self.backlog {
+        // A turn with a backlog reads nothing: what is unread stays so.
+        if self.backlog || connection.unread.take() {
             return Poll::Ready(Event::Readable);
         }
         match connection.stream.poll_read_ready(cx) {
@@ -392,6 +393,8 @@ impl Task<'_> {
                 Ok(0) => return Turn::End,
                 Ok(n) => {
                     full = n == room;
+                    // Its readiness may have been cleared before this read, which has not emptied it.
+                    self.connection.unread.set(full);
                     server.stats.net_input_bytes.fetch_add(n as u64, Ordering::Relaxed);
                     server.stats.reads_processed.fetch_add(1, Ordering::Relaxed);
                     add(&self.connection.info.bytes_in, n as u64);

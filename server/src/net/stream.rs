@@ -58,16 +58,17 @@ impl Stream {
     }
 
     /// Appends what has arrived to `buffer`, as far as its capacity goes, which must be above its length. 0 is the end.
+    ///
+    /// The socket is asked whatever its readiness says: that may have been cleared ([`Stream::clear_ready`]) with requests still to be read.
     pub(crate) fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let room = buffer.capacity() - buffer.len();
-        let mut taken = None;
-        let result = self.try_io(Interest::READABLE, || {
-            // `recv` passes by what `read` does for files.
-            let (n, _) = rustix::net::recv(self.fd(), rustix::buffer::spare_capacity(buffer), RecvFlags::empty())?;
-            taken = Some(n);
-            if n > 0 && n < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
-        });
-        taken.map_or(result, Ok)
+        // `recv` passes by what `read` does for files.
+        let read = rustix::net::recv(self.fd(), rustix::buffer::spare_capacity(buffer), RecvFlags::empty());
+        // What arrives from here on makes it ready again: only this thread asks the kernel for news.
+        if read.map_or_else(|errno| errno == rustix::io::Errno::AGAIN, |(n, _)| n > 0 && n < room) {
+            self.clear_ready();
+        }
+        Ok(read?.0)
     }
 
     /// Writes as much as the socket takes now.
