@@ -16,8 +16,12 @@ use crate::server::Server;
 use crate::session::transaction;
 use crate::settings::Settings;
 use crate::table::{Entry, Runner};
+use arrayvec::ArrayVec;
 use firn_engine::command::{Args, Flags, Reply};
-use firn_engine::key::HashSeed;
+use firn_engine::key::{HashSeed, Key};
+use firn_engine::keyspace::Keyspace;
+use firn_engine::value::ahead::Wanted;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -33,6 +37,8 @@ pub(crate) struct Scratch {
     plans: Vec<Plan>,
     /// Databases and positions of keys to fetch ahead.
     keys: Vec<(usize, u64)>,
+    /// Runs of requests about members of one key's collection, to fetch ahead too.
+    runs: Vec<Range<usize>>,
     /// Calls of this batch by command, and which commands have any.
     calls: Vec<u32>,
     called: Vec<usize>,
@@ -86,6 +92,7 @@ pub(crate) fn execute(
     let mut lock = EngineLock::new(&server.store);
     if scratch.keys.len() > 1 {
         lock.get().keyspace.prefetch(&scratch.keys);
+        fetch_members(&lock.get().keyspace, client.session.db, &words, scratch);
     }
     let listens = client.listens();
     if listens {
@@ -163,12 +170,49 @@ fn plan(server: &Server, client: &Client, words: &[&[u8]], scratch: &mut Scratch
     let seed: HashSeed = server.seed;
     scratch.plans.clear();
     scratch.keys.clear();
-    for request in &scratch.batch.requests {
+    scratch.runs.clear();
+    let mut last = 0;
+    for (at, request) in scratch.batch.requests.iter().enumerate() {
         let plan = dispatch::plan(&server.commands, &words[request.first..request.first + request.count], &seed);
         if plan.key != 0 {
             scratch.keys.push((client.session.db, plan.position));
         }
+        if plan.flags.0 & (Flags::MEMBERS.0 | Flags::SCORED.0) == 0 || plan.key == 0 {
+            last = 0;
+        } else if plan.position == last
+            && let Some(run) = scratch.runs.last_mut()
+        {
+            run.end = at + 1;
+        } else {
+            scratch.runs.push(at..at + 1);
+            last = plan.position;
+        }
         scratch.plans.push(plan);
+    }
+    // One command alone for a key gains nothing: its only misses would just come earlier.
+    scratch.runs.retain(|run| run.len() > 1);
+}
+
+/// Members fetched ahead for one key at most: more would push each other out of the nearest cache.
+const MEMBERS_AHEAD: usize = 128;
+
+/// Fetches the chunks of large collections that runs of commands will touch.
+fn fetch_members(keyspace: &Keyspace, db: usize, words: &[&[u8]], scratch: &Scratch) {
+    for run in &scratch.runs {
+        let mut members = ArrayVec::<Wanted<'_>, MEMBERS_AHEAD>::new();
+        let (requests, plans) = (&scratch.batch.requests[run.clone()], &scratch.plans[run.clone()]);
+        for (request, plan) in requests.iter().zip(plans) {
+            let words = &words[request.first..request.first + request.count];
+            let scored = plan.flags.has(Flags::SCORED);
+            let (first, step) = if scored { (3, 2) } else { (2, 1 + usize::from(plan.flags.has(Flags::PAIRS))) };
+            let wanted = (first..words.len())
+                .step_by(step)
+                .map(|at| Wanted { member: words[at], score: scored.then(|| words[at - 1]) });
+            members.extend(wanted.take(members.remaining_capacity()));
+        }
+        let plan = &plans[0];
+        let key = words[requests[0].first + plan.key];
+        keyspace.prefetch_members(db, Key { bytes: key, position: plan.position }, &members);
     }
 }
 

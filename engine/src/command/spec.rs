@@ -107,6 +107,12 @@ impl Flags {
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
     /// Runs at once inside MULTI, where other commands are queued.
     pub const UNQUEUED: Flags = Flags(1 << 20);
+    /// Its words from the third on are members or fields of the key's collection: worth fetching ahead.
+    pub const MEMBERS: Flags = Flags(1 << 28);
+    /// Only every second of them is.
+    pub const PAIRS: Flags = Flags(1 << 29);
+    /// A score goes before each of them.
+    pub const SCORED: Flags = Flags(1 << 30);
     /// Only for replay and tools; clients get "unknown command".
     pub const INTERNAL: Flags = Flags(1 << 19);
 

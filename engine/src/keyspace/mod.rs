@@ -22,10 +22,13 @@ pub use capture::{CaptureProgress, LargeEntry, RawBlock};
 pub use db::{Db, Edited, Taken};
 pub use expire::{DeadKeys, ExpirePass};
 pub use load::{BadLoad, LoadedRange, Loader};
+pub(crate) use size::prefetch;
 pub use size::size_class;
 
-use crate::key::HashSeed;
+use crate::key::{HashSeed, Key};
+use crate::value::ahead::{Ahead, Wanted};
 use crate::value::{CollectionView, Kind};
+use arrayvec::ArrayVec;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
@@ -149,6 +152,20 @@ impl Keyspace {
             keys().for_each(|(directory, position)| directory.prefetch_entry(position));
             keys().for_each(|(directory, position)| directory.prefetch_line(position));
             keys().for_each(|(directory, position)| directory.prefetch_blobs(position));
+        }
+    }
+
+    /// What [`Keyspace::prefetch`] does for keys, for members of one key's collection, if it is large: chunks, then their directories, then
+    /// records.
+    pub fn prefetch_members(&self, db: usize, key: Key<'_>, members: &[Wanted<'_>]) {
+        let Some(Entry { value: Value::Collection(view), .. }) = self.dbs.get(db).and_then(|db| db.get(key)) else {
+            return;
+        };
+        for batch in members.chunks(PREFETCH_BATCH) {
+            let ahead: ArrayVec<Ahead<'_>, PREFETCH_BATCH> =
+                batch.iter().map_while(|wanted| view.ahead(*wanted)).collect();
+            ahead.iter().for_each(Ahead::directory);
+            ahead.iter().for_each(Ahead::record);
         }
     }
 

@@ -10,7 +10,7 @@ pub const fn size_class(size: usize) -> usize {
 
 /// Asks the processor to have the cache line at `address` ready soon. Any address will do: nothing is read in the program's sense.
 #[inline(always)]
-pub(super) fn prefetch<T>(address: *const T) {
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

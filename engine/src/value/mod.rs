@@ -10,6 +10,7 @@
 //! 3. What a collection takes is counted exactly and always known ([`Collection::used_bytes`] does not walk).
 //! 4. Nothing here knows of commands, keys, deadlines of keys, the log or the disk.
 
+pub mod ahead;
 pub mod hash;
 pub mod list;
 pub mod listpack;

@@ -12,7 +12,7 @@ use crate::value::listpack::{Element, IntegerText};
 
 const COUNTER: Spec = Spec {
     arity: Arity::Exactly(4),
-    flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+    flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST).and(Flags::MEMBERS).and(Flags::PAIRS),
     keys: Keys::first("RW ACCESS UPDATE"),
     syntax: "key field increment",
     ..BASE

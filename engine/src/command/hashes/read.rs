@@ -6,8 +6,12 @@ use crate::command::{Args, Arity, Call, Command, CommandError, Flags, Keys, Repl
 use crate::value::hash::Held;
 use crate::value::listpack::IntegerText;
 
-const GETTER: Spec =
-    Spec { arity: Arity::Exactly(3), flags: Flags::READONLY.and(Flags::FAST), syntax: "key field", ..BASE };
+const GETTER: Spec = Spec {
+    arity: Arity::Exactly(3),
+    flags: Flags::READONLY.and(Flags::FAST).and(Flags::MEMBERS),
+    syntax: "key field",
+    ..BASE
+};
 const WHOLE: Spec = Spec {
     arity: Arity::Exactly(2),
     flags: Flags::READONLY,

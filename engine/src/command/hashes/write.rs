@@ -6,7 +6,7 @@ use crate::key::Key;
 use crate::value::hash::{Found, Lifetime};
 
 const SETTER: Spec = Spec {
-    flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+    flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST).and(Flags::MEMBERS).and(Flags::PAIRS),
     arity: Arity::AtLeast(4),
     keys: Keys::first("RW UPDATE"),
     syntax: "key field value [field value ...]",
@@ -108,7 +108,7 @@ pub(super) static HDEL: Command = Command {
     spec: Spec {
         name: "HDEL",
         arity: Arity::AtLeast(3),
-        flags: Flags::WRITE.and(Flags::FAST),
+        flags: Flags::WRITE.and(Flags::FAST).and(Flags::MEMBERS),
         keys: Keys::first("RW DELETE"),
         summary: "Removes fields of a hash, and the hash if none is left.",
         complexity: "O(N) where N is the number of fields to be removed",

@@ -8,14 +8,14 @@ use crate::engine::EventClass;
 use crate::value::SetView;
 use crate::value::listpack::IntegerText;
 
-const FAST_READ: Flags = Flags::READONLY.and(Flags::FAST);
+const FAST_READ: Flags = Flags::READONLY.and(Flags::FAST).and(Flags::MEMBERS);
 
 /// `SADD`.
 pub(super) static SADD: Command = Command {
     spec: Spec {
         name: "SADD",
         arity: Arity::AtLeast(3),
-        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST).and(Flags::MEMBERS),
         keys: Keys::first("RW INSERT"),
         group: Group::Set,
         since: "1.0.0",
@@ -48,7 +48,7 @@ pub(super) static SREM: Command = Command {
     spec: Spec {
         name: "SREM",
         arity: Arity::AtLeast(3),
-        flags: Flags::WRITE.and(Flags::FAST),
+        flags: Flags::WRITE.and(Flags::FAST).and(Flags::MEMBERS),
         keys: Keys::first("RW DELETE"),
         group: Group::Set,
         since: "1.0.0",

@@ -10,7 +10,7 @@ pub(super) static ZADD: Command = Command {
     spec: Spec {
         name: "ZADD",
         arity: Arity::AtLeast(4),
-        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST).and(Flags::SCORED),
         keys: Keys::first("RW UPDATE"),
         since: "1.2.0",
         summary: "Adds members to a sorted set, or changes their scores.",
@@ -26,7 +26,7 @@ pub(super) static ZINCRBY: Command = Command {
     spec: Spec {
         name: "ZINCRBY",
         arity: Arity::Exactly(4),
-        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST).and(Flags::SCORED),
         keys: Keys::first("RW ACCESS UPDATE"),
         since: "1.2.0",
         summary: "Adds to the score of a member of a sorted set; a missing member counts as 0.",

@@ -4,7 +4,8 @@ use super::BASE;
 use super::ranges::{LexRange, ScoreRange};
 use crate::command::{Args, Arity, Call, Command, CommandError, Flags, Keys, Reply, Spec};
 
-const READ: Spec = Spec { flags: Flags::READONLY.and(Flags::FAST), keys: Keys::first("RO ACCESS"), ..BASE };
+const READ: Spec =
+    Spec { flags: Flags::READONLY.and(Flags::FAST).and(Flags::MEMBERS), keys: Keys::first("RO ACCESS"), ..BASE };
 
 /// `ZSCORE`.
 pub(super) static ZSCORE: Command = Command {

@@ -11,7 +11,7 @@ pub(super) static ZREM: Command = Command {
     spec: Spec {
         name: "ZREM",
         arity: Arity::AtLeast(3),
-        flags: Flags::WRITE.and(Flags::FAST),
+        flags: Flags::WRITE.and(Flags::FAST).and(Flags::MEMBERS),
         keys: Keys::first("RW DELETE"),
         since: "1.2.0",
         summary: "Removes members from a sorted set; the key goes with the last of them.",

@@ -7,7 +7,7 @@ use super::{Field, Held, StoredField, is_dead};
 use crate::key::{HashSeed, Key};
 use crate::keyspace::size_class;
 use crate::value::listpack::Element;
-use crate::value::table::{self, LoadElement, Table};
+use crate::value::table::{self, ChunkAhead, LoadElement, Table};
 use std::sync::Arc;
 
 const IMMORTAL: &[u8] = &[0];
@@ -50,6 +50,11 @@ impl Fields {
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    #[inline]
+    pub(super) fn ahead(&self, name: &[u8]) -> ChunkAhead<'_> {
+        self.table.ahead(name)
     }
 
     #[inline]

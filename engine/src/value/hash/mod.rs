@@ -11,6 +11,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
+use super::ahead::Ahead;
 use super::listpack::{self, Element, Listpack, Needle};
 use super::{BadValue, Shaping};
 use crate::key::HashSeed;
@@ -356,6 +357,13 @@ fn check_distinct(run: Listpack<'_>, seed: &HashSeed) -> Result<(), BadValue> {
 }
 
 impl<'a> HashView<'a> {
+    /// See [`crate::value::ahead`].
+    #[inline]
+    pub fn ahead(self, field: &[u8]) -> Option<Ahead<'a>> {
+        let FormView::Table(fields) = self.form else { return None };
+        Some(Ahead::new(fields.ahead(field), None))
+    }
+
     /// A packed one.
     #[inline]
     pub fn packed(bytes: &'a [u8]) -> Self {

@@ -9,6 +9,7 @@ mod integers;
 #[cfg(test)]
 mod tests;
 
+use super::ahead::Ahead;
 use super::listpack::{self, Element, IntegerText, Listpack, Needle};
 use super::table::{self, LoadElement, Table};
 use super::{BadValue, Packing, Shaping};
@@ -282,6 +283,13 @@ fn fits(member_len: usize, run_len: usize, shaping: &Shaping) -> bool {
 }
 
 impl<'a> SetView<'a> {
+    /// See [`crate::value::ahead`].
+    #[inline]
+    pub fn ahead(self, member: &[u8]) -> Option<Ahead<'a>> {
+        let FormView::Table(table) = self.form else { return None };
+        Some(Ahead::new(table.ahead(member), None))
+    }
+
     /// A packed one.
     #[inline]
     pub fn packed(packing: Packing, bytes: &'a [u8]) -> Self {

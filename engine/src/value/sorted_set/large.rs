@@ -4,7 +4,10 @@
 use super::leaf::{Place, ScoreLeaf, compare};
 use super::score::{encode_score, take_score};
 use crate::key::HashSeed;
+use crate::keyspace::prefetch;
+use crate::number::parse_double;
 use crate::value::BadValue;
+use crate::value::ahead::{Ahead, Wanted};
 use crate::value::table::Table;
 use crate::value::tree::Tree;
 
@@ -27,6 +30,17 @@ impl Large {
 
     pub(super) fn used_bytes(&self) -> usize {
         self.members.used_bytes() + self.order.used_bytes()
+    }
+
+    /// Asks for the chunk of the member, and for the one where its new score belongs.
+    #[inline]
+    pub(super) fn ahead(&self, wanted: Wanted<'_>) -> Ahead<'_> {
+        let score = wanted.score.and_then(parse_double).map(|score| {
+            let leaf = self.order.find(|place| place.is_at_most(score, wanted.member));
+            prefetch(leaf);
+            ScoreAhead { leaf }
+        });
+        Ahead::new(self.members.ahead(wanted.member), score)
     }
 
     #[inline]
@@ -54,17 +68,9 @@ impl Large {
         let mut from_elsewhere = true;
         if let Some(old) = old {
             // A score that changes a little leaves its element in the same chunk: one way down, not two.
-            from_elsewhere = self.order.edit(
-                |place: &Place| place.is_at_most(old, member),
-                |leaf| {
-                    leaf.remove(old, member);
-                    let stays = leaf.spans(score, member);
-                    if stays {
-                        leaf.insert(score, member);
-                    }
-                    !stays
-                },
-            );
+            from_elsewhere = self
+                .order
+                .edit(|place: &Place| place.is_at_most(old, member), |leaf| !leaf.change_score(old, score, member));
         }
         if from_elsewhere {
             self.order.edit(|place| place.is_at_most(score, member), |leaf| leaf.insert(score, member));
@@ -122,6 +128,20 @@ impl Large {
     /// As [`super::SortedSetView::scan`]: in the order of the table.
     pub(super) fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(&[u8], f64)) -> u64 {
         self.members.scan(cursor, count, |element| each(element.member, take_score(element.payload).0))
+    }
+}
+
+/// A chunk of elements in order on its way to the processor.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::value) struct ScoreAhead<'a> {
+    leaf: &'a ScoreLeaf,
+}
+
+impl ScoreAhead<'_> {
+    /// Asks for the beginning of its elements, when the chunk's own struct has come. The processor sees by itself how a search goes on.
+    #[inline]
+    pub(in crate::value) fn elements(&self) {
+        self.leaf.prefetch_elements();
     }
 }
 

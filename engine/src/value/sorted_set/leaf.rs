@@ -7,7 +7,7 @@
 //! back the half it lost.
 
 use super::score::{encode_score, take_score};
-use crate::keyspace::size_class;
+use crate::keyspace::{prefetch, size_class};
 use crate::log::pending::put_varint;
 use crate::value::tree::{Leaf, Spill};
 use std::cmp::Ordering;
@@ -33,9 +33,12 @@ pub(super) struct Place {
 /// The order of elements. -0 and 0 are equal, as scores.
 #[inline]
 pub(super) fn compare(one: (f64, &[u8]), other: (f64, &[u8])) -> Ordering {
-    match one.0.partial_cmp(&other.0) {
-        Some(Ordering::Equal) | None => one.1.cmp(other.1),
-        Some(order) => order,
+    if one.0 < other.0 {
+        Ordering::Less
+    } else if one.0 > other.0 {
+        Ordering::Greater
+    } else {
+        one.1.cmp(other.1)
     }
 }
 
@@ -126,11 +129,59 @@ impl ScoreLeaf {
         self.find(score, member).1
     }
 
-    /// Whether an element belongs between two that are here.
+    /// Gives an element that is here another score if it stays between two others, else removes it. Says whether it stays.
+    pub(super) fn change_score(&mut self, old: f64, new: f64, member: &[u8]) -> bool {
+        let (before, behind) = ((old, member), (new, member));
+        let (mut at, mut from, mut to) = (0, None, None);
+        // One pass for both places.
+        while at < self.bytes.len() && (from.is_none() || to.is_none()) {
+            let element = element_at(&self.bytes, at);
+            let here = (element.score, element.member);
+            let is_old = from.is_none() && compare(here, before).is_eq();
+            if is_old {
+                from = Some(at..element.end);
+            } else if to.is_none() && compare(here, behind).is_gt() {
+                to = Some(at);
+            }
+            at = element.end;
+        }
+        let Some(from) = from else { return false };
+        let is_first = to == Some(0) || (from.start == 0 && to == Some(from.end));
+        match to {
+            Some(to) if !is_first => {
+                let (form, form_len) = encode_score(new);
+                let tail = from.end - varint_len(member.len()) - member.len();
+                if form_len == tail - from.start {
+                    // The same length: the elements between the two places move, the others stay.
+                    self.bytes[from.start..tail].copy_from_slice(&form[..form_len]);
+                    if to > from.start {
+                        self.bytes[from.start..to].rotate_left(from.len());
+                    } else {
+                        self.bytes[to..from.end].rotate_right(from.len());
+                    }
+                } else {
+                    self.bytes.drain(from);
+                    self.len -= 1;
+                    self.insert(new, member);
+                    self.fit();
+                }
+                true
+            }
+            _ => {
+                self.bytes.drain(from);
+                self.len -= 1;
+                self.fit();
+                false
+            }
+        }
+    }
+
+    /// Asks the processor for the first elements.
     #[inline]
-    pub(super) fn spans(&self, score: f64, member: &[u8]) -> bool {
-        let (at, index, _) = self.find(score, member);
-        index > 0 && at < self.bytes.len()
+    pub(super) fn prefetch_elements(&self) {
+        for line in 0..4 {
+            prefetch(self.bytes.as_ptr().wrapping_add(line * 64));
+        }
     }
 
     /// Adds an element that is not there.

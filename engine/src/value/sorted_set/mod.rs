@@ -12,12 +12,14 @@ mod score;
 #[cfg(test)]
 mod tests;
 
+use super::ahead::{Ahead, Wanted};
 use super::listpack::Listpack;
 use super::{BadValue, Shaping};
 use crate::keyspace::size_class;
 use crate::limits;
 use crate::log::pending::{put_varint, take_varint};
 use large::Large;
+pub(super) use large::ScoreAhead;
 use leaf::compare;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -216,6 +218,13 @@ fn take_element<'p>(part: &mut &'p [u8]) -> Result<(f64, &'p [u8]), BadValue> {
 }
 
 impl<'a> SortedSetView<'a> {
+    /// See [`crate::value::ahead`].
+    #[inline]
+    pub fn ahead(self, wanted: Wanted<'_>) -> Option<Ahead<'a>> {
+        let FormView::Large(large) = self.form else { return None };
+        Some(large.ahead(wanted))
+    }
+
     /// A packed one.
     #[inline]
     pub fn packed(bytes: &'a [u8]) -> Self {

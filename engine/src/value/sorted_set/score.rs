@@ -51,9 +51,16 @@ pub(super) fn take_score(bytes: &[u8]) -> (f64, usize) {
         return (f64::from_le_bytes(double), 9);
     }
     let len = usize::from(first & 7);
-    let mut magnitude = [0; 8];
-    magnitude[..len].copy_from_slice(&bytes[1..=len]);
-    let magnitude = u64::from_le_bytes(magnitude) as f64;
+    let magnitude = match bytes[1..].first_chunk() {
+        // Searches take a hundred of them: one load and a mask are much quicker than a copy of a few bytes.
+        Some(eight) => u64::from_le_bytes(*eight) & (u64::MAX >> (64 - 8 * len)),
+        None => {
+            let mut magnitude = [0; 8];
+            magnitude[..len].copy_from_slice(&bytes[1..=len]);
+            u64::from_le_bytes(magnitude)
+        }
+    };
+    let magnitude = magnitude as f64;
     (if first < NEGATIVE { magnitude } else { -magnitude }, len + 1)
 }
 

@@ -12,7 +12,7 @@
 //! 3. The block's capacity is always what the allocator would give anyway.
 
 use crate::key::{HashSeed, Key};
-use crate::keyspace::size_class;
+use crate::keyspace::{prefetch, size_class};
 use crate::log::pending::{put_varint, take_varint};
 use crate::value::tree::{ARC_HEADER, Leaf};
 use std::sync::Arc;
@@ -131,9 +131,15 @@ impl HashLeaf {
     /// The place of a member.
     #[inline]
     pub(super) fn find(&self, key: Key<'_>) -> Option<usize> {
+        self.find_tag(key.position, |place| self.get(place).member == key.bytes)
+    }
+
+    /// The first place with the tag of a position that `is_it` holds for.
+    #[inline]
+    fn find_tag(&self, position: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
         const ONES: u64 = u64::from_ne_bytes([1; 8]);
         const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-        let pattern = u64::from_ne_bytes([tag(key.position); 8]);
+        let pattern = u64::from_ne_bytes([tag(position); 8]);
         let tags = self.bytes.get(..self.len().next_multiple_of(8))?;
         for (group, tags) in tags.as_chunks().0.iter().enumerate() {
             let differing = u64::from_le_bytes(*tags) ^ pattern;
@@ -141,13 +147,32 @@ impl HashLeaf {
             let mut hits = differing.wrapping_sub(ONES) & !differing & HIGHS;
             while hits != 0 {
                 let place = group * 8 + hits.trailing_zeros() as usize / 8;
-                if place < self.len() && self.get(place).member == key.bytes {
+                if place < self.len() && is_it(place) {
                     return Some(place);
                 }
                 hits &= hits - 1;
             }
         }
         None
+    }
+
+    /// Asks for the tags and starts.
+    #[inline]
+    pub(super) fn prefetch_directory(&self) {
+        for line in 0..=DIRECTORY / 64 {
+            prefetch(self.bytes.as_ptr().wrapping_add(line * 64));
+        }
+    }
+
+    /// Asks for the first record that has the tag of a position; if there is none, for the end, where it would be added.
+    #[inline]
+    pub(super) fn prefetch_record(&self, position: u64) {
+        let start = match self.find_tag(position, |_| true) {
+            Some(place) => DIRECTORY + self.start(place).0,
+            None => self.bytes.len(),
+        };
+        prefetch(self.bytes.as_ptr().wrapping_add(start));
+        prefetch(self.bytes.as_ptr().wrapping_add(start + 39));
     }
 
     /// Adds an element behind the others, which must not be [`SLOTS`] already, nor hold the member.

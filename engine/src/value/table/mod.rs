@@ -15,6 +15,7 @@ pub use leaf::Element;
 
 use super::tree::{Leaf, Leaves, Tree};
 use crate::key::{HashSeed, Key};
+use crate::keyspace::prefetch;
 use leaf::HashLeaf;
 use std::cell::Cell;
 
@@ -81,6 +82,15 @@ impl Table {
             None if equal => self.rank_of(key).map(|rank| self.at(rank).payload),
             None => None,
         }
+    }
+
+    /// Asks for the chunk where a member is or belongs ([`crate::value::ahead`]).
+    #[inline]
+    pub fn ahead(&self, member: &[u8]) -> ChunkAhead<'_> {
+        let position = self.key(member).position;
+        let leaf = self.tree.find(|low| *low <= position);
+        prefetch(leaf);
+        ChunkAhead { leaf, position }
     }
 
     /// Whether a member is there.
@@ -261,6 +271,27 @@ impl Table {
         }
         self.tree
             .edit_last(|last, spill| if last.fits(&chunk) { last.append(chunk) } else { spill.push((low, chunk)) });
+    }
+}
+
+/// A chunk on its way to the processor.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkAhead<'a> {
+    leaf: &'a HashLeaf,
+    position: u64,
+}
+
+impl ChunkAhead<'_> {
+    /// Asks for its directory, when the chunk's own struct has come.
+    #[inline]
+    pub fn directory(&self) {
+        self.leaf.prefetch_directory();
+    }
+
+    /// Asks for the record that may be the member's, when the directory has come.
+    #[inline]
+    pub fn record(&self) {
+        self.leaf.prefetch_record(self.position);
     }
 }
 
