@@ -4,6 +4,7 @@
 //!    writes it, once per batch and without a lock but for names.
 //! 2. A client is in the registry from its acceptance until its socket is closed. Ids are never used twice.
 
+use crate::acl::{Acl, Gate, User};
 use crate::blocking::Seat;
 use crate::net::runtime::RuntimeHandle;
 use crate::pubsub::subscriptions::Subscriptions;
@@ -40,8 +41,14 @@ pub(crate) struct Client {
     pub(crate) session: Session,
     /// 2 or 3.
     pub(crate) protocol: u8,
-    /// Whether the client may run commands (always, if there is no password).
+    /// Its user: the default one before it has logged in. Changed by [`Client::set_user`] only.
+    pub(crate) user: Arc<User>,
+    /// Whether it has logged in, or came when that was not asked for.
     pub(crate) authenticated: bool,
+    /// What its commands have to pass.
+    pub(crate) gate: Gate,
+    /// The version of the ACLs that `user` and `gate` follow from.
+    pub(crate) acl_version: u64,
     /// CLIENT REPLY.
     pub(crate) reply_mode: ReplyMode,
     /// What was queued since MULTI.
@@ -54,17 +61,23 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that has just connected.
-    pub(crate) fn new(info: Arc<ClientInfo>, authenticated: bool) -> Self {
-        Client {
+    pub(crate) fn new(info: Arc<ClientInfo>, acl: &Acl) -> Self {
+        let user = info.user.lock().clone();
+        let mut client = Client {
+            user,
             session: Session { blocking: Blocking::Allowed, client: info.id, ..Session::default() },
             protocol: 2,
-            authenticated,
+            authenticated: false,
+            gate: Gate::Closed,
+            acl_version: 0,
             reply_mode: ReplyMode::On,
             transaction: None,
             watching: None,
             subscriptions: Box::default(),
             info,
-        }
+        };
+        acl.begin(&mut client);
+        client
     }
 
     /// Whether it may get mail: its replies and its mail are then kept in the order in which things happened.
@@ -77,6 +90,14 @@ impl Client {
     pub(crate) fn leave(&mut self, server: &Server) {
         if self.listens() {
             self.subscriptions.leave_all(&mut server.store.lock(), &self.info);
+        }
+    }
+
+    /// Has this user from now on, as others see too.
+    pub(crate) fn set_user(&mut self, user: Arc<User>) {
+        if !Arc::ptr_eq(&self.user, &user) {
+            *self.info.user.lock() = user.clone();
+            self.user = user;
         }
     }
 
@@ -156,8 +177,8 @@ pub(crate) struct ClientInfo {
     pub(crate) no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: AtomicBool,
-    /// Whether it may run commands.
-    pub(crate) authenticated: AtomicBool,
+    /// Its user; the default one before it has logged in.
+    pub(crate) user: Mutex<Arc<User>>,
     /// A reply is awaited.
     pub(crate) waiting: AtomicBool,
     /// It waits for keys.

@@ -5,6 +5,7 @@
 //! 3. A batch ends early after a command that closes or awaits, and when its replies grow past `BATCH_LEN_MAX`; the caller comes again
 //!    with the rest.
 
+use crate::acl::{self, Gate};
 use crate::blocking;
 use crate::client::{Client, ReplyMode};
 use crate::command::{After, EngineLock, Pending, ServerCall};
@@ -103,7 +104,6 @@ pub(crate) fn execute(
             return Outcome { ended: began, end: 0, next: Next::Mail };
         }
     }
-    let authenticated = client.authenticated;
     let mut writer = Writer::new(out, client.protocol, &server.stats);
     let out_end_max = writer.out.len() + BATCH_LEN_MAX;
     let mut executed = 0;
@@ -119,6 +119,7 @@ pub(crate) fn execute(
         }
         if let Runner::Server(_) = server.commands.entry(plan.entry).runner {
             writer.protocol = client.protocol;
+            server.acl.renew(client);
         }
         // The mode under which a reply is awaited is looked at when it comes.
         let awaits = matches!(after, After::Await(_));
@@ -149,9 +150,6 @@ pub(crate) fn execute(
     }
     drop(lock);
 
-    if authenticated != client.authenticated {
-        client.info.authenticated.store(client.authenticated, Ordering::Relaxed);
-    }
     let queued = client.transaction.as_ref().map_or(-1, |transaction| transaction.len() as i32);
     client.info.queued.store(queued, Ordering::Relaxed);
     client.info.watching.store(client.watching.is_some(), Ordering::Relaxed);
@@ -232,10 +230,12 @@ fn run<'s>(
         return dispatch::refuse(&server.commands, plan, words, writer);
     }
     let flags = plan.flags;
-    if !client.authenticated && settings.password.is_some() && !flags.has(Flags::NO_AUTH) {
+    if client.gate != Gate::Open
+        && let Err(error) = acl::admit(server, client, plan, words)
+    {
         plan.verdict = Verdict::Refused;
         transaction::spoil(client);
-        writer.error("NOAUTH Authentication required.");
+        writer.error_bytes(error.as_bytes());
         return After::Nothing;
     }
     if flags.has(Flags::DENYOOM) && settings.maxmemory > 0 && server.used_bytes(lock.get()) > settings.maxmemory {

@@ -1,5 +1,6 @@
 //! `firn-server`: a durable server that Redis clients, configuration files and tools can use unchanged.
 
+mod acl;
 mod admin;
 mod allocator;
 mod blocking;

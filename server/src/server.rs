@@ -1,5 +1,6 @@
 //! What all threads of the server share.
 
+use crate::acl::Acl;
 use crate::client::Clients;
 use crate::config::Config;
 use crate::net::listener::Rebind;
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) settings: Published,
     /// Every command.
     pub(crate) commands: Table,
+    /// Every user.
+    pub(crate) acl: Acl,
     /// Every connection.
     pub(crate) clients: Clients,
     /// Counters.

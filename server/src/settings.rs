@@ -40,8 +40,6 @@ pub(crate) struct Settings {
     pub(crate) protected_mode: bool,
     /// `maxclients`.
     pub(crate) maxclients: usize,
-    /// `requirepass`; `None` if empty.
-    pub(crate) password: Option<Vec<u8>>,
     /// `client-query-buffer-limit` in bytes.
     pub(crate) query_buffer_max: u64,
     /// `client-output-buffer-limit` of the classes normal, replica, pubsub.
@@ -69,7 +67,6 @@ impl Default for Settings {
             tcp_keepalive_s: 300,
             protected_mode: true,
             maxclients: 10_000,
-            password: None,
             query_buffer_max: 1 << 30,
             output_limits: [
                 OutputLimit::default(),

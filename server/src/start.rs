@@ -1,6 +1,8 @@
 //! From the command line to a server that accepts connections.
 
+use crate::acl::{self, Acl};
 use crate::client::Clients;
+use crate::command::ServerCommand;
 use crate::config::command_line::{self, Start};
 use crate::config::{self, CommandLine, Config, FatalError};
 use crate::log::{self, Level};
@@ -88,6 +90,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         .enter_dir()
         .map_err(|error| abort(format_args!("Can't chdir to '{}': {error}", config.path("dir").display())))?;
     greet(&config);
+    let acl = users(&config, &commands)?;
 
     let mut settings = config.settings();
     let room = daemon::raise_open_files(settings.maxclients);
@@ -112,6 +115,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         config: config.into(),
         settings: Published::new(settings.clone()),
         commands,
+        acl,
         clients: Clients::default(),
         stats: Stats::default(),
         runtimes: OnceLock::new(),
@@ -143,12 +147,45 @@ fn die_of_panics() {
     }));
 }
 
+/// Every command of the server.
+pub(crate) fn server_commands() -> impl Iterator<Item = &'static ServerCommand> {
+    session::COMMANDS.iter().chain(pubsub::COMMANDS).chain(admin::COMMANDS).copied().chain([&acl::ACL])
+}
+
+/// The users of the ACL file or of the configuration's lines.
+fn users(config: &Config, commands: &Table) -> Result<Acl, Failure> {
+    let grammar = acl::Grammar { catalog: commands.catalog(), all_channels: acl::opens_channels(config) };
+    let file = config.path("aclfile");
+    if file.as_os_str().is_empty() {
+        let users = acl::file::configured(config, grammar).map_err(Failure::Config)?;
+        return Ok(Acl::new(users, config));
+    }
+    if !config.users().is_empty() {
+        return Err(abort(format_args!(
+            "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This setup is \
+             very likely to lead to configuration errors and security holes, please define either an ACL file or declare users \
+             directly in your redis.conf, but not both."
+        )));
+    }
+    let mut users = acl::file::load(&file, grammar)
+        .map_err(|errors| abort(format_args!("Aborting Redis startup because of ACL errors: {errors}")))?;
+    if !users.iter().any(|user| &user.name[..] == b"default") {
+        if !config.bytes("requirepass").is_empty() {
+            log::warning(format_args!(
+                "requirepass is ignored with an aclfile, and the file says nothing of the default user: it has no password."
+            ));
+        }
+        users.push(acl::file::default_user(commands.catalog().len(), b""));
+    }
+    Ok(Acl::new(users, config))
+}
+
 /// Every command, under the names that `rename-command` gives them.
 fn command_table(config: &Config) -> Result<Table, FatalError> {
     let mut renames = Vec::new();
     let table = |renames: &[(Vec<u8>, Vec<u8>)]| {
         let data = firn_engine::command::table::commands().iter().copied();
-        Table::new(data, session::COMMANDS.iter().chain(pubsub::COMMANDS).chain(admin::COMMANDS).copied(), renames)
+        Table::new(data, server_commands(), renames)
     };
     for rename in config.renames() {
         renames.push((rename.from.clone(), rename.to.clone()));

@@ -36,6 +36,12 @@ pub(crate) struct Stats {
     pub(crate) output_buffer_closed: AtomicU64,
     /// Failed authentications.
     pub(crate) auth_denied: AtomicU64,
+    /// Commands that the ACLs denied.
+    pub(crate) command_denied: AtomicU64,
+    /// Commands denied for one of their keys.
+    pub(crate) key_denied: AtomicU64,
+    /// Commands denied for one of their channels.
+    pub(crate) channel_denied: AtomicU64,
     /// Error replies by their prefix.
     errors: Mutex<BTreeMap<Box<str>, u64>>,
     /// Rates.
@@ -77,6 +83,9 @@ impl Stats {
             &self.query_buffer_closed,
             &self.output_buffer_closed,
             &self.auth_denied,
+            &self.command_denied,
+            &self.key_denied,
+            &self.channel_denied,
         ] {
             counter.store(0, Ordering::Relaxed);
         }

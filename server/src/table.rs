@@ -4,7 +4,9 @@
 //! 2. `rename-command` changes only the names in this table. Effects in the log carry the names of the declarations.
 //! 3. The table does not change after the start; its counters do.
 
+use crate::acl::catalog::{Catalog, CommandId};
 use crate::command::ServerCommand;
+use crate::dispatch::Plan;
 use firn_engine::command::{Command, Flags, NameIndex, Spec};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,6 +51,8 @@ pub(crate) struct Entry {
     pub(crate) runner: Runner,
     /// Its own counters (of a container: calls without a known subcommand).
     pub(crate) stats: CommandStats,
+    /// Its place in the catalog of users' rules; its subcommands follow.
+    acl_id: CommandId,
     /// One for each of `spec.subcommands`.
     pub(crate) subcommand_stats: Box<[CommandStats]>,
 }
@@ -81,6 +85,8 @@ pub(crate) struct Table {
     entries: Vec<Entry>,
     /// Indexes in `entries`.
     names: NameIndex<u16>,
+    /// All commands by their own names, those without a name here as well.
+    catalog: Catalog,
 }
 
 impl Table {
@@ -100,9 +106,14 @@ impl Table {
                 spec,
                 runner,
                 stats: CommandStats::default(),
+                acl_id: 0,
                 subcommand_stats: spec.subcommands.iter().map(|_| CommandStats::default()).collect(),
             })
             .collect();
+        let catalog = Catalog::new(entries.iter().map(|entry| entry.spec));
+        for entry in &mut entries {
+            entry.acl_id = catalog.find(&entry.name).expect("the catalog has every command");
+        }
         for (old, new) in renames {
             let at =
                 entries.iter().position(|entry| entry.name.eq_ignore_ascii_case(old)).ok_or(RenameError::Unknown)?;
@@ -115,7 +126,7 @@ impl Table {
             }
         }
         let names = NameIndex::new(entries.iter().enumerate().map(|(at, entry)| (&entry.name[..], at as u16)));
-        Ok(Table { entries, names })
+        Ok(Table { entries, names, catalog })
     }
 
     /// Index of the command called `name`, in any case of letters.
@@ -141,6 +152,16 @@ impl Table {
     #[inline]
     pub(crate) fn entry(&self, at: usize) -> &Entry {
         &self.entries[at]
+    }
+
+    /// All commands as users' rules name them.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The catalog's id of a planned command.
+    pub(crate) fn acl_id(&self, plan: &Plan) -> CommandId {
+        self.entry(plan.entry).acl_id + plan.subcommand.map_or(0, |at| at as CommandId + 1)
     }
 
     /// All of them.

@@ -254,20 +254,26 @@ impl Spec {
     pub fn key_indexes(&self, words: &[&[u8]]) -> (Vec<usize>, &'static str) {
         match self.keys {
             Keys::None => (Vec::new(), ""),
-            Keys::Range { first, last, step, access } => {
-                let first = usize::from(first);
-                let last = match usize::try_from(last) {
-                    Ok(last) => last,
-                    Err(_) => words.len().saturating_sub(usize::from(last.unsigned_abs())),
-                };
-                ((first..=last).step_by(usize::from(step).max(1)).collect(), access)
-            }
+            Keys::Range { access, .. } => (self.key_range(words.len()).collect(), access),
             Keys::Found { find, access, .. } => {
                 let mut found = Vec::new();
                 find(words, &mut found);
                 (found, access)
             }
         }
+    }
+
+    /// The indexes of the keys of a [`Keys::Range`] among `words` words; of anything else, none.
+    pub fn key_range(&self, words: usize) -> impl Iterator<Item = usize> + use<> {
+        let (first, last, step) = match self.keys {
+            Keys::Range { first, last, step, .. } => (usize::from(first), last, usize::from(step).max(1)),
+            Keys::None | Keys::Found { .. } => (1, 0, 1),
+        };
+        let last = match usize::try_from(last) {
+            Ok(last) => last,
+            Err(_) => words.saturating_sub(usize::from(last.unsigned_abs())),
+        };
+        (first..=last).step_by(step)
     }
 
     /// What most commands do not have: no keys, no extra categories, no subcommands. A declaration ends with `..Spec::BASE`.

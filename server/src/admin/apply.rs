@@ -56,6 +56,10 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
     }
     apply_to_engine(call.engine(), new);
     call.unlock();
+    if changed("requirepass") {
+        call.server.acl.set_default_password(new.bytes("requirepass"));
+    }
+    call.server.acl.tune(new);
     call.server.settings.publish(new.settings());
     Ok(())
 }

@@ -61,6 +61,12 @@ pub(crate) fn of(spec: &Spec) -> Vec<&'static str> {
     ALL.into_iter().filter(|category| holds(category)).collect()
 }
 
+/// The categories of a command as bits in the order of [`ALL`].
+pub(crate) fn bits(spec: &Spec) -> u32 {
+    let of = of(spec);
+    (0..ALL.len()).filter(|&at| of.contains(&ALL[at])).fold(0, |bits, at| bits | 1 << at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

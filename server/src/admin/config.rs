@@ -143,10 +143,12 @@ fn set(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) ->
 
 /// Rewrites the configuration file; with `all`, every directive gets its line.
 pub(super) fn rewrite_file(call: &mut ServerCall<'_, '_>, all: bool) -> Result<(), CommandError> {
-    let config = configuration(call);
-    let Some(path) = config.file() else {
+    let acl = &call.server.acl;
+    let mut config = configuration(call).clone();
+    let Some(path) = config.file().map(std::path::Path::to_owned) else {
         return Err(CommandError::text("ERR The server is running without a config file"));
     };
-    rewrite::rewrite(path, &config, all)
+    config.set_users(&acl.all());
+    rewrite::rewrite(&path, &config, all)
         .map_err(|error| CommandError::text(format!("ERR Rewriting config file: {}", system_text(&error))))
 }

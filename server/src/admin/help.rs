@@ -3,18 +3,18 @@
 use firn_engine::command::{Args, CommandError, Reply};
 
 /// Writes the lines of a HELP.
-pub(super) fn write(lines: &'static [&'static str], reply: &mut dyn Reply) {
+pub(crate) fn write(lines: &'static [&'static str], reply: &mut dyn Reply) {
     reply.array(lines.len());
     lines.iter().for_each(|line| reply.simple(line));
 }
 
 /// The error for a second word that `command` does not know.
-pub(super) fn unknown(command: &str, args: &Args<'_>) -> CommandError {
+pub(crate) fn unknown(command: &str, args: &Args<'_>) -> CommandError {
     CommandError::text(format!("ERR unknown subcommand '{}'. Try {command} HELP.", shown(args.get(1))))
 }
 
 /// The error for a second word that `command` does not know with so many words.
-pub(super) fn unknown_or_arity(command: &str, args: &Args<'_>) -> CommandError {
+pub(crate) fn unknown_or_arity(command: &str, args: &Args<'_>) -> CommandError {
     let word = shown(args.get(1));
     CommandError::text(format!("ERR unknown subcommand or wrong number of arguments for '{word}'. Try {command} HELP."))
 }

@@ -387,9 +387,9 @@ fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("reply_buffer_shrinks", 0);
     text.field("reply_buffer_expands", 0);
     text.field("acl_access_denied_auth", read(&stats.auth_denied));
-    text.field("acl_access_denied_cmd", 0);
-    text.field("acl_access_denied_key", 0);
-    text.field("acl_access_denied_channel", 0);
+    text.field("acl_access_denied_cmd", read(&stats.command_denied));
+    text.field("acl_access_denied_key", read(&stats.key_denied));
+    text.field("acl_access_denied_channel", read(&stats.channel_denied));
 }
 
 fn replication(text: &mut Text, call: &mut ServerCall<'_, '_>) {

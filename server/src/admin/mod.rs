@@ -1,11 +1,11 @@
 //! Commands that administer the server: CONFIG, INFO, COMMAND, DEBUG and their like.
 
 pub(crate) mod apply;
-mod categories;
+pub(crate) mod categories;
 mod command;
 mod config;
 mod debug;
-mod help;
+pub(crate) mod help;
 mod info;
 mod memory;
 pub(crate) mod persistence;
@@ -42,7 +42,7 @@ pub(crate) fn is_local(client: &Client) -> bool {
 
 /// The configuration, locked. The engine's lock is let go first: whoever holds the configuration may wait for the engine or for the
 /// store, so nobody who holds one of those may wait for the configuration.
-fn configuration<'s>(call: &mut ServerCall<'_, 's>) -> MutexGuard<'s, Config> {
+pub(crate) fn configuration<'s>(call: &mut ServerCall<'_, 's>) -> MutexGuard<'s, Config> {
     call.unlock();
     call.server.config.lock()
 }

@@ -1,7 +1,7 @@
 //! Reads configuration: files, standard input, options; line by line, what comes later wins.
 
 use super::table::{self, DIRECTIVES, RETIRED};
-use super::{Config, Rename, os_path, system_text, words};
+use super::{Config, Rename, UserLine, os_path, system_text, words};
 use crate::config::command_line::CommandLine;
 use std::fmt;
 use std::io::{self, Read};
@@ -122,7 +122,10 @@ impl Reader {
                 self.config.renames.push(Rename { from: from.clone(), to: to.clone(), place: place() });
                 Ok(())
             }
-            ("user", [_, ..]) => user(values).map_err(LineError::here),
+            ("user", [_, ..]) => {
+                self.config.users.push(UserLine { words: values.to_vec(), place: place() });
+                Ok(())
+            }
             ("loadmodule", [_, ..]) => Err(LineError::here("loadmodule: Firn has no modules")),
             ("sentinel", []) => Err(LineError::here("sentinel: Firn is no Sentinel; use redis-sentinel")),
             ("sentinel", _) => Err(LineError::here("sentinel directive while not in sentinel mode")),
@@ -189,14 +192,6 @@ impl LineError {
     fn here(reason: impl Into<String>) -> Self {
         LineError::Here(reason.into())
     }
-}
-
-/// Redis' CONFIG REWRITE writes this line for the default user: accepted while it says nothing new.
-fn user(values: &[Vec<u8>]) -> Result<(), &'static str> {
-    const OPEN: [&[u8]; 9] =
-        [b"on", b"nopass", b"sanitize-payload", b"~*", b"allkeys", b"&*", b"allchannels", b"+@all", b"allcommands"];
-    let open = values[0] == b"default" && values[1..].iter().all(|rule| OPEN.contains(&rule.as_slice()));
-    if open { Ok(()) } else { Err("there are no ACLs yet; a password for all is requirepass") }
 }
 
 /// The files that a pattern names, in order of their names.
@@ -291,8 +286,6 @@ mod tests {
         bad("redisgears.x 1", "redisgears.x configures a module, and Firn has no modules");
         bad("a.b", "Module config specified without value");
         bad("sentinel monitor a b c d", "sentinel directive while not in sentinel mode");
-        bad("user alice on", "there are no ACLs yet; a password for all is requirepass");
-        bad("user default on >x ~* +@all", "there are no ACLs yet; a password for all is requirepass");
         bad("dir /no/such/folder", "No such file or directory");
         bad("dir /proc/version", "Not a directory");
         bad("rename-command x", "Bad directive or wrong number of arguments");

@@ -28,6 +28,8 @@ pub(crate) struct Config {
     values: Vec<Value>,
     /// `rename-command` lines, in order.
     renames: Vec<Rename>,
+    /// `user` lines, in order.
+    users: Vec<UserLine>,
     /// The configuration file, absolute; CONFIG REWRITE writes it.
     file: Option<PathBuf>,
 }
@@ -40,6 +42,15 @@ pub(crate) struct Rename {
     /// Its name from now on; empty: none.
     pub(crate) to: Vec<u8>,
     /// Where that was said, for the error if there is no such command.
+    pub(crate) place: Place,
+}
+
+/// One `user` line.
+#[derive(Clone, Debug)]
+pub(crate) struct UserLine {
+    /// The name and the rules.
+    pub(crate) words: Vec<Vec<u8>>,
+    /// Where that was said.
     pub(crate) place: Place,
 }
 
@@ -71,7 +82,7 @@ impl Default for Config {
             let words = words::split(directive.default.as_bytes()).expect("a default has balanced quotes");
             value::parse(directive.kind, &words, None).expect("a default is a value of its kind")
         };
-        Config { values: DIRECTIVES.iter().map(default).collect(), renames: Vec::new(), file: None }
+        Config { values: DIRECTIVES.iter().map(default).collect(), renames: Vec::new(), users: Vec::new(), file: None }
     }
 }
 
@@ -192,6 +203,26 @@ impl Config {
         &self.renames
     }
 
+    /// `user` lines, in order.
+    pub(crate) fn users(&self) -> &[UserLine] {
+        &self.users
+    }
+
+    /// Has these users declared by `user` lines, unless a file of their own keeps them. A default user that is as `requirepass` says
+    /// needs no line.
+    pub(crate) fn set_users(&mut self, users: &[std::sync::Arc<crate::acl::User>]) {
+        let place = Place { source: "the running server".into(), line: 0, text: String::new() };
+        let in_file = !self.bytes("aclfile").is_empty();
+        let password = self.bytes("requirepass");
+        let lines = users.iter().filter(|user| !in_file && !crate::acl::file::is_implied(user, password));
+        let words = |user: &crate::acl::User| {
+            let rules = crate::acl::rules::describe(user);
+            let rules = rules.split(|&byte| byte == b' ').map(<[u8]>::to_vec);
+            std::iter::once(user.name.to_vec()).chain(rules).collect()
+        };
+        self.users = lines.map(|user| UserLine { words: words(user), place: place.clone() }).collect();
+    }
+
     /// Whether a protection (`enable-debug-command`, `enable-protected-configs`) lets a client through.
     pub(crate) fn allows(&self, protection: &str, local: bool) -> bool {
         match self.choice(protection) {
@@ -297,7 +328,6 @@ impl Config {
     /// What connections look at, as plain values.
     pub(crate) fn settings(&self) -> Settings {
         let path = |name: &str| Some(self.path(name)).filter(|path| !path.as_os_str().is_empty());
-        let password = self.bytes("requirepass");
         Settings {
             bind: self.words("bind"),
             port: self.number("port") as u16,
@@ -308,7 +338,6 @@ impl Config {
             tcp_keepalive_s: self.size("tcp-keepalive"),
             protected_mode: self.bool("protected-mode"),
             maxclients: self.number("maxclients") as usize,
-            password: (!password.is_empty()).then(|| password.to_vec()),
             query_buffer_max: self.size("client-query-buffer-limit"),
             output_limits: self.output_limits(),
             bulk_len_max: self.size("proto-max-bulk-len"),

@@ -24,6 +24,7 @@ pub(crate) fn rewritten(old: &[u8], config: &Config, all: bool) -> Vec<u8> {
     }
     // Where each directive stands, by row.
     let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut users: Vec<usize> = Vec::new();
     let mut headed = false;
     for (at, line) in lines.iter_mut().enumerate() {
         if line.is_empty() || line[0] == b'#' {
@@ -33,6 +34,7 @@ pub(crate) fn rewritten(old: &[u8], config: &Config, all: bool) -> Vec<u8> {
         let name = words::split(line).and_then(|words| words.into_iter().next()).unwrap_or_default();
         match table::find(&name) {
             Some(row) => places.entry(row).or_default().push(at),
+            None if name.eq_ignore_ascii_case(b"user") => users.push(at),
             None if is_kept(&name) => {}
             // As Redis: what could not be read back is kept for the reader's eyes.
             None => *line = [b"# ??? ", line.as_slice()].concat(),
@@ -68,6 +70,14 @@ pub(crate) fn rewritten(old: &[u8], config: &Config, all: bool) -> Vec<u8> {
             }
         }
     }
+    let mut declared = config.users.iter().map(|user| user_line(&user.words));
+    for at in users {
+        match declared.next() {
+            Some(line) => lines[at] = line,
+            None => removed.push(at),
+        }
+    }
+    appended.extend(declared);
     removed.sort_unstable();
     for at in removed.into_iter().rev() {
         lines.remove(at);
@@ -81,6 +91,14 @@ pub(crate) fn rewritten(old: &[u8], config: &Config, all: bool) -> Vec<u8> {
     let mut text = lines.join(&b'\n');
     text.push(b'\n');
     text
+}
+
+fn user_line(words: &[Vec<u8>]) -> Vec<u8> {
+    let quoted = |word: &Vec<u8>| {
+        let plain = word.iter().all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(byte));
+        if plain { word.clone() } else { value::quote(word).into_bytes() }
+    };
+    [b"user ", words.iter().map(quoted).collect::<Vec<_>>().join(&b' ').as_slice()].concat()
 }
 
 fn is_kept(name: &[u8]) -> bool {
@@ -119,12 +137,20 @@ pub(crate) fn rewrite(path: &Path, config: &Config, all: bool) -> io::Result<()>
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
+    replace(path, &rewritten(&old, config, all))
+}
+
+/// Replaces a file whole: whoever reads it finds the old text or the new, and after an `Ok` the new one survives a power cut.
+///
+/// # Errors
+/// Any error of the file system; the old file is then as it was.
+pub(crate) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = name.to_owned();
     temporary.push(format!("-{}.tmp", std::process::id()));
     let temporary = folder.join(temporary);
-    let written = write(&temporary, &rewritten(&old, config, all), path).and_then(|()| fs::rename(&temporary, path));
+    let written = write(&temporary, text, path).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // What cannot be removed either is named by the error that is reported.
         let _ = fs::remove_file(&temporary);

@@ -70,7 +70,7 @@ pub(crate) const SPECIAL: &[(&str, &str)] = &[
     ("rename-command", "gives a command another name, or none with \"\"; the log is not concerned"),
     (
         "user",
-        "only the line that states the default user as it is (`user default on nopass ~* &* +@all`): there are no ACLs yet",
+        "declares a user: name and rules, as ACL SETUSER takes them; the default user is as requirepass says unless a line is about it",
     ),
     ("loadmodule", "refused: Firn has no modules"),
     ("sentinel", "refused: Firn is no Sentinel"),
@@ -285,10 +285,10 @@ rows! {
     "hash-seed", ANY, "\"\"", LIVE, Nothing("the seed is drawn once per store and kept in its files");
 
     // Who may do what
-    "requirepass", ANY, "\"\"", LIVE.and(SECRET), Acts("password that clients give with AUTH; \"\" is none");
-    "aclfile", ANY, "\"\"", FIXED, Refused("there are no ACLs yet", &[]);
-    "acllog-max-len", LONG, "128", LIVE, Nothing("there are no ACLs yet");
-    "acl-pubsub-default", Kind::Choice(&["allchannels", "resetchannels"]), "resetchannels", LIVE, Nothing("there are no ACLs yet");
+    "requirepass", ANY, "\"\"", LIVE.and(SECRET), Acts("the default user's password, which clients give with AUTH; \"\" is none");
+    "aclfile", ANY, "\"\"", FIXED, Acts("file of users, one `user` line each; ACL LOAD and ACL SAVE read and write it; excludes `user` lines, and requirepass is ignored");
+    "acllog-max-len", LONG, "128", LIVE, Acts("entries of ACL LOG at most");
+    "acl-pubsub-default", Kind::Choice(&["allchannels", "resetchannels"]), "resetchannels", LIVE, Acts("whether new users and selectors may use every channel");
     "enable-protected-configs", PROTECTION, "no", FIXED, Acts("who may change protected directives");
     "enable-debug-command", PROTECTION, "no", FIXED, Acts("who may call DEBUG");
     "enable-module-command", PROTECTION, "no", FIXED, Nothing("there are no modules");

@@ -10,6 +10,7 @@ use super::mail::Run;
 use super::output::Output;
 use super::runtime::Runtime;
 use super::stream::Stream;
+use crate::acl::Gate;
 use crate::client::{Client, ClientInfo, ReplyMode};
 use crate::command::{Answer, Pending};
 use crate::execute::{self, Next};
@@ -304,7 +305,7 @@ impl Task<'_> {
             connection.wants_room.set(true);
             return if len == 0 { Poll::Ready(Event::Room) } else { self.poll_hang_up(cx) };
         }
-        let authenticated = self.client.authenticated;
+        let authenticated = self.client.gate != Gate::Closed;
         let pause = len >= if authenticated { OUTPUT_PAUSE_LEN } else { UNAUTHENTICATED_OUTPUT_LEN_MAX };
         if pause && !authenticated && connection.output.borrow().blocked {
             let server = &self.runtime.server;
@@ -453,7 +454,8 @@ impl Task<'_> {
         }
         let mut done = 0;
         loop {
-            let authenticated = self.client.authenticated || settings.password.is_none();
+            self.runtime.server.acl.renew(&mut self.client);
+            let authenticated = self.client.gate != Gate::Closed;
             let bounds = Bounds { bulk_len_max: settings.bulk_len_max, authenticated };
             scratch.batch.clear();
             let rest = &mut buffer[done..];

@@ -256,7 +256,7 @@ impl Acceptor {
                         settings.unixsocket.as_ref().map_or(String::new(), |path| format!("{}:0", path.display()));
                     let stream = Stream::Unix(stream);
                     if self.admit(&stream, None, &settings) {
-                        self.hand_over(stream, path.clone(), path, &settings);
+                        self.hand_over(stream, path.clone(), path);
                     }
                 }
                 Err(error) => accept_failed(&error).await,
@@ -274,7 +274,7 @@ impl Acceptor {
         }
         let stream = Stream::Tcp(stream);
         if self.admit(&stream, Some(peer.ip()), &settings) {
-            self.hand_over(stream, peer.to_string(), local, &settings);
+            self.hand_over(stream, peer.to_string(), local);
         }
     }
 
@@ -288,10 +288,7 @@ impl Acceptor {
             let _ = stream.write(b"-ERR max number of clients reached\r\n");
             return false;
         }
-        if settings.protected_mode
-            && settings.password.is_none()
-            && peer.is_some_and(|ip| !ip.to_canonical().is_loopback())
-        {
+        if settings.protected_mode && server.acl.is_open() && peer.is_some_and(|ip| !ip.to_canonical().is_loopback()) {
             server.clients.dismiss();
             server.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
             let _ = stream.write(PROTECTED);
@@ -302,15 +299,15 @@ impl Acceptor {
     }
 
     /// Gives an admitted client to the next runtime.
-    fn hand_over(&self, stream: Stream, addr: String, laddr: String, settings: &Settings) {
+    fn hand_over(&self, stream: Stream, addr: String, laddr: String) {
         let server = &self.runtime.server;
         let at = self.next.get();
         self.next.set((at + 1) % self.handles.len());
         let unix = matches!(stream, Stream::Unix(_));
-        let info = Arc::new(client_info(server, &self.handles[at], stream.number(), unix, addr, laddr, settings));
+        let info = Arc::new(client_info(server, &self.handles[at], stream.number(), unix, addr, laddr));
         server.clients.register(&info);
         if at == 0 {
-            return self.runtime.serve(stream, info, settings);
+            return self.runtime.serve(stream, info);
         }
         let message = match stream {
             Stream::Tcp(stream) => stream.into_std().map(|stream| Message::Serve(stream, info.clone())),
@@ -333,7 +330,6 @@ fn client_info(
     unix: bool,
     addr: String,
     laddr: String,
-    settings: &Settings,
 ) -> ClientInfo {
     let now_ms = server.clock_ms();
     ClientInfo {
@@ -362,7 +358,7 @@ fn client_info(
         shard_channels: 0.into(),
         no_evict: false.into(),
         no_touch: false.into(),
-        authenticated: settings.password.is_none().into(),
+        user: Mutex::new(server.acl.default_user()),
         waiting: false.into(),
         blocked: Mutex::default(),
         closing: false.into(),

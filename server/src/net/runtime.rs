@@ -195,8 +195,8 @@ impl Runtime {
     }
 
     /// Begins to serve a registered client.
-    pub(crate) fn serve(self: &Rc<Self>, stream: Stream, info: Arc<ClientInfo>, settings: &Settings) {
-        let client = Client::new(info.clone(), settings.password.is_none());
+    pub(crate) fn serve(self: &Rc<Self>, stream: Stream, info: Arc<ClientInfo>) {
+        let client = Client::new(info.clone(), &self.server.acl);
         let connection = Rc::new(Connection::new(stream, info.clone()));
         self.connections.borrow_mut().insert(info.id, connection.clone());
         let runtime = self.clone();
@@ -309,7 +309,7 @@ impl Runtime {
 
     fn adopt(self: &Rc<Self>, stream: std::io::Result<Stream>, info: Arc<ClientInfo>) {
         match stream {
-            Ok(stream) => self.serve(stream, info, &self.settings()),
+            Ok(stream) => self.serve(stream, info),
             Err(error) => {
                 crate::log::warning(format_args!("Cannot serve a client: {error}"));
                 self.server.clients.unregister(info.id);

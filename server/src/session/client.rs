@@ -331,10 +331,11 @@ fn kill(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -
             }
             filter.age_min_s = Some(age as u64);
         } else if args.is(at, "user") {
-            if value != b"default" {
+            let Some(user) = call.server.acl.get(value) else {
                 let user = String::from_utf8_lossy(value);
                 return Err(CommandError::text(format!("ERR No such user '{user}'")));
-            }
+            };
+            filter.user = Some(user.name.to_vec());
         } else if args.is(at, "skipme") {
             skip_me = match value.to_ascii_lowercase().as_slice() {
                 b"yes" => true,

@@ -17,6 +17,8 @@ pub(crate) struct Filter {
     pub(crate) laddr: Option<Vec<u8>>,
     /// Connected for at least so long.
     pub(crate) age_min_s: Option<u64>,
+    /// Logged in as this user.
+    pub(crate) user: Option<Vec<u8>>,
     /// A type of clients that there are none of here.
     nobody: bool,
     /// Those that listen to channels, or those that do not.
@@ -48,6 +50,7 @@ impl Filter {
             && (self.ids.is_empty() || self.ids.contains(&info.id))
             && self.addr.as_ref().is_none_or(|addr| addr == info.addr.as_bytes())
             && self.laddr.as_ref().is_none_or(|laddr| laddr == info.laddr.as_bytes())
+            && self.user.as_ref().is_none_or(|user| *user == info.user.lock().name[..])
             && self.age_min_s.is_none_or(|age| (server.clock_ms() - info.created_ms) / 1000 >= age)
     }
 }
@@ -99,7 +102,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
         info.shard_channels.load(Ordering::Relaxed),
         info.queued.load(Ordering::Relaxed),
         server.commands.name_of(info.last_command.load(Ordering::Relaxed)),
-        if info.authenticated.load(Ordering::Relaxed) { "default" } else { "(unauthenticated)" },
+        info.user.lock().shown_name(),
         info.protocol.load(Ordering::Relaxed),
         shown(&names.lib_name),
         shown(&names.lib_ver),

@@ -1,9 +1,9 @@
 //! PING, ECHO, QUIT, RESET, AUTH, HELLO.
 
 use super::client::set_name;
+use crate::acl::{self, Gate};
 use crate::client::{Client, ReplyMode};
 use crate::command::{After, ServerCall, ServerCommand};
-use crate::settings::Settings;
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
 use firn_engine::number::parse_integer;
 use std::sync::atomic::Ordering;
@@ -96,7 +96,6 @@ pub(crate) static RESET: ServerCommand = ServerCommand {
         ..BASE
     },
     run: |call, _, reply| {
-        let settings = call.server.settings.get();
         let client = &mut *call.client;
         client.session.db = 0;
         client.session.no_touch = false;
@@ -108,7 +107,7 @@ pub(crate) static RESET: ServerCommand = ServerCommand {
         client.info.no_evict.store(false, Ordering::Relaxed);
         client.info.names.lock().name.clear();
         client.set_protocol(2);
-        client.authenticated = settings.password.is_none();
+        call.server.acl.begin(client);
         reply.simple("RESET");
         Ok(After::Nothing)
     },
@@ -126,9 +125,8 @@ pub(crate) static AUTH: ServerCommand = ServerCommand {
         ..BASE
     },
     run: |call, args, reply| {
-        let settings = call.server.settings.get();
         let (user, password) = match args.len() {
-            2 if settings.password.is_none() => {
+            2 if call.server.acl.default_user().nopass => {
                 return Err(CommandError::text(
                     "ERR AUTH <password> called without any password configured for the default user. Are you sure \
                      your configuration is correct?",
@@ -138,7 +136,7 @@ pub(crate) static AUTH: ServerCommand = ServerCommand {
             3 => (args.get(1), args.get(2)),
             _ => return Err(CommandError::Syntax),
         };
-        authenticate(call, &settings, user, password)?;
+        authenticate(call, user, password, args.get(0))?;
         reply.ok();
         Ok(After::Nothing)
     },
@@ -159,7 +157,6 @@ pub(crate) static HELLO: ServerCommand = ServerCommand {
 };
 
 fn hello(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
-    let settings = call.server.settings.get();
     let mut protocol = call.client.protocol;
     if args.len() > 1 {
         let version = parse_integer(args.get(1))
@@ -185,9 +182,9 @@ fn hello(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
         }
     }
     if let Some((user, password)) = login {
-        authenticate(call, &settings, user, password)?;
+        authenticate(call, user, password, args.get(0))?;
     }
-    if !call.client.authenticated && settings.password.is_some() {
+    if call.client.gate == Gate::Closed {
         return Err(CommandError::text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
              <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
@@ -221,41 +218,10 @@ fn write_hello(client: &Client, protocol: u8, reply: &mut dyn Reply) {
     reply.array(0);
 }
 
-/// Checks a login. There is one user, `default`; without a password everything is its password.
-fn authenticate(
-    call: &mut ServerCall<'_, '_>,
-    settings: &Settings,
-    user: &[u8],
-    password: &[u8],
-) -> Result<(), CommandError> {
-    let right = user == b"default" && settings.password.as_ref().is_none_or(|right| same(right, password));
-    if !right {
-        call.server.stats.auth_denied.fetch_add(1, Ordering::Relaxed);
-        return Err(CommandError::text("WRONGPASS invalid username-password pair or user is disabled."));
-    }
-    call.client.authenticated = true;
-    Ok(())
-}
-
-/// Whether both are equal, in a time that depends only on the length of `given`: how far a guess is right must not show.
-fn same(right: &[u8], given: &[u8]) -> bool {
-    let mut difference = u8::from(right.len() != given.len());
-    for (at, &byte) in given.iter().enumerate() {
-        let expected = if right.is_empty() { 0 } else { right[at % right.len()] };
-        difference |= std::hint::black_box(byte ^ expected);
-    }
-    difference == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::same;
-
-    #[test]
-    fn passwords_compare_by_every_byte_and_length() {
-        assert!(same(b"secret", b"secret"));
-        for wrong in [&b"secreT"[..], b"Secret", b"secre", b"secretsecret", b"secrets", b""] {
-            assert!(!same(b"secret", wrong), "{wrong:?}");
-        }
+/// Logs in; `word` is the command that asks for it.
+fn authenticate(call: &mut ServerCall<'_, '_>, user: &[u8], password: &[u8], word: &[u8]) -> Result<(), CommandError> {
+    match acl::authenticate(call.server, call.client, user, password, word) {
+        true => Ok(()),
+        false => Err(CommandError::text("WRONGPASS invalid username-password pair or user is disabled.")),
     }
 }

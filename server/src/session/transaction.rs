@@ -6,6 +6,7 @@
 //!    in its place.
 //! 3. A command that cannot be queued spoils the transaction: EXEC then runs nothing.
 
+use crate::acl;
 use crate::client::Client;
 use crate::command::{After, Answer, Pending, ServerCall, ServerCommand};
 use crate::dispatch::{Plan, Verdict};
@@ -298,6 +299,12 @@ fn run(exec: &mut ServerCall<'_, '_>, transaction: &Transaction, queued: &Queued
     let mut bytes = Vec::new();
     let server = exec.server;
     let mut writer = Writer::new(&mut bytes, exec.client.protocol, &server.stats);
+    server.acl.renew(exec.client);
+    if let Err(error) = acl::admit_queued(server, exec.client, &queued.plan, &words) {
+        writer.error_bytes(error.as_bytes());
+        count_errors(server, &Plan { verdict: Verdict::Refused, ..queued.plan });
+        return Part::Bytes(bytes);
+    }
     let began = std::time::Instant::now();
     let after = call(server, exec.client, exec.lock, &queued.plan, &words, &mut writer);
     if writer.errors > 0 {
