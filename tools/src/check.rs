@@ -165,7 +165,8 @@ impl Report {
     }
 }
 
-fn finding_text(finding: &Finding, with_file: bool) -> String {
+/// A finding as one line.
+pub(crate) fn finding_text(finding: &Finding, with_file: bool) -> String {
     let mut text = String::new();
     if with_file {
         text.push_str(&finding.file);

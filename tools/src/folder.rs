@@ -29,13 +29,19 @@ pub(crate) enum Severity {
 }
 
 /// Something to tell.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,
     pub(crate) file: String,
     pub(crate) offset: Option<u64>,
     pub(crate) lsn: Option<Lsn>,
     pub(crate) message: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}: {}", self.file, crate::check::finding_text(self, false))
+    }
 }
 
 /// One segment, read to its end.

@@ -1,6 +1,7 @@
 //! `firn inspect`: its options, and the summary it gives without them.
 
 use crate::check::end_finding;
+use crate::filter::{Filter, KeyArgs, MomentArgs, ValueArgs};
 use crate::folder::{self, Severity};
 use crate::target::{Kind, Target};
 use crate::text::{self, Style};
@@ -22,12 +23,18 @@ pub(crate) struct InspectArgs {
     /// Show every record of the log: offset of its frame, LSN, time, commands.
     #[arg(long, conflicts_with = "keys")]
     pub(crate) records: bool,
-    /// Show the keys of a snapshot; of a folder those of the state that a start would give (it is loaded into memory).
+    /// Show the keys of a snapshot; of a folder those of the state that a start would give.
     #[arg(long)]
     pub(crate) keys: bool,
-    /// Only keys that match this glob, or commands that change such a key.
-    #[arg(long = "match", value_name = "GLOB")]
-    pub(crate) pattern: Option<String>,
+    /// With --keys: the state right behind this LSN, or at this time, instead of the newest.
+    #[arg(long, value_name = "LSN|TIME", requires = "keys")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys_filter: KeyArgs,
+    #[command(flatten)]
+    pub(crate) values: ValueArgs,
+    #[command(flatten)]
+    pub(crate) moments: MomentArgs,
     /// Only records from this LSN on.
     #[arg(long, value_name = "LSN", requires = "records")]
     pub(crate) since_lsn: Option<Lsn>,
@@ -44,17 +51,29 @@ pub(crate) struct InspectArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    if args.pattern.is_some() && !args.records && !args.keys {
-        return Err(ToolError::Usage("--match needs --records or --keys".to_owned()));
+    let about_values = !args.values.types.is_empty() || args.values.ttl.is_some() || args.values.min_bytes.is_some();
+    let about_moments = args.moments.since.is_some() || args.moments.until.is_some() || args.moments.lsn.is_some();
+    if !args.records
+        && !args.keys
+        && (about_values || about_moments || !Filter::of_keys(&args.keys_filter).wants_all_keys())
+    {
+        return Err(ToolError::Usage("filters need --records or --keys".to_owned()));
+    }
+    if args.records && about_values {
+        return Err(ToolError::Usage("--type, --ttl and --min-bytes are about keys: they go with --keys".to_owned()));
+    }
+    if args.keys && about_moments {
+        return Err(ToolError::Usage(
+            "--since, --until and --lsn are about changes; with --keys, --to says which moment".to_owned(),
+        ));
     }
     match Target::of(&args.path)? {
         Target::Folder(disk) if args.records => records::of_folder(&*disk, args, out),
-        Target::Folder(disk) if args.keys => keys::of_folder(&disk, args, out),
+        Target::Folder(_) | Target::File { kind: Kind::Snapshot, .. } if args.keys => keys::list(args, out),
         Target::Folder(disk) => folder_summary(&*disk, args, out),
         Target::File { disk, name, kind: Kind::Segment { first, epoch } } if args.records => {
             records::of_segment(&*disk, &name, first, epoch, args, out)
         }
-        Target::File { disk, name, kind: Kind::Snapshot } if args.keys => keys::of_snapshot(&*disk, &name, args, out),
         Target::File { name, .. } if args.records => {
             Err(ToolError::Usage(format!("{name} has no records: give a segment or a folder")))
         }

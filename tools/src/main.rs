@@ -1,15 +1,29 @@
-//! `firn`: looks at Firn's files without a server.
+//! `firn`: looks at, checks, compares and restores data in files, without a server.
 //!
-//! 1. Files are opened for reading only, through the engine's own readers.
+//! 1. What is looked at is opened for reading only, through the engine's own readers. What is made is a new path.
 //! 2. What a person reads goes to standard output; progress, and nothing else, to standard error; errors there too.
 //! 3. Exit codes are part of the interface ([`Outcome`]).
 
 mod check;
+mod commands;
+mod compact;
+mod dataset;
+mod diff;
+mod filter;
 mod folder;
+mod get;
+mod history;
 mod inspect;
 mod json;
 mod keys;
+mod make;
+mod moment;
 mod records;
+mod restore;
+mod server;
+mod show;
+mod sort;
+mod stats;
 mod target;
 mod text;
 
@@ -19,11 +33,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const EXIT_CODES: &str = "Exit codes: 0 nothing is wrong, 1 damage was found (or a store that would not open), 2 the command \
-line is wrong, 3 something could not be read (the disk, permissions, a newer format): that says nothing about the files.";
+line is wrong, 3 something could not be read (the disk, permissions, a newer format): that says nothing about the files, 4 the answer is no \
+(a key is not there, two datasets differ).";
 
-/// Looks at and checks the files of a Firn store: a folder, a log segment (.seg) or a snapshot (.snap).
+/// Looks at, checks, compares and restores the data of a Firn store: a folder, a log segment (.seg) or a snapshot (.snap).
 ///
-/// Files are only read, never changed, and may belong to a running server.
+/// What is looked at is never changed, and may belong to a running server.
 #[derive(Parser)]
 #[command(name = "firn", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 struct Cli {
@@ -44,7 +59,87 @@ enum Command {
     /// it would replay, or why it would refuse.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Gets keys out of a folder or a snapshot, without a server.
+    ///
+    /// Nothing is loaded: a snapshot answers by reading one block, a folder by that block and the records behind it.
+    #[command(after_help = GET_EXAMPLES)]
+    Get(get::GetArgs),
+    /// Shows every change of a key: when, by which command, its size before and after.
+    ///
+    /// It reaches back as far as the log does (see the retention settings of the server). Sizes of strings are their lengths, those of
+    /// collections the memory that they take.
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History(history::HistoryArgs),
+    /// Goes back in time: makes a new store of the state at a moment, or writes chosen keys of it into a running server.
+    ///
+    /// The store that is read may be in use; it is never changed. How far back one can go is a matter of the server's retention settings;
+    /// the keys may be narrowed down by the filters.
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(restore::RestoreArgs),
+    /// Makes the smallest equivalent store: one snapshot of the newest state.
+    ///
+    /// Entries are merged as streams, in bounded memory, and what was made is read back and compared with what was read before it counts.
+    #[command(after_help = COMPACT_EXAMPLES)]
+    Compact(compact::CompactArgs),
+    /// Compares the keys of two datasets, of whatever kinds, or of two moments of one store.
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(diff::DiffArgs),
+    /// Tells what the data is made of: types, databases, patterns of keys, sizes, times to live, the biggest keys.
+    ///
+    /// Memory is what Firn's server takes for the data.
+    #[command(after_help = STATS_EXAMPLES)]
+    Stats(stats::StatsArgs),
 }
+
+const COMPACT_EXAMPLES: &str = "Examples:
+  firn compact firn-data -o smaller      a new store beside it; the old one may be in use
+  firn compact firn-data --replace       in its place; the old one stays as firn-data.before-compaction
+
+Exit codes: 0 done, 1 damage was met (nothing was made), 2 the command line is wrong, or the store is in use, 3 something could not be read or
+written.";
+
+const DIFF_EXAMPLES: &str = "Examples:
+  firn diff backup/monday firn-data                     what has changed since
+  firn diff firn-data --from 1h                         what has changed in the last hour
+  firn diff firn-data --from 4711 --to 5000 --summary
+  firn diff one.snap other.snap --match 'user:*' --json
+
+Lines begin with + for keys that only the other has, - for keys that only the one has, ~ for keys with another value or deadline.
+Exit codes: 0 they are equal, 1 damage was met, 2 the command line is wrong, 3 something could not be read, 4 they differ.";
+
+const STATS_EXAMPLES: &str = "Examples:
+  firn stats firn-data
+  firn stats firn-data --html stats.html --top 50      and a page with plots
+  firn stats firn-data --match 'session:*' --json | jq .ttl
+
+Exit codes: 0 fine, 1 damage was met, 2 the command line is wrong, 3 something could not be read or written.";
+
+const RESTORE_EXAMPLES: &str = "Examples:
+  firn restore firn-data --to 2026-11-25T20:00:00Z -o yesterday      a new store; start a server on it, or look at it with firn
+  firn restore firn-data --to 4711 -o before                         the state right behind record 4711
+  firn restore firn-data --to 4711 --match 'cart:*' --into redis://:password@localhost:6379
+                                                                     puts one prefix back into the running server
+
+A FLUSHALL by mistake: firn history firn-data --match 'cart:*' --since 1h shows its LSN; the number before it goes behind --to.
+
+Exit codes: 0 done, 1 damage was met (nothing was made), 2 the command line is wrong or the store was never at that moment, 3 something could
+not be read or written, or the server refused.";
+
+const GET_EXAMPLES: &str = "Examples:
+  firn get firn-data user:1                      as redis-cli would show it
+  firn get firn-data user:1 --to 15m             as it was a quarter of an hour ago
+  firn get firn-data user:1 --to 4711 --json     right behind record 4711, as JSON
+  firn get firn-data avatar:1 --as raw > a.png   the bytes of a string
+  firn get backup/snap-....snap '\"a b\\xff\"'     a key with any bytes
+
+Exit codes: 0 all keys are there, 1 damage was met, 2 the command line is wrong, 3 something could not be read, 4 a key is not there.";
+
+const HISTORY_EXAMPLES: &str = "Examples:
+  firn history firn-data user:1
+  firn history firn-data --match 'session:*' --since 1h
+  firn history firn-data cart:77 --json | jq 'select(.after == null)'     when it was deleted
+
+Exit codes: 0 fine, 1 damage was met (and passed over), 2 the command line is wrong, 3 something could not be read.";
 
 const INSPECT_EXAMPLES: &str = "Examples:
   firn inspect firn-data                                   what the folder holds
@@ -86,6 +181,8 @@ pub(crate) enum Outcome {
     Usage = 2,
     /// Something could not be read.
     Unreadable = 3,
+    /// The answer is no: a key is not there, two datasets differ.
+    Differs = 4,
 }
 
 /// What ends a command early.
@@ -127,6 +224,12 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Inspect(args) => inspect::run(args, &mut out),
         Command::Check(args) => check::run(&args.path, args.json, &mut out),
+        Command::Get(args) => get::run(args, &mut out),
+        Command::History(args) => history::run(args, &mut out),
+        Command::Restore(args) => restore::run(args, &mut out),
+        Command::Compact(args) => compact::run(args, &mut out),
+        Command::Diff(args) => diff::run(args, &mut out),
+        Command::Stats(args) => stats::run(args, &mut out),
     };
     let result = result.and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     let outcome = result.unwrap_or_else(|error| {

@@ -3,15 +3,15 @@
 //! A record is one line; one with several commands, which apply together, goes on in further lines that begin with `+`.
 
 use crate::check::end_finding;
+use crate::dataset::change::touched;
+use crate::filter::{Filter, Span};
 use crate::folder::{self, Severity};
 use crate::inspect::{InspectArgs, severity_outcome};
 use crate::target::unreadable;
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json};
-use firn_engine::command::table;
 use firn_engine::disk::{Disk, OpenMode};
 use firn_engine::format::StoreId;
-use firn_engine::glob;
 use firn_engine::log::chain::{Link, chain};
 use firn_engine::log::reader::{End, Frame, ReadFailure, Scan, SegmentReader};
 use firn_engine::log::{Lsn, Record};
@@ -27,6 +27,8 @@ struct Diary<'a> {
     args: &'a InspectArgs,
     out: &'a mut dyn Write,
     style: Style,
+    filter: Filter,
+    span: Span,
     /// Records before this have been printed, or were not asked for.
     from: Lsn,
 }
@@ -40,14 +42,14 @@ pub(crate) fn of_segment(
     args: &InspectArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, ToolError> {
-    let mut diary = Diary::new(args, out);
+    let mut diary = Diary::new(args, out)?;
     let scan = diary.segment(disk, name, first, epoch, Lsn::MAX, None, args.follow, &mut || Ok(false))?;
     diary.end(name, &scan, scan.durable)
 }
 
 /// Shows the records of all segments of a folder that are part of its history, in order.
 pub(crate) fn of_folder(disk: &dyn Disk, args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let mut diary = Diary::new(args, out);
+    let mut diary = Diary::new(args, out)?;
     let mut outcome = Outcome::Fine;
     // The (epoch, first LSN) of the segment read last.
     let mut read: Option<(u64, Lsn)> = None;
@@ -93,8 +95,10 @@ fn links_of(disk: &dyn Disk) -> Result<Links, ToolError> {
 }
 
 impl<'a> Diary<'a> {
-    fn new(args: &'a InspectArgs, out: &'a mut dyn Write) -> Self {
-        Diary { args, out, style: Style::for_stdout(), from: args.since_lsn.unwrap_or(0) }
+    fn new(args: &'a InspectArgs, out: &'a mut dyn Write) -> Result<Self, ToolError> {
+        let (filter, span) = (Filter::of_keys(&args.keys_filter), Span::new(&args.moments)?);
+        let from = args.since_lsn.unwrap_or(0).max(*span.lsns.start());
+        Ok(Diary { args, out, style: Style::for_stdout(), filter, span, from })
     }
 
     fn say(&mut self, message: &str, severity: Severity) -> Result<(), ToolError> {
@@ -161,7 +165,8 @@ impl<'a> Diary<'a> {
     fn frame(&mut self, name: &str, frame: &Frame<'_>, until: Lsn) -> Result<(), ToolError> {
         let header = &frame.header;
         if !header.is_data() {
-            if self.args.pattern.is_none() && header.first >= self.from {
+            let all = self.filter.wants_all_keys() && self.span.wants(Some(header.first), Some(header.time_ms));
+            if all && header.first >= self.from {
                 self.marker(name, frame)?;
             }
             return Ok(());
@@ -172,7 +177,9 @@ impl<'a> Diary<'a> {
                 break;
             }
             match record {
-                Ok(record) if lsn >= self.from => self.record(name, frame.offset, &record)?,
+                Ok(record) if lsn >= self.from && self.span.wants(Some(lsn), Some(record.time_ms)) => {
+                    self.record(name, frame.offset, &record)?;
+                }
                 Ok(_) => {}
                 Err(bad) => {
                     return Err(ToolError::Damage(format!("{name} at byte {}, LSN {lsn}: {bad}", frame.offset)));
@@ -213,7 +220,7 @@ impl<'a> Diary<'a> {
             let next =
                 next.map_err(|bad| ToolError::Damage(format!("{name} at byte {offset}, LSN {}: {bad}", record.lsn)))?;
             let Some(db) = next else { break };
-            if !self.wanted(&words) {
+            if !self.wanted(db, &words) {
                 continue;
             }
             if self.args.json {
@@ -248,11 +255,14 @@ impl<'a> Diary<'a> {
         Ok(())
     }
 
-    /// Whether `--match` lets a command through: one of its keys matches. A command on no key at all (FLUSHALL) changes every key.
-    fn wanted(&self, words: &[&[u8]]) -> bool {
-        let Some(pattern) = &self.args.pattern else { return true };
-        let Some(command) = table::find(words[0]) else { return true };
-        let (keys, _) = command.spec.key_indexes(words);
-        keys.is_empty() || keys.iter().filter_map(|at| words.get(*at)).any(|key| glob::matches(pattern.as_bytes(), key))
+    /// Whether the filters let a command through: one of its keys passes. A command on no key at all (FLUSHALL) changes every key.
+    fn wanted(&self, db: usize, words: &[&[u8]]) -> bool {
+        if self.filter.wants_all_keys() {
+            return true;
+        }
+        let mut keys = Vec::new();
+        let known = touched(words, &mut keys).is_some();
+        self.filter.wants_db(db)
+            && (!known || keys.is_empty() || keys.iter().any(|at| self.filter.wants_name(words[*at])))
     }
 }

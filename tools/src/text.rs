@@ -1,5 +1,6 @@
 //! How things look to a person: words, times, sizes, colours, progress.
 
+use crate::ToolError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -73,6 +74,57 @@ pub(crate) fn word(word: &[u8], full: bool) -> String {
     match std::str::from_utf8(word) {
         Ok(text) if !word.is_empty() && word.len() <= WORD_LEN_SHOWN && word.iter().all(harmless) => text.to_owned(),
         _ => quoted(word, full),
+    }
+}
+
+/// The bytes that a word on the command line stands for: in double quotes, with the escapes that [`quoted`] prints, or as it is.
+///
+/// # Errors
+/// [`ToolError::Usage`] if it begins with a quote and is no such word.
+pub(crate) fn unquoted(text: &str) -> Result<Vec<u8>, ToolError> {
+    let Some(inner) = text.strip_prefix('"') else { return Ok(text.as_bytes().to_vec()) };
+    let wrong = || {
+        ToolError::Usage(format!(
+            "{text}: a key that begins with a double quote must end with one, and have \\xff, \\n, \\\", ... between"
+        ))
+    };
+    let inner = inner.strip_suffix('"').ok_or_else(wrong)?;
+    let mut bytes = Vec::with_capacity(inner.len());
+    let mut rest = inner.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'"' {
+            return Err(wrong());
+        }
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        bytes.push(match rest.next().ok_or_else(wrong)? {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'a' => 7,
+            b'b' => 8,
+            b'x' => {
+                let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16)).ok_or_else(wrong);
+                (digit()? << 4 | digit()?) as u8
+            }
+            other @ (b'"' | b'\\') => other,
+            _ => return Err(wrong()),
+        });
+    }
+    Ok(bytes)
+}
+
+/// A length of time in the two units that say most: `2d 3h`, `41s`.
+pub(crate) fn span(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
     }
 }
 
@@ -167,6 +219,17 @@ mod tests {
         let long = vec![b'x'; 200];
         assert_eq!(word(&long, false), format!("\"{}\"...(200 bytes)", "x".repeat(120)));
         assert_eq!(word(&long, true), format!("\"{}\"", "x".repeat(200)));
+    }
+
+    #[test]
+    fn quoted_words_are_read_back() {
+        for bytes in [&b""[..], b"plain", b"a b", b"\x00\xff\"\\\r\n\t"] {
+            assert_eq!(unquoted(&quoted(bytes, true)).unwrap(), bytes);
+        }
+        assert_eq!(unquoted("as it is \\x").unwrap(), b"as it is \\x");
+        for text in ["\"", "\"a", "\"a\"b\"", "\"\\q\"", "\"\\x1\""] {
+            assert!(unquoted(text).is_err(), "{text}");
+        }
     }
 
     #[test]

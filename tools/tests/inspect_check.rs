@@ -319,7 +319,13 @@ fn follow_shows_records_as_they_are_written_across_segments_and_epochs() {
         assert_eq!(line["lsn"], number);
     }
     store.close().expect("a clean end");
-    let store = Store::open_folder(folder.path(), &options()).expect("the next epoch");
+    // A process that another test is just starting may hold the lock's descriptor until it runs its own program.
+    let store = loop {
+        match Store::open_folder(folder.path(), &options()) {
+            Err(firn_engine::recovery::OpenError::InUse(_)) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            opened => break opened.expect("the next epoch"),
+        }
+    };
     run(&store, &[b"SET", b"last", b"1"]);
     let line = lines.next().expect("a record");
     assert_eq!((line["lsn"].clone(), line["commands"][0]["words"][1].clone()), (61.into(), "last".into()));

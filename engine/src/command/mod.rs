@@ -49,6 +49,7 @@ pub use blocking::Blocking;
 pub use error::CommandError;
 pub(crate) use hashes::reclaim_fields;
 pub use names::NameIndex;
+pub use object::{encoding, idle_seconds};
 pub use reply::{NoReply, Reply};
 use spec::counted_keys;
 pub use spec::{Arity, Categories, Flags, Group, Keys, Spec};

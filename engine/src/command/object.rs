@@ -116,7 +116,7 @@ fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
 }
 
 /// Seconds since an entry was used; 0 if that is not known.
-pub(crate) fn idle_seconds(entry: &Entry<'_>, now_ms: u64) -> u32 {
+pub fn idle_seconds(entry: &Entry<'_>, now_ms: u64) -> u32 {
     match entry.access {
         0 => 0,
         access => access_of(now_ms).wrapping_sub(access) & ACCESS_MASK,
@@ -124,7 +124,7 @@ pub(crate) fn idle_seconds(entry: &Entry<'_>, now_ms: u64) -> u32 {
 }
 
 /// The encoding's name as Redis would call it.
-pub(crate) fn encoding(entry: &Entry<'_>) -> &'static str {
+pub fn encoding(entry: &Entry<'_>) -> &'static str {
     match entry.value {
         Value::Collection(view) => view.encoding(),
         Value::String(_) if entry.edited => "raw",

@@ -1,11 +1,12 @@
 //! Snapshots: the exact state at one LSN, in checksummed blocks in order of position. Layout of the bytes: `FORMAT.md`.
 //!
-//! [`block`] and [`index`] are the codecs, [`writer`] makes a file from a capture of the keyspace, [`reader`] verifies and looks
+//! [`block`] and [`index`] are the codecs, [`writer`] makes a file from a capture of the keyspace, [`merge`] from entries in order, [`reader`] verifies and looks
 //! into one, [`load`] fills a keyspace from one, [`retention`] says which files are wanted, [`schedule`] when to make one.
 
 pub mod block;
 pub mod index;
 pub mod load;
+pub mod merge;
 pub mod reader;
 pub mod retention;
 pub mod schedule;

@@ -1,0 +1,132 @@
+//! `firn compact`: the smallest equivalent store, one snapshot, made as a merge of streams.
+
+use crate::dataset::{Damages, Dataset};
+use crate::filter::Filter;
+use crate::make::NewStore;
+use crate::moment::now_ms;
+use crate::restore::{memory, when};
+use crate::text;
+use crate::{Outcome, ToolError};
+use firn_engine::disk::Disk;
+use firn_engine::disk::real::RealDisk;
+use serde_json::json;
+use std::cell::RefCell;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What to compact, and where to.
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["output", "replace"])))]
+pub(crate) struct CompactArgs {
+    /// A store's folder, or any other file that holds keys; it is only read.
+    path: PathBuf,
+    /// Makes the compact store in this folder, which must be absent or empty.
+    #[arg(short, long, value_name = "NEW")]
+    output: Option<PathBuf>,
+    /// Puts it in the place of the folder once it is verified; the old one stays beside it as PATH.before-compaction. No server may have it open.
+    #[arg(long)]
+    replace: bool,
+    /// Also take keys whose time has come but which no record has deleted.
+    #[arg(long)]
+    keep_expired: bool,
+    /// Memory to use, about.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Says what was done as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+fn beside(path: &Path, ending: &str) -> Result<PathBuf, ToolError> {
+    let name =
+        path.file_name().ok_or_else(|| ToolError::Usage(format!("{}: give the folder by its name", path.display())))?;
+    let mut name = name.to_owned();
+    name.push(ending);
+    Ok(path.with_file_name(name))
+}
+
+/// Runs it.
+pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
+    let memory = memory(args.memory.as_deref())?;
+    let failed = |path: &Path, error: std::io::Error| ToolError::Unreadable(format!("{}: {error}", path.display()));
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => beside(&args.path, ".compacting")?,
+    };
+    let aside = if args.replace { Some(beside(&args.path, ".before-compaction")?) } else { None };
+    if let Some(aside) = aside.as_ref().filter(|aside| aside.exists()) {
+        return Err(ToolError::Usage(format!(
+            "{} is still there from the last time: remove it first",
+            aside.display()
+        )));
+    }
+    // Nobody may write into the folder between reading it and putting another in its place.
+    let lock = if args.replace {
+        let disk = RealDisk::open(&args.path, false).map_err(|error| failed(&args.path, error))?;
+        Some(disk.lock().map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                ToolError::Usage(format!("{} is in use by a server", args.path.display()))
+            }
+            _ => failed(&args.path, error),
+        })?)
+    } else {
+        None
+    };
+    let dataset = Dataset::open(&args.path)?;
+    let now = now_ms();
+    let (made, expired) = (RefCell::new(None), std::cell::Cell::new(0u64));
+    let info = dataset.state(
+        None,
+        &Filter::default(),
+        memory,
+        &Damages::strict(),
+        &mut |info| {
+            *made.borrow_mut() = Some(NewStore::create(&output, info, dataset.bytes() * 2, memory)?);
+            Ok(())
+        },
+        &mut |db, position, entry| {
+            if !args.keep_expired && entry.deadline.is_some_and(|at| at <= now) {
+                expired.set(expired.get() + 1);
+                return Ok(());
+            }
+            made.borrow_mut().as_mut().map_or(Ok(()), |made: &mut NewStore| made.push(db, position, entry))
+        },
+    )?;
+    let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to compact".to_owned()))?.finish()?;
+    if let Some(aside) = &aside {
+        std::fs::rename(&args.path, aside).map_err(|error| failed(&args.path, error))?;
+        std::fs::rename(&output, &args.path).map_err(|error| failed(&output, error))?;
+    }
+    drop(lock);
+    let (before, place) = (dataset.bytes(), aside.as_ref().map_or(&output, |_| &args.path));
+    if args.json {
+        let facts = json!({
+            "output": place.display().to_string(),
+            "lsn": info.lsn,
+            "entries": made.entries,
+            "expired": expired.get(),
+            "bytes_before": before,
+            "bytes": made.bytes,
+            "digest": format!("{:032x}", made.digest),
+        });
+        writeln!(out, "{facts}")?;
+    } else {
+        writeln!(
+            out,
+            "Made {} with {} as of {}: {} instead of {}, read back whole{}.",
+            place.display(),
+            text::counted(made.entries, "key", "keys"),
+            when(&info),
+            text::size(made.bytes),
+            text::size(before),
+            match expired.get() {
+                0 => String::new(),
+                expired => format!(", {} left out whose time has come", text::counted(expired, "key", "keys")),
+            }
+        )?;
+        if let Some(aside) = &aside {
+            writeln!(out, "What was there before is {}.", aside.display())?;
+        }
+    }
+    Ok(Outcome::Fine)
+}

@@ -1,0 +1,567 @@
+//! Firn's own files as datasets: a snapshot is a base, the log behind it a tail.
+//!
+//! A state without a moment is the one that a start would give: the newest snapshot whose every block verifies, and the records behind it as far
+//! as recovery would replay them. A state at a moment needs a snapshot at or before it and every record between.
+
+use super::change::Change;
+use super::{Base, Damages, StateInfo, Tail, Visit, VisitChange};
+use crate::ToolError;
+use crate::folder::{self, Finding, Severity, snapshot_finding};
+use crate::moment::Moment;
+use crate::target::unreadable;
+use crate::text;
+use firn_engine::disk::{Disk, OpenMode};
+use firn_engine::format::StoreId;
+use firn_engine::key::HashSeed;
+use firn_engine::log::Lsn;
+use firn_engine::log::chain::{Link, chain, needed};
+use firn_engine::log::reader::{End, ReadFailure, Scan, SegmentReader};
+use firn_engine::log::segment::Identity;
+use firn_engine::recovery::judge::{Found, SegmentFound, Verdict, judge};
+use firn_engine::recovery::survey::Survey;
+use firn_engine::snapshot::SnapshotError;
+use firn_engine::snapshot::reader::{BlockBuffer, SnapshotReader};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// What an error of a snapshot is for the one who runs the tool.
+pub(crate) fn snapshot_error(error: &SnapshotError) -> ToolError {
+    if error.is_damage() { ToolError::Damage(error.to_string()) } else { ToolError::Unreadable(error.to_string()) }
+}
+
+/// A snapshot, or nothing: the base of a store that has none.
+pub(crate) struct SnapshotBase {
+    reader: Option<SnapshotReader>,
+    seed: HashSeed,
+}
+
+impl SnapshotBase {
+    /// Of an open snapshot.
+    pub(crate) fn new(reader: SnapshotReader) -> SnapshotBase {
+        SnapshotBase { seed: reader.hash_seed(), reader: Some(reader) }
+    }
+
+    /// No entries, where positions do not matter.
+    pub(crate) fn none() -> SnapshotBase {
+        SnapshotBase { reader: None, seed: HashSeed([0; 16]) }
+    }
+
+    /// The reader, if there is a snapshot.
+    pub(crate) fn reader(&self) -> Option<&SnapshotReader> {
+        self.reader.as_ref()
+    }
+
+    /// LSN and time.
+    pub(crate) fn info(&self) -> StateInfo {
+        let header = self.reader.as_ref().map(SnapshotReader::header);
+        StateInfo {
+            lsn: Some(header.map_or(0, |header| header.number)),
+            time_ms: header.map(|header| header.created_ms),
+            ordered: Some(self.seed),
+        }
+    }
+
+    /// Visits all entries block by block; what is damaged is reported and left out.
+    pub(crate) fn lenient_visit(&self, damages: &Damages, visit: &mut Visit<'_>) -> Result<(), ToolError> {
+        let Some(reader) = &self.reader else { return Ok(()) };
+        let bar = text::progress(reader.footer().file_len, "reading");
+        let mut buffer = BlockBuffer::default();
+        let mut result = Ok(());
+        for row in reader.rows().iter().filter(|row| row.info.kind.is_data()) {
+            let visited = reader.visit_block(row, &mut buffer, |position, entry| {
+                if result.is_ok() {
+                    result = visit(row.info.db as usize, position, &entry);
+                }
+            });
+            result?;
+            result = Ok(());
+            if let Err(error) = visited {
+                let mut finding = snapshot_finding(reader.name(), &error);
+                finding.message.push_str(&format!(
+                    " ({} of database {}, positions {:016x} to {:016x}, are not readable)",
+                    text::counted(row.info.count, "entry", "entries"),
+                    row.info.db,
+                    row.info.first,
+                    row.info.last
+                ));
+                damages.report(finding)?;
+            }
+            bar.inc(row.end() - row.offset);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+impl Base for SnapshotBase {
+    fn seed(&self) -> HashSeed {
+        self.seed
+    }
+
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
+    fn databases(&self) -> Vec<usize> {
+        self.reader.as_ref().map_or_else(Vec::new, |reader| reader.databases().iter().map(|db| *db as usize).collect())
+    }
+
+    fn size(&self) -> (u64, u64) {
+        let Some(reader) = &self.reader else { return (0, 0) };
+        (reader.footer().entries, reader.rows().iter().map(|row| u64::from(row.raw_len)).sum())
+    }
+
+    fn visit(&self, db: Option<usize>, range: RangeInclusive<u64>, visit: &mut Visit<'_>) -> Result<(), ToolError> {
+        let Some(reader) = &self.reader else { return Ok(()) };
+        for number in reader.databases() {
+            if db.is_some_and(|db| db != number as usize) {
+                continue;
+            }
+            let mut entries = reader.entries(number, range.clone());
+            while let Some((position, entry)) = entries.next().map_err(|error| snapshot_error(&error))? {
+                visit(number as usize, position, &entry)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A Firn store's folder.
+pub(crate) struct FirnStore {
+    /// The folder.
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Whose store.
+    pub(crate) identity: Identity,
+    /// What lies there.
+    pub(crate) survey: Survey,
+    /// The segments that are history, in order.
+    pub(crate) links: Vec<Link>,
+}
+
+/// How far records are there without a gap behind a base.
+struct Reach {
+    /// The last record's LSN.
+    last: Lsn,
+    /// Its time.
+    time_ms: u64,
+}
+
+impl FirnStore {
+    /// Looks at names and headers.
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<FirnStore, ToolError> {
+        let survey = folder::survey(&*disk)?;
+        let identity = survey.identity.ok_or_else(|| ToolError::Damage("no file's header can be read".to_owned()))?;
+        let names: Vec<_> = survey.segments.iter().map(|(first, epoch, ..)| (*first, *epoch)).collect();
+        Ok(FirnStore { links: chain(&names), disk, identity, survey })
+    }
+
+    /// Length of all its files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.survey.segments.iter().chain(&self.survey.snapshots).map(|(.., len)| len).sum()
+    }
+
+    fn snapshot(&self, name: &str) -> Result<SnapshotReader, SnapshotError> {
+        SnapshotReader::open(&*self.disk, name, Some(self.identity.store))
+    }
+
+    /// The newest snapshot at or before `to` whose every block's checksum is right; what is passed over is reported if `damages` keeps a list.
+    fn newest_snapshot(&self, to: Lsn, damages: &Damages) -> Result<(SnapshotBase, Vec<Lsn>), ToolError> {
+        let mut broken = Vec::new();
+        for (lsn, _, name, _) in self.survey.snapshots.iter().filter(|(lsn, ..)| *lsn <= to) {
+            let opened = self.snapshot(name).and_then(|reader| {
+                let mut buffer = BlockBuffer::default();
+                let bar = text::progress(reader.footer().file_len, "verifying the snapshot");
+                for row in reader.rows() {
+                    reader.read_block(row, &mut buffer)?;
+                    bar.inc(row.end() - row.offset);
+                }
+                bar.finish_and_clear();
+                Ok(reader)
+            });
+            match opened {
+                Ok(reader) => return Ok((SnapshotBase::new(reader), broken)),
+                Err(error) if error.is_damage() => {
+                    broken.push(*lsn);
+                    if damages.is_lenient() {
+                        damages.report(snapshot_finding(name, &error))?;
+                    }
+                }
+                Err(error) => return Err(snapshot_error(&error)),
+            }
+        }
+        Ok((SnapshotBase { reader: None, seed: self.identity.hash_seed }, broken))
+    }
+
+    /// Base and tail of all that can still be told: from the first moment that is left to the newest.
+    pub(crate) fn oldest<'s>(&'s self, damages: &'s Damages) -> Result<(SnapshotBase, FirnTail<'s>), ToolError> {
+        let (base, covered) = match self.survey.snapshots.last() {
+            Some((lsn, _, name, _)) if self.links.first().is_none_or(|link| link.first > 1) => {
+                (SnapshotBase::new(self.snapshot(name).map_err(|error| snapshot_error(&error))?), *lsn)
+            }
+            _ => (SnapshotBase { reader: None, seed: self.identity.hash_seed }, 0),
+        };
+        Ok((base, FirnTail { store: self, covered, from: covered + 1, to: Lsn::MAX, damages }))
+    }
+
+    /// [`FirnStore::at`] for a few keys: the snapshot's other blocks are not verified.
+    pub(crate) fn at_for_keys<'s>(
+        &'s self,
+        to: Option<Moment>,
+        damages: &'s Damages,
+    ) -> Result<(SnapshotBase, FirnTail<'s>, Lsn), ToolError> {
+        let limit = match to {
+            None => Lsn::MAX,
+            Some(Moment::Lsn(lsn)) => lsn,
+            Some(Moment::Time(ms)) => self.lsn_at(ms)?,
+        };
+        let newest = self.survey.snapshots.iter().find(|(lsn, ..)| *lsn <= limit);
+        let (base, covered) = match newest {
+            Some((lsn, _, name, _)) => {
+                (SnapshotBase::new(self.snapshot(name).map_err(|error| snapshot_error(&error))?), *lsn)
+            }
+            None => (SnapshotBase { reader: None, seed: self.identity.hash_seed }, 0),
+        };
+        let reach = self.reach(covered, limit, damages)?;
+        if to.is_some() && reach.last < limit {
+            return Err(self.never_at(reach.last, limit));
+        }
+        Ok((base, FirnTail { store: self, covered, from: covered + 1, to: reach.last, damages }, reach.last))
+    }
+
+    fn never_at(&self, last: Lsn, limit: Lsn) -> ToolError {
+        ToolError::Usage(format!(
+            "the last record of {} is LSN {last}: it has never been at LSN {limit}",
+            self.disk.describe()
+        ))
+    }
+
+    /// Base and tail of the state at `to`.
+    pub(crate) fn at<'s>(
+        &'s self,
+        to: Option<Moment>,
+        damages: &'s Damages,
+    ) -> Result<(SnapshotBase, FirnTail<'s>, StateInfo), ToolError> {
+        let limit = match to {
+            None => Lsn::MAX,
+            Some(Moment::Lsn(lsn)) => lsn,
+            Some(Moment::Time(ms)) => self.lsn_at(ms)?,
+        };
+        let (base, broken) = self.newest_snapshot(limit, damages)?;
+        let covered = base.info().lsn.unwrap_or(0);
+        let reach = match to {
+            None if !damages.is_lenient() => self.recovered(&base, covered, broken)?,
+            _ => self.reach(covered, limit, damages)?,
+        };
+        if to.is_some() && reach.last < limit {
+            return Err(self.never_at(reach.last, limit));
+        }
+        let time_ms = if reach.last > covered { Some(reach.time_ms) } else { base.info().time_ms };
+        let info = StateInfo { lsn: Some(reach.last), time_ms, ordered: Some(self.identity.hash_seed) };
+        Ok((base, FirnTail { store: self, covered, from: covered + 1, to: reach.last, damages }, info))
+    }
+
+    /// What recovery would replay.
+    fn recovered(&self, base: &SnapshotBase, covered: Lsn, broken: Vec<Lsn>) -> Result<Reach, ToolError> {
+        let snapshot = base.reader().map(|_| covered);
+        let durable = base.reader().map_or(0, |reader| reader.header().durable.max(reader.footer().durable));
+        let mut time_ms = 0;
+        let mut links = needed(&self.links, snapshot);
+        let mut segments = Vec::new();
+        let scan = |link: &Link| self.reader(link, covered, |reader| reader.scan());
+        for link in links {
+            segments.push(self.found(link, scan(link)));
+        }
+        // Whether a header may be missing is told by the segment before.
+        while let [SegmentFound { scan: Ok(Scan { end: End::BadHeader(_), .. }), .. }, ..] = &segments[..]
+            && links.len() < self.links.len()
+        {
+            links = &self.links[self.links.len() - links.len() - 1..];
+            segments.insert(0, self.found(&links[0], scan(&links[0])));
+        }
+        for segment in &segments {
+            time_ms = segment.scan.as_ref().map_or(time_ms, |scan| scan.last_time_ms.max(time_ms));
+        }
+        let identity = self.survey.has_store || self.survey.bad_store.is_some();
+        match judge(&Found { snapshot, broken_snapshots: broken, durable, identity, segments }) {
+            Verdict::Open(plan) => Ok(Reach { last: plan.next - 1, time_ms }),
+            Verdict::Refuse(refusal) => Err(ToolError::Damage(refusal.to_string())),
+        }
+    }
+
+    fn found(&self, link: &Link, scan: Result<Scan, ReadFailure>) -> SegmentFound {
+        let name = self.survey.segments[link.index].2.clone();
+        SegmentFound { name, first: link.first, epoch: link.epoch, scan }
+    }
+
+    fn reader<T>(
+        &self,
+        link: &Link,
+        covered: Lsn,
+        read: impl FnOnce(SegmentReader<'_>) -> Result<T, ReadFailure>,
+    ) -> Result<T, ReadFailure> {
+        let name = &self.survey.segments[link.index].2;
+        let file = self.disk.open(name, OpenMode::Read).map_err(|source| ReadFailure { offset: 0, source })?;
+        read(
+            SegmentReader::open(&*file, link.first, link.epoch, Some(self.identity.store))?
+                .until(link.until)
+                .covered(covered),
+        )
+    }
+
+    /// How far the records behind `covered` go, without a gap unless damage is left out; at most to `limit`.
+    fn reach(&self, covered: Lsn, limit: Lsn, damages: &Damages) -> Result<Reach, ToolError> {
+        let mut reach = Reach { last: covered, time_ms: 0 };
+        let skip = if damages.is_lenient() { Lsn::MAX } else { covered };
+        for link in needed(&self.links, Some(covered)) {
+            if reach.last >= limit {
+                break;
+            }
+            if link.first > reach.last + 1 && !damages.is_lenient() {
+                let missing = format!("records {} to {} are in no file", reach.last + 1, link.first - 1);
+                return Err(match covered {
+                    0 => ToolError::Usage(format!(
+                        "{missing}, and no snapshot stands in for them: the first moment that is left is {}",
+                        self.first_moment().map_or("none".to_owned(), |lsn| format!("LSN {lsn}"))
+                    )),
+                    _ => ToolError::Damage(missing),
+                });
+            }
+            let name = &self.survey.segments[link.index].2;
+            let scan = self.reader(link, skip, |mut reader| {
+                while let Some(frame) = reader.next_frame()? {
+                    if frame.header.is_data() && frame.header.first <= limit {
+                        reach.time_ms = frame.header.time_ms;
+                        reach.last = reach.last.max((frame.header.next() - 1).min(limit).min(link.until - 1));
+                    }
+                    if frame.header.next() > limit {
+                        break;
+                    }
+                }
+                Ok(reader.into_scan())
+            });
+            let scan = scan.map_err(|failure| read_failed(name, &failure))?;
+            if let (End::Broken(why), false) = (&scan.end, damages.is_lenient())
+                && reach.last < limit
+                && limit != Lsn::MAX
+            {
+                return Err(ToolError::Damage(format!("{name} at byte {}, LSN {}: {why}", scan.offset, scan.next)));
+            }
+        }
+        if covered == 0 && reach.last == 0 && limit > 0 && limit != Lsn::MAX {
+            let first = self.first_moment().map_or("none".to_owned(), |lsn| format!("LSN {lsn}"));
+            return Err(ToolError::Usage(format!(
+                "the store does not reach back to LSN {limit}: the first moment that is left is {first}"
+            )));
+        }
+        Ok(reach)
+    }
+
+    /// The earliest LSN whose state can still be made.
+    fn first_moment(&self) -> Option<Lsn> {
+        if self.links.first().is_some_and(|link| link.first == 1) {
+            return Some(0);
+        }
+        self.survey.snapshots.last().map(|(lsn, ..)| *lsn)
+    }
+
+    /// The LSN of the last record before the first one that is later than `ms`.
+    pub(crate) fn lsn_at(&self, ms: u64) -> Result<Lsn, ToolError> {
+        let (mut last, mut began_before): (Option<Lsn>, bool) = (None, false);
+        for link in &self.links {
+            let name = &self.survey.segments[link.index].2;
+            let mut later = false;
+            let scanned = self.reader(link, Lsn::MAX, |mut reader| {
+                while let Some(frame) = reader.next_frame()? {
+                    if !frame.header.is_data() {
+                        continue;
+                    }
+                    last.get_or_insert(frame.header.first - 1);
+                    if frame.header.time_ms > ms {
+                        later = true;
+                        break;
+                    }
+                    for record in frame.records().flatten() {
+                        if record.time_ms > ms {
+                            later = true;
+                            break;
+                        }
+                        (last, began_before) = (Some(record.lsn.min(link.until - 1)), true);
+                    }
+                }
+                Ok(())
+            });
+            scanned.map_err(|failure| read_failed(name, &failure))?;
+            if later {
+                break;
+            }
+        }
+        if let Some(lsn) = last
+            && (began_before || lsn == 0)
+        {
+            return Ok(lsn);
+        }
+        // Snapshots say when their state was: that counts where the log no longer reaches back.
+        let made = |name: &str| self.snapshot(name).is_ok_and(|reader| reader.header().created_ms <= ms);
+        let older = self.survey.snapshots.iter().find(|(_, _, name, _)| made(name));
+        older.map(|(lsn, ..)| *lsn).ok_or_else(|| {
+            ToolError::Usage(format!(
+                "the store does not reach back to {}: firn inspect shows how far it does",
+                text::time(ms)
+            ))
+        })
+    }
+}
+
+fn read_failed(name: &str, failure: &ReadFailure) -> ToolError {
+    unreadable(&format!("{name} at byte {}", failure.offset))(std::io::Error::new(
+        failure.source.kind(),
+        failure.source.to_string(),
+    ))
+}
+
+/// Records `from` to `to` of a store.
+pub(crate) struct FirnTail<'s> {
+    store: &'s FirnStore,
+    covered: Lsn,
+    from: Lsn,
+    to: Lsn,
+    damages: &'s Damages,
+}
+
+impl Tail for FirnTail<'_> {
+    fn visit(&self, visit: &mut VisitChange<'_>) -> Result<(), ToolError> {
+        if self.to < self.from {
+            return Ok(());
+        }
+        let links = needed(&self.store.links, Some(self.from.saturating_sub(1)));
+        let mut next = self.from;
+        for (at, link) in links.iter().enumerate() {
+            if next > self.to {
+                break;
+            }
+            let name = &self.store.survey.segments[link.index].2;
+            let covered = if self.damages.is_lenient() { Lsn::MAX } else { self.covered };
+            let file = self.store.disk.open(name, OpenMode::Read).map_err(unreadable(name))?;
+            let opened = SegmentReader::open(&*file, link.first, link.epoch, Some(self.store.identity.store));
+            let reader = opened.map_err(|failure| read_failed(name, &failure))?.until(link.until).covered(covered);
+            let range = next..=self.to.min(link.until.saturating_sub(1));
+            let scan = segment_changes(reader, name, range, self.damages, visit)?;
+            report_end(name, &scan, self.to, at + 1 == links.len(), self.damages)?;
+            next = next.max(scan.next);
+        }
+        Ok(())
+    }
+}
+
+/// Visits the changes of one segment whose LSNs are in `range`.
+fn segment_changes(
+    mut reader: SegmentReader<'_>,
+    name: &str,
+    range: RangeInclusive<Lsn>,
+    damages: &Damages,
+    visit: &mut VisitChange<'_>,
+) -> Result<Scan, ToolError> {
+    while let Some(frame) = reader.next_frame().map_err(|failure| read_failed(name, &failure))? {
+        if !frame.header.is_data() || frame.header.next() <= *range.start() {
+            continue;
+        }
+        if frame.header.first > *range.end() {
+            break;
+        }
+        let mut words: Vec<&[u8]> = Vec::new();
+        for (lsn, record) in (frame.header.first..).zip(frame.records()) {
+            if !range.contains(&lsn) {
+                continue;
+            }
+            let bad = |message: String| Finding {
+                severity: Severity::Damage,
+                file: name.to_owned(),
+                offset: Some(frame.offset),
+                lsn: Some(lsn),
+                message,
+            };
+            let mut commands = match record {
+                Ok(record) => (record.time_ms, record.commands()),
+                Err(error) => {
+                    damages.report(bad(error.to_string()))?;
+                    continue;
+                }
+            };
+            loop {
+                match commands.1.next(&mut words) {
+                    Ok(None) => break,
+                    Ok(Some(db)) => visit(&Change {
+                        file: name,
+                        offset: frame.offset,
+                        lsn: Some(lsn),
+                        time_ms: Some(commands.0),
+                        db,
+                        words: &words,
+                    })?,
+                    Err(error) => {
+                        damages.report(bad(error.to_string()))?;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(reader.into_scan())
+}
+
+/// What is wrong with the end of a segment, and what was passed over.
+fn report_end(name: &str, scan: &Scan, to: Lsn, last: bool, damages: &Damages) -> Result<(), ToolError> {
+    if damages.is_lenient() {
+        for skipped in &scan.skipped {
+            let lost = skipped.to_lsn.saturating_sub(skipped.lsn);
+            damages.report(Finding {
+                severity: Severity::Damage,
+                file: name.to_owned(),
+                offset: Some(skipped.offset),
+                lsn: Some(skipped.lsn),
+                message: format!(
+                    "{}; bytes up to {} are not readable, {} in them",
+                    skipped.why,
+                    skipped.to_offset,
+                    text::counted(lost, "record", "records")
+                ),
+            })?;
+        }
+    }
+    let torn_tail = last && scan.durable < scan.next;
+    match crate::check::end_finding(name, scan, scan.durable) {
+        Some(finding) if to == Lsn::MAX || scan.next <= to => {
+            if torn_tail && !damages.is_lenient() {
+                Ok(())
+            } else {
+                damages.report(finding)
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One segment by itself.
+pub(crate) struct SegmentHistory {
+    /// Its folder.
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Its name.
+    pub(crate) name: String,
+    /// From its name.
+    pub(crate) first: Lsn,
+    /// From its name.
+    pub(crate) epoch: u64,
+}
+
+impl SegmentHistory {
+    /// Visits its changes.
+    pub(crate) fn visit(&self, damages: &Damages, visit: &mut VisitChange<'_>) -> Result<(), ToolError> {
+        let file = self.disk.open(&self.name, OpenMode::Read).map_err(unreadable(&self.name))?;
+        let covered = if damages.is_lenient() { Lsn::MAX } else { 0 };
+        let store: Option<StoreId> = None;
+        let opened = SegmentReader::open(&*file, self.first, self.epoch, store);
+        let reader = opened.map_err(|failure| read_failed(&self.name, &failure))?.covered(covered);
+        let scan = segment_changes(reader, &self.name, 0..=Lsn::MAX, damages, visit)?;
+        report_end(&self.name, &scan, Lsn::MAX, true, damages)
+    }
+}

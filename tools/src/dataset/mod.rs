@@ -1,0 +1,217 @@
+//! What every subcommand works on, whatever kind of file it lies in.
+//!
+//! - A **state**: entries (database, key, value, deadline, access), each once. [`Dataset::state`] visits them.
+//! - A **history**: changes in order (file, offset, LSN, time, commands). [`Dataset::history`] visits them.
+//!
+//! Kinds offer a [`Base`] (entries as a file has them), a [`Tail`] (changes on top of it), or both; [`state`] makes the state of the two
+//! in bounded memory. Nothing here writes.
+
+pub(crate) mod change;
+pub(crate) mod firn;
+pub(crate) mod keys;
+pub(crate) mod state;
+
+use crate::filter::Filter;
+use crate::folder::Finding;
+use crate::moment::Moment;
+use crate::target::{Kind, Target};
+use crate::{Outcome, ToolError};
+use change::Change;
+use firn::{FirnStore, SegmentHistory, SnapshotBase};
+use firn_engine::disk::Disk;
+use firn_engine::key::HashSeed;
+use firn_engine::keyspace::Entry;
+use firn_engine::log::Lsn;
+use firn_engine::snapshot::reader::SnapshotReader;
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// Takes entries: database, position under the base's seed, entry.
+pub(crate) type Visit<'v> = dyn FnMut(usize, u64, &Entry<'_>) -> Result<(), ToolError> + 'v;
+/// Takes changes.
+pub(crate) type VisitChange<'v> = dyn FnMut(&Change<'_>) -> Result<(), ToolError> + 'v;
+
+/// Memory that a state may take while it is made of a base and a tail, in bytes, unless `--memory` says otherwise.
+pub(crate) const MEMORY_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// Entries as a file has them.
+pub(crate) trait Base {
+    /// The seed of positions.
+    fn seed(&self) -> HashSeed;
+    /// Whether [`Base::visit`] gives the entries of a database in order of position.
+    fn is_ordered(&self) -> bool;
+    /// Databases that have entries.
+    fn databases(&self) -> Vec<usize>;
+    /// How many entries, and how long they are, about.
+    fn size(&self) -> (u64, u64);
+    /// Visits the entries of one database, or of all, whose positions are in `range`.
+    fn visit(&self, db: Option<usize>, range: RangeInclusive<u64>, visit: &mut Visit<'_>) -> Result<(), ToolError>;
+}
+
+/// Changes on top of a base.
+pub(crate) trait Tail {
+    /// Visits all of them in order; the same ones each time.
+    fn visit(&self, visit: &mut VisitChange<'_>) -> Result<(), ToolError>;
+}
+
+/// What to do about damage: end with an error, or leave out what is damaged and keep a list.
+#[derive(Debug, Default)]
+pub(crate) struct Damages {
+    lenient: bool,
+    found: RefCell<Vec<Finding>>,
+}
+
+impl Damages {
+    /// Damage ends the command.
+    pub(crate) fn strict() -> Damages {
+        Damages::default()
+    }
+
+    /// Damage is listed and left out.
+    pub(crate) fn lenient() -> Damages {
+        Damages { lenient: true, found: RefCell::default() }
+    }
+
+    /// Whether damage is left out.
+    pub(crate) fn is_lenient(&self) -> bool {
+        self.lenient
+    }
+
+    /// Notes one, once.
+    ///
+    /// # Errors
+    /// [`ToolError::Damage`] if this is strict.
+    pub(crate) fn report(&self, finding: Finding) -> Result<(), ToolError> {
+        if !self.lenient {
+            return Err(ToolError::Damage(finding.to_string()));
+        }
+        let mut found = self.found.borrow_mut();
+        if !found.contains(&finding) {
+            found.push(finding);
+        }
+        Ok(())
+    }
+
+    /// What was listed.
+    pub(crate) fn take(&self) -> Vec<Finding> {
+        self.found.take()
+    }
+
+    /// How a command that went on ends.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let found = self.found.borrow();
+        let worst = found.iter().map(|finding| crate::inspect::severity_outcome(finding.severity)).max();
+        worst.unwrap_or(Outcome::Fine)
+    }
+}
+
+/// An opened file or folder of any kind.
+pub(crate) enum Dataset {
+    /// A Firn store's folder.
+    Store(FirnStore),
+    /// One Firn segment.
+    Segment(SegmentHistory),
+    /// One Firn snapshot.
+    Snapshot(SnapshotBase),
+}
+
+/// Facts about a state that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StateInfo {
+    /// Its LSN, where there are LSNs.
+    pub(crate) lsn: Option<Lsn>,
+    /// Time of the last change in it, or when it was made; Unix ms.
+    pub(crate) time_ms: Option<u64>,
+    /// If entries come in order of position within a database: the positions' seed.
+    pub(crate) ordered: Option<HashSeed>,
+}
+
+impl Dataset {
+    /// Opens `path` and finds out what it is from its content.
+    ///
+    /// # Errors
+    /// [`ToolError`].
+    pub(crate) fn open(path: &Path) -> Result<Dataset, ToolError> {
+        match Target::of(path)? {
+            Target::Folder(disk) => Ok(Dataset::Store(FirnStore::open(disk)?)),
+            Target::File { disk, name, kind: Kind::Segment { first, epoch } } => {
+                Ok(Dataset::Segment(SegmentHistory { disk, name, first, epoch }))
+            }
+            Target::File { disk, name, kind: Kind::Snapshot } => Ok(Dataset::Snapshot(open_snapshot(&*disk, &name)?)),
+            Target::File { name, kind: Kind::Identity(_), .. } => {
+                Err(ToolError::Usage(format!("{name} only says that a store lives in its folder: give the folder")))
+            }
+        }
+    }
+
+    /// What kind it is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Dataset::Store(_) => "a Firn store",
+            Dataset::Segment(_) => "a log segment",
+            Dataset::Snapshot(_) => "a snapshot",
+        }
+    }
+
+    /// Visits every entry of the state at `to` (the newest by default) that `filter` wants, in about `memory` bytes. Entries whose deadline has
+    /// passed are there as long as no record deleted them.
+    ///
+    /// # Errors
+    /// [`ToolError`].
+    pub(crate) fn state(
+        &self,
+        to: Option<Moment>,
+        filter: &Filter,
+        memory: u64,
+        damages: &Damages,
+        begin: &mut dyn FnMut(&StateInfo) -> Result<(), ToolError>,
+        visit: &mut Visit<'_>,
+    ) -> Result<StateInfo, ToolError> {
+        match self {
+            Dataset::Store(store) => {
+                let (base, tail, info) = store.at(to, damages)?;
+                begin(&info)?;
+                state::visit(&base, &tail, memory, filter, damages, visit)?;
+                Ok(info)
+            }
+            Dataset::Snapshot(snapshot) => {
+                let info = snapshot.info();
+                match to {
+                    Some(Moment::Lsn(lsn)) if Some(lsn) == info.lsn => {}
+                    None => {}
+                    Some(_) => {
+                        let lsn = info.lsn.unwrap_or(0);
+                        return Err(ToolError::Usage(format!(
+                            "a snapshot holds one moment, this one LSN {lsn}: give the store's folder for another"
+                        )));
+                    }
+                }
+                begin(&info)?;
+                let mut wanted = |db: usize, position: u64, entry: &Entry<'_>| {
+                    if filter.wants(db, entry) { visit(db, position, entry) } else { Ok(()) }
+                };
+                snapshot.lenient_visit(damages, &mut wanted)?;
+                Ok(info)
+            }
+            Dataset::Segment(segment) => Err(ToolError::Usage(format!(
+                "{} holds changes, not keys: give the store's folder (or look at the changes: firn inspect --records)",
+                segment.name
+            ))),
+        }
+    }
+
+    /// Length of its files in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Dataset::Store(store) => store.bytes(),
+            Dataset::Snapshot(snapshot) => snapshot.size().1,
+            Dataset::Segment(_) => 0,
+        }
+    }
+}
+
+fn open_snapshot(disk: &dyn Disk, name: &str) -> Result<SnapshotBase, ToolError> {
+    let reader = SnapshotReader::open(disk, name, None).map_err(|error| firn::snapshot_error(&error))?;
+    Ok(SnapshotBase::new(reader))
+}
