@@ -7,6 +7,7 @@
 use crate::acl::{Acl, Gate, User};
 use crate::blocking::Seat;
 use crate::net::runtime::RuntimeHandle;
+use crate::observe::command_log::Parked;
 use crate::pubsub::subscriptions::Subscriptions;
 use crate::server::Server;
 use crate::session::transaction::Transaction;
@@ -57,6 +58,8 @@ pub(crate) struct Client {
     pub(crate) watching: Option<Box<Watching>>,
     /// What it listens to.
     pub(crate) subscriptions: Box<Subscriptions>,
+    /// The blocking command it waits in, for the slow log, where that keeps everything.
+    pub(crate) parked: Option<Box<Parked>>,
 }
 
 impl Client {
@@ -73,6 +76,7 @@ impl Client {
             reply_mode: ReplyMode::On,
             transaction: None,
             watching: None,
+            parked: None,
             subscriptions: Box::default(),
             info,
         };

@@ -22,6 +22,8 @@ pub(crate) enum Verdict {
     Arity,
     /// It could be run, but not by this client or not now; the error was written.
     Refused,
+    /// It was queued in a transaction, and counts when it runs there.
+    Queued,
 }
 
 /// A command that was looked up.
@@ -39,9 +41,22 @@ pub(crate) struct Plan {
     pub(crate) key: usize,
     /// Its position.
     pub(crate) position: u64,
+    /// How long it ran, if that was measured for it alone; 0 if not.
+    pub(crate) nanos: u64,
 }
 
 impl Plan {
+    /// Of no command.
+    pub(crate) const UNKNOWN: Plan = Plan {
+        verdict: Verdict::Unknown,
+        entry: 0,
+        subcommand: None,
+        flags: Flags::NONE,
+        key: 0,
+        position: 0,
+        nanos: 0,
+    };
+
     /// The counters this command adds to; `None` if unknown.
     pub(crate) fn stats<'t>(&self, table: &'t Table) -> Option<&'t CommandStats> {
         let entry = table.entry(self.entry);
@@ -75,8 +90,7 @@ impl Plan {
 /// Looks a command up and hashes its first key.
 #[inline]
 pub(crate) fn plan(table: &Table, words: &[&[u8]], seed: &HashSeed) -> Plan {
-    let mut plan =
-        Plan { verdict: Verdict::Unknown, entry: 0, subcommand: None, flags: Flags::NONE, key: 0, position: 0 };
+    let mut plan = Plan::UNKNOWN;
     let Some(at) = table.find(words[0]) else { return plan };
     let entry = table.entry(at);
     let mut spec: &Spec = entry.spec;
@@ -108,7 +122,7 @@ pub(crate) fn plan(table: &Table, words: &[&[u8]], seed: &HashSeed) -> Plan {
 #[cold]
 pub(crate) fn refuse(table: &Table, plan: &Plan, words: &[&[u8]], writer: &mut Writer<'_>) -> After {
     match plan.verdict {
-        Verdict::Run | Verdict::Refused => {}
+        Verdict::Run | Verdict::Refused | Verdict::Queued => {}
         Verdict::Unknown => {
             // What a web browser sends that was tricked into talking to us: see Redis' securityWarningCommand.
             if words[0].eq_ignore_ascii_case(b"POST") || words[0].eq_ignore_ascii_case(b"Host:") {

@@ -11,6 +11,8 @@ use crate::client::{Client, ReplyMode};
 use crate::command::{After, EngineLock, Pending, ServerCall};
 use crate::dispatch::{self, Plan, Verdict};
 use crate::limits::BATCH_LEN_MAX;
+use crate::observe::command_log::Kind;
+use crate::observe::meter::Meter;
 use crate::resp::parser::{Batch, Request};
 use crate::resp::writer::Writer;
 use crate::server::Server;
@@ -25,7 +27,7 @@ use firn_engine::value::ahead::Wanted;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Memory that a runtime thread uses again for every batch.
 #[derive(Default)]
@@ -106,6 +108,9 @@ pub(crate) fn execute(
     }
     let mut writer = Writer::new(out, client.protocol, &server.stats);
     let out_end_max = writer.out.len() + BATCH_LEN_MAX;
+    let bounds = server.observe.bounds();
+    let mut meter = Meter::new(requests.len(), bounds.exact);
+    let mut request_start = 0;
     let mut executed = 0;
     for (request, plan) in requests.iter().zip(&mut scratch.plans) {
         let words = &words[request.first..request.first + request.count];
@@ -113,7 +118,9 @@ pub(crate) fn execute(
         let start = writer.out.len();
         let mode = client.reply_mode;
         let errors = writer.errors;
+        meter.begin(server.commands.entry(plan.entry));
         let after = run(server, settings, client, &mut lock, plan, words, &mut writer);
+        meter.end(plan);
         if writer.errors != errors {
             count_errors(server, plan);
         }
@@ -127,6 +134,14 @@ pub(crate) fn execute(
         let start = if plan.flags.has(PUSHES) { writer.out.len() } else { start };
         if !awaits && (client.reply_mode != ReplyMode::On || mode != ReplyMode::On) {
             apply_reply_mode(client, mode, &mut writer, start);
+        }
+        let (request_len, reply_len) = (request.end - request_start, writer.out.len() - start);
+        request_start = request.end;
+        if request_len >= bounds.request_len {
+            server.observe.was_large(Kind::LargeRequest, plan, words, &client.info, request_len);
+        }
+        if reply_len >= bounds.reply_len {
+            server.observe.was_large(Kind::LargeReply, plan, words, &client.info, reply_len);
         }
         match after {
             After::Nothing => {}
@@ -155,7 +170,11 @@ pub(crate) fn execute(
     client.info.watching.store(client.watching.is_some(), Ordering::Relaxed);
     let plans = &scratch.plans[..executed];
     outcome.ended = Instant::now();
-    count_calls(server, plans, outcome.ended - began, &mut scratch.calls, &mut scratch.called);
+    let (share, longest) = meter.share(executed, (outcome.ended - began).as_nanos() as u64);
+    if server.observe.is_notable(longest) {
+        note_slow(server, client, plans, requests, &words, share);
+    }
+    count_calls(server, plans, share, &mut scratch.calls, &mut scratch.called);
     if let Some(last) = plans.last() {
         client.info.ran(executed as u64, last.command_number(), client.session.db);
     }
@@ -335,29 +354,35 @@ pub(crate) fn count_errors(server: &Server, plan: &Plan) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Adds a batch to the counters. The time is shared out evenly: reading a clock for each command would cost more than some commands.
-fn count_calls(server: &Server, plans: &[Plan], took: Duration, calls: &mut Vec<u32>, called: &mut Vec<usize>) {
-    if plans.is_empty() {
-        return;
+/// Tells the slow log and the latency monitor of a batch in which somebody took long.
+#[cold]
+fn note_slow(server: &Server, client: &mut Client, plans: &[Plan], requests: &[Request], words: &[&[u8]], share: u64) {
+    for (plan, request) in plans.iter().zip(requests) {
+        let nanos = if plan.nanos > 0 { plan.nanos } else { share };
+        let words = &words[request.first..request.first + request.count];
+        if client.info.blocked.lock().is_some()
+            && plan.flags.has(Flags::BLOCKING)
+            && std::ptr::eq(plan, &plans[plans.len() - 1])
+        {
+            client.parked = server.observe.park(words, nanos);
+            continue;
+        }
+        server.observe.ran(plan, words, &client.info, nanos);
     }
-    let nanos = took.as_nanos() as u64 / plans.len() as u64;
+}
+
+/// Adds a batch to the counters. `share` is the time of a command that was not measured by itself.
+fn count_calls(server: &Server, plans: &[Plan], share: u64, calls: &mut Vec<u32>, called: &mut Vec<usize>) {
+    let tracking = server.observe.tracking();
     let ran = plans.iter().filter(|plan| plan.verdict == Verdict::Run).count() as u64;
     server.stats.commands_processed.fetch_add(ran, Ordering::Relaxed);
-    if let [plan] = plans {
-        if plan.verdict == Verdict::Run
-            && let Some(stats) = plan.stats(&server.commands)
-        {
-            stats.calls.fetch_add(1, Ordering::Relaxed);
-            stats.nanos.fetch_add(nanos, Ordering::Relaxed);
-        }
-        return;
-    }
     calls.resize(server.commands.entries().len(), 0);
     for plan in plans.iter().filter(|plan| plan.verdict == Verdict::Run) {
-        if plan.subcommand.is_some() {
-            let Some(stats) = plan.stats(&server.commands) else { continue };
-            stats.calls.fetch_add(1, Ordering::Relaxed);
-            stats.nanos.fetch_add(nanos, Ordering::Relaxed);
+        if plan.nanos > 0 || plan.subcommand.is_some() || plans.len() == 1 {
+            let nanos = if plan.nanos > 0 { plan.nanos } else { share };
+            if let Some(stats) = plan.stats(&server.commands) {
+                stats.ran(1, nanos, tracking);
+            }
             continue;
         }
         if calls[plan.entry] == 0 {
@@ -366,10 +391,8 @@ fn count_calls(server: &Server, plans: &[Plan], took: Duration, calls: &mut Vec<
         calls[plan.entry] += 1;
     }
     for at in called.drain(..) {
-        let stats = &server.commands.entry(at).stats;
         let count = u64::from(std::mem::take(&mut calls[at]));
-        stats.calls.fetch_add(count, Ordering::Relaxed);
-        stats.nanos.fetch_add(count * nanos, Ordering::Relaxed);
+        server.commands.entry(at).stats.ran(count, share, tracking);
     }
 }
 

@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod maintenance;
 mod net;
+mod observe;
 mod pubsub;
 mod resp;
 mod server;

@@ -7,6 +7,10 @@ use std::sync::atomic::Ordering;
 pub(crate) fn tick(server: &Server, now_ms: u64) {
     server.stats.sample(now_ms);
     measure_memory(server);
+    if server.observe.delay_ms().is_some() {
+        let always = server.config.lock().choice("appendfsync") == "always";
+        server.observe.look_at_log(&server.store, always);
+    }
 }
 
 /// What is in use beyond the keyspace: buffers, tables, the log's records.

@@ -5,6 +5,8 @@ use crate::client::Clients;
 use crate::config::Config;
 use crate::net::listener::Rebind;
 use crate::net::runtime::RuntimeHandle;
+use crate::net::tls::Tls;
+use crate::observe::Observe;
 use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -35,8 +37,12 @@ pub(crate) struct Server {
     pub(crate) clients: Clients,
     /// Counters.
     pub(crate) stats: Stats,
+    /// Times, slow commands, delays.
+    pub(crate) observe: Observe,
     /// The runtimes that serve connections, once they run.
     pub(crate) runtimes: OnceLock<Box<[Arc<RuntimeHandle>]>>,
+    /// What new connections with TLS use.
+    pub(crate) tls: Tls,
     /// Listeners on their way to the acceptor.
     pub(crate) rebind: Rebind,
     /// 40 random hexadecimal digits: INFO's `run_id`.

@@ -26,6 +26,12 @@ pub(crate) struct Settings {
     pub(crate) bind: Vec<String>,
     /// `port`; 0 is no TCP.
     pub(crate) port: u16,
+    /// `tls-port`; 0 is no TLS.
+    pub(crate) tls_port: u16,
+    /// `metrics-bind`, as `bind`.
+    pub(crate) metrics_bind: Vec<String>,
+    /// `metrics-port`; 0 is no metrics.
+    pub(crate) metrics_port: u16,
     /// `tcp-backlog`.
     pub(crate) tcp_backlog: u32,
     /// `unixsocket`.
@@ -60,6 +66,9 @@ impl Default for Settings {
         Settings {
             bind: vec!["127.0.0.1".into(), "-::1".into()],
             port: 6379,
+            tls_port: 0,
+            metrics_bind: vec!["127.0.0.1".into(), "-::1".into()],
+            metrics_port: 0,
             tcp_backlog: 511,
             unixsocket: None,
             unixsocketperm: 0,

@@ -8,6 +8,8 @@ use crate::config::{self, CommandLine, Config, FatalError};
 use crate::log::{self, Level};
 use crate::net::listener::{self, Acceptor, Listeners, Rebind};
 use crate::net::runtime::{Runtime, RuntimeHandle};
+use crate::net::tls::{self, Tls};
+use crate::observe::Observe;
 use crate::pubsub::{self, hub::Hub};
 use crate::server::Server;
 use crate::settings::{Published, Settings};
@@ -101,9 +103,10 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         ));
         settings.maxclients = room;
     }
+    let new_tls = tls::configure(&config).map_err(|reason| abort(format_args!("Failed to configure TLS: {reason}")))?;
     let listeners = listener::listen(&settings).map_err(|error| {
         log::warning(format_args!("{error}"));
-        abort(format_args!("Failed listening on port {} (TCP), aborting.", settings.port))
+        abort(format_args!("Failed listening on port {} (TCP), aborting.", error.port().unwrap_or(settings.port)))
     })?;
     let store = storage::open(&config).map_err(|error| abort(format_args!("The store cannot be opened: {error}")))?;
     let store = Arc::new(store);
@@ -112,6 +115,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     let server = Arc::new(Server {
         store,
         seed,
+        observe: Observe::new(&config),
         config: config.into(),
         settings: Published::new(settings.clone()),
         commands,
@@ -119,12 +123,14 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         clients: Clients::default(),
         stats: Stats::default(),
         runtimes: OnceLock::new(),
+        tls: Tls::default(),
         rebind: Rebind::default(),
         run_id: run_id(),
         executable,
         started,
         other_bytes: 0.into(),
     });
+    server.tls.publish(new_tls);
     log::notice(format_args!("Server initialized"));
     if !pidfile.as_os_str().is_empty()
         && let Err(error) = daemon::write_pid(&pidfile)
@@ -298,6 +304,9 @@ fn run_runtimes(server: &Arc<Server>, settings: &Settings, listeners: Listeners)
         tokio::task::spawn_local(ours.clone().run_maintenance(true));
         if settings.port != 0 {
             log::notice(format_args!("Ready to accept connections tcp"));
+        }
+        if settings.tls_port != 0 {
+            log::notice(format_args!("Ready to accept connections tls"));
         }
         if let Some(path) = &settings.unixsocket {
             log::notice(format_args!("Ready to accept connections unix: {}", path.display()));

@@ -7,7 +7,10 @@
 use crate::acl::catalog::{Catalog, CommandId};
 use crate::command::ServerCommand;
 use crate::dispatch::Plan;
+use crate::observe::histogram::Histogram;
+use crate::observe::is_brief;
 use firn_engine::command::{Command, Flags, NameIndex, Spec};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What runs a command.
@@ -19,13 +22,15 @@ pub(crate) enum Runner {
     Server(&'static ServerCommand),
 }
 
-/// Counters of a command (INFO commandstats).
+/// Counters of a command (INFO commandstats, latencystats).
 #[derive(Debug, Default)]
 pub(crate) struct CommandStats {
     /// Times it was run.
     pub(crate) calls: AtomicU64,
-    /// Time it took altogether, in ns. Of a batch the time is measured once and shared out evenly.
+    /// Time it took altogether, in ns, measured as [`crate::observe::meter`] says.
     pub(crate) nanos: AtomicU64,
+    /// The same, how often it took how long; made with the first call.
+    histogram: OnceLock<Box<Histogram>>,
     /// Times it was refused before it ran.
     pub(crate) rejected: AtomicU64,
     /// Times it ran and answered an error.
@@ -33,10 +38,28 @@ pub(crate) struct CommandStats {
 }
 
 impl CommandStats {
+    /// Adds `calls` runs that took `nanos` each; `tracking` is whether the histogram is kept.
+    #[inline]
+    pub(crate) fn ran(&self, calls: u64, nanos: u64, tracking: bool) {
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+        self.nanos.fetch_add(calls * nanos, Ordering::Relaxed);
+        if tracking {
+            self.histogram.get_or_init(Box::default).add(nanos, calls);
+        }
+    }
+
+    /// How often it took how long, if it ran.
+    pub(crate) fn histogram(&self) -> Option<&Histogram> {
+        self.histogram.get().map(|histogram| &**histogram)
+    }
+
     /// CONFIG RESETSTAT.
     pub(crate) fn reset(&self) {
         for counter in [&self.calls, &self.nanos, &self.rejected, &self.failed] {
             counter.store(0, Ordering::Relaxed);
+        }
+        if let Some(histogram) = self.histogram() {
+            histogram.reset();
         }
     }
 }
@@ -49,6 +72,8 @@ pub(crate) struct Entry {
     pub(crate) spec: &'static Spec,
     /// What runs it.
     pub(crate) runner: Runner,
+    /// It has constant cost: in a batch it shares its time with others of the kind.
+    pub(crate) brief: bool,
     /// Its own counters (of a container: calls without a known subcommand).
     pub(crate) stats: CommandStats,
     /// Its place in the catalog of users' rules; its subcommands follow.
@@ -58,6 +83,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// A command under its own name, not run yet.
+    pub(crate) fn new(spec: &'static Spec, runner: Runner) -> Entry {
+        Entry {
+            name: spec.name.to_ascii_lowercase().into_bytes().into(),
+            spec,
+            runner,
+            brief: is_brief(spec),
+            acl_id: 0,
+            stats: CommandStats::default(),
+            subcommand_stats: spec.subcommands.iter().map(|_| CommandStats::default()).collect(),
+        }
+    }
+
     /// Whether the engine runs it.
     pub(crate) fn is_data(&self) -> bool {
         matches!(self.runner, Runner::Data(_))
@@ -101,14 +139,7 @@ impl Table {
         let mut entries: Vec<Entry> = data
             .chain(server)
             .filter(|(spec, _)| !spec.flags.has(Flags::INTERNAL))
-            .map(|(spec, runner)| Entry {
-                name: spec.name.to_ascii_lowercase().into_bytes().into(),
-                spec,
-                runner,
-                stats: CommandStats::default(),
-                acl_id: 0,
-                subcommand_stats: spec.subcommands.iter().map(|_| CommandStats::default()).collect(),
-            })
+            .map(|(spec, runner)| Entry::new(spec, runner))
             .collect();
         let catalog = Catalog::new(entries.iter().map(|entry| entry.spec));
         for entry in &mut entries {
@@ -146,6 +177,15 @@ impl Table {
             name.push_str(&entry.spec.subcommands[at as usize].name.to_ascii_lowercase());
         }
         name
+    }
+
+    /// The counters behind a number of `ClientInfo::last_command`.
+    pub(crate) fn stats_of(&self, number: u32) -> Option<&CommandStats> {
+        let entry = self.entry((number & 0xffff).checked_sub(1)? as usize);
+        match (number >> 16).checked_sub(1) {
+            None => Some(&entry.stats),
+            Some(sub) => entry.subcommand_stats.get(sub as usize),
+        }
     }
 
     /// Entry `at`.

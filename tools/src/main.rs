@@ -1,4 +1,4 @@
-//! `firn`: looks at, checks, compares and restores data in files, without a server.
+//! `firn`: looks at, checks, compares and restores data in files, without a server; and asks a server whether it serves.
 //!
 //! 1. What is looked at is opened for reading only, through the engine's own readers. What is made is a new path.
 //! 2. What a person reads goes to standard output; progress, and nothing else, to standard error; errors there too.
@@ -18,6 +18,7 @@ mod json;
 mod keys;
 mod make;
 mod moment;
+mod ping;
 mod records;
 mod restore;
 mod server;
@@ -89,7 +90,20 @@ enum Command {
     /// Memory is what Firn's server takes for the data.
     #[command(after_help = STATS_EXAMPLES)]
     Stats(stats::StatsArgs),
+    /// Asks a server whether it serves: for health checks.
+    ///
+    /// Logs in if the environment has a password, sends PING, and tells by the exit code whether PONG came.
+    #[command(after_help = PING_EXAMPLES)]
+    Ping(ping::PingArgs),
 }
+
+const PING_EXAMPLES: &str = "Examples:
+  firn ping                                       127.0.0.1:6379
+  FIRN_PASSWORD=secret firn ping -p 6380 -t 1
+  firn ping -s /run/firn/firn.sock
+  firn ping --host cache.example --port 6390 --tls --cacert ca.pem
+
+Exit codes: 0 it answered, 1 it did not, or with an error, 2 the command line is wrong.";
 
 const COMPACT_EXAMPLES: &str = "Examples:
   firn compact firn-data -o smaller      a new store beside it; the old one may be in use
@@ -175,7 +189,7 @@ struct CheckArgs {
 pub(crate) enum Outcome {
     /// Nothing is wrong.
     Fine = 0,
-    /// Damage was found, or a store that would not open.
+    /// Damage was found, or a store that would not open, or a server that does not answer.
     Damage = 1,
     /// The command line is wrong (clap's own code too).
     Usage = 2,
@@ -197,6 +211,9 @@ pub(crate) enum ToolError {
     /// The disk, permissions, a newer format.
     #[error("{0}")]
     Unreadable(String),
+    /// A server does not answer as it should.
+    #[error("{0}")]
+    Unanswered(String),
     /// Standard output.
     #[error("writing the output failed: {0}")]
     Output(#[from] io::Error),
@@ -206,7 +223,7 @@ impl ToolError {
     fn outcome(&self) -> Outcome {
         match self {
             ToolError::Usage(_) => Outcome::Usage,
-            ToolError::Damage(_) => Outcome::Damage,
+            ToolError::Damage(_) | ToolError::Unanswered(_) => Outcome::Damage,
             ToolError::Unreadable(_) | ToolError::Output(_) => Outcome::Unreadable,
         }
     }
@@ -230,6 +247,7 @@ fn main() -> ExitCode {
         Command::Compact(args) => compact::run(args, &mut out),
         Command::Diff(args) => diff::run(args, &mut out),
         Command::Stats(args) => stats::run(args, &mut out),
+        Command::Ping(args) => ping::run(args, &mut out),
     };
     let result = result.and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     let outcome = result.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@
 use crate::command::ServerCall;
 use crate::config::table::DIRECTIVES;
 use crate::config::{Config, SetError};
+use crate::net::tls;
 use crate::pubsub::notify;
 use crate::storage;
 use firn_engine::engine::Engine;
@@ -20,10 +21,18 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         let reason = format!("the store is open in {}; only a start can move it", old.path("dir").display());
         return Err(SetError::failed("dir", reason));
     }
-    if changed("port") || changed("bind") {
+    let listens = ["bind", "port", "tls-port", "metrics-bind", "metrics-port"].into_iter().find(|name| changed(name));
+    let tls_row = rows.iter().map(|&row| DIRECTIVES[row].name).find(|name| name.starts_with("tls-"));
+    let new_tls = match tls_row {
+        Some(name) => Some(tls::configure(new).map_err(|reason| {
+            crate::log::warning(format_args!("CONFIG SET: {reason}"));
+            SetError::failed(name, format!("Unable to update TLS configuration: {reason}"))
+        })?),
+        None => None,
+    };
+    if let Some(name) = listens {
         let listeners = call.server.rebind.listen(&new.settings()).map_err(|error| {
             crate::log::warning(format_args!("CONFIG SET: {error}"));
-            let name = if changed("port") { "port" } else { "bind" };
             SetError::failed(name, format!("Unable to listen on this port ({error}). Check server logs."))
         })?;
         call.server.rebind.replace(listeners);
@@ -33,9 +42,7 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         call.lock.release(); // The store's locks come first.
         if let Err(error) = store.set_log(new.bool("appendonly")) {
             crate::log::warning(format_args!("CONFIG SET appendonly: {error}"));
-            if let Some(listeners) =
-                (changed("port") || changed("bind")).then(|| call.server.rebind.listen(&old.settings()))
-            {
+            if let Some(listeners) = listens.map(|_| call.server.rebind.listen(&old.settings())) {
                 match listeners {
                     Ok(listeners) => call.server.rebind.replace(listeners),
                     Err(error) => {
@@ -54,6 +61,10 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
     if changed("loglevel") {
         crate::log::set_level(crate::start::level(new.choice("loglevel")));
     }
+    if let Some(tls) = new_tls {
+        call.server.tls.publish(tls);
+    }
+    call.server.observe.configure(new);
     apply_to_engine(call.engine(), new);
     call.unlock();
     if changed("requirepass") {

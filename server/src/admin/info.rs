@@ -6,8 +6,8 @@
 use super::configuration;
 use crate::allocator;
 use crate::command::{After, ServerCall, ServerCommand};
+use crate::observe::named_stats;
 use crate::session::REDIS_VERSION;
-use crate::table::{CommandStats, Entry};
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Reply, Spec};
 use firn_engine::log::progress::LogState;
 use firn_engine::store::Status;
@@ -50,7 +50,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "modules", title: "Modules", default: true, write: |_, _| {} },
     Section { name: "commandstats", title: "Commandstats", default: false, write: command_stats },
     Section { name: "errorstats", title: "Errorstats", default: true, write: error_stats },
-    Section { name: "latencystats", title: "Latencystats", default: false, write: |_, _| {} },
+    Section { name: "latencystats", title: "Latencystats", default: false, write: latency_stats },
     Section { name: "cluster", title: "Cluster", default: true, write: cluster },
     Section { name: "keyspace", title: "Keyspace", default: true, write: keyspace },
     Section { name: "firn", title: "Firn", default: true, write: firn },
@@ -417,7 +417,8 @@ fn cpu(text: &mut Text, _: &mut ServerCall<'_, '_>) {
     text.field("used_cpu_user_main_thread", format!("{:.6}", user as f64 / 100.0));
 }
 
-fn cpu_ticks() -> Option<(u64, u64)> {
+/// User and system time of the process, in 1/100 s.
+pub(crate) fn cpu_ticks() -> Option<(u64, u64)> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the program's name in parentheses and may hold anything; utime and stime are the 12th and 13th after it.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
@@ -425,28 +426,36 @@ fn cpu_ticks() -> Option<(u64, u64)> {
 }
 
 fn command_stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
-    let line = |text: &mut Text, name: &str, stats: &CommandStats| {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    for (name, stats) in named_stats(&call.server.commands) {
         let (calls, rejected, failed) = (read(&stats.calls), read(&stats.rejected), read(&stats.failed));
         if calls == 0 && rejected == 0 && failed == 0 {
-            return;
+            continue;
         }
         let usec = read(&stats.nanos) as f64 / 1000.0;
         let each = if calls == 0 { 0.0 } else { usec / calls as f64 };
         let usec = usec as u64;
-        text.field(
-            &format!("cmdstat_{name}"),
-            format!(
-                "calls={calls},usec={usec},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
-            ),
+        let value = format!(
+            "calls={calls},usec={usec},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
         );
-    };
-    for Entry { spec, stats, subcommand_stats, .. } in call.server.commands.entries() {
-        let name = spec.name.to_ascii_lowercase();
-        line(text, &name, stats);
-        for (sub, stats) in spec.subcommands.iter().zip(subcommand_stats) {
-            line(text, &format!("{name}|{}", sub.name.to_ascii_lowercase()), stats);
-        }
+        text.field(&format!("cmdstat_{name}"), value);
+    }
+}
+
+fn latency_stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let percentiles = configuration(call).percentiles().to_vec();
+    if !call.server.observe.tracking() || percentiles.is_empty() {
+        return;
+    }
+    for (name, stats) in named_stats(&call.server.commands) {
+        let Some(view) = stats.histogram().map(|histogram| histogram.view()).filter(|view| view.total > 0) else {
+            continue;
+        };
+        let told: Vec<String> = percentiles
+            .iter()
+            .map(|percent| format!("p{percent}={:.3}", view.percentile(*percent) as f64 / 1000.0))
+            .collect();
+        text.field(&format!("latency_percentiles_usec_{name}"), told.join(","));
     }
 }
 

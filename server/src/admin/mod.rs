@@ -6,10 +6,13 @@ mod command;
 mod config;
 mod debug;
 pub(crate) mod help;
-mod info;
+pub(crate) mod info;
+mod latency;
+mod lolwut;
 mod memory;
 pub(crate) mod persistence;
 mod reload;
+mod slowlog;
 mod syntax;
 mod time;
 
@@ -24,6 +27,8 @@ pub(crate) static COMMANDS: &[&ServerCommand] = &[
     &config::CONFIG,
     &debug::DEBUG,
     &info::INFO,
+    &latency::LATENCY,
+    &lolwut::LOLWUT,
     &memory::MEMORY,
     &persistence::BGREWRITEAOF,
     &persistence::BGSAVE,
@@ -31,6 +36,8 @@ pub(crate) static COMMANDS: &[&ServerCommand] = &[
     &persistence::SAVE,
     &persistence::SHUTDOWN,
     &persistence::WAITAOF,
+    &slowlog::COMMANDLOG,
+    &slowlog::SLOWLOG,
     &time::TIME,
 ];
 

@@ -41,6 +41,8 @@ impl Traits {
     pub(crate) const HIDDEN: Traits = Traits(8);
     /// Firn's own: programs that set every directive of CONFIG GET to what it is do not know that it is fixed, and may.
     pub(crate) const OWN: Traits = Traits(16);
+    /// It names a file that may have changed: CONFIG SET to the value it has reads it anew.
+    pub(crate) const POINTS: Traits = Traits(32);
 
     /// Both together.
     pub(crate) const fn and(self, other: Traits) -> Traits {
@@ -158,10 +160,11 @@ const GUARDED: Traits = Traits::GUARDED;
 const SECRET: Traits = Traits::SECRET;
 const HIDDEN: Traits = Traits::HIDDEN;
 const OWN: Traits = Traits::OWN;
+const POINTS: Traits = Traits::POINTS;
 
 const REPLICATION: &str = "there is no replication yet";
 const CLUSTER: &str = "there is no cluster mode";
-const TLS: &str = "there is no TLS yet";
+const TLS_REPLICATION: &str = "there is no replication yet, so nothing connects to other servers with TLS";
 const RDMA: &str = "there is no RDMA";
 const NO_FORK: &str = "Firn does not fork: snapshots are written by a thread, in short slices";
 const NO_RDB: &str = "snapshots have their own format and names; RDB files come with their codec";
@@ -170,8 +173,6 @@ const CPUS: &str = "threads are not pinned; use taskset or CPUAffinity=";
 const DEFRAG: &str = "values are not moved in memory; the allocator returns free pages by itself";
 const LAZY: &str = "large values are always freed in the background";
 const SCRIPTS: &str = "there are no scripts yet";
-const SLOWLOG: &str = "there is no slow log yet";
-const LATENCY: &str = "there is no latency monitor yet";
 const CRASH: &str = "a panic is reported with its place by the runtime";
 const LRU: &str = "there is no eviction yet: at maxmemory, commands that need memory are refused";
 
@@ -213,7 +214,7 @@ rows! {
     "events-per-io-thread", COUNT, "2", LIVE.and(HIDDEN), Nothing("a connection stays with its thread");
     "prefetch-batch-max-size", Kind::Int(0, 128), "16", LIVE, Nothing("the keys of a whole batch are fetched ahead");
     "max-new-connections-per-cycle", Kind::Int(1, 1000), "10", LIVE, Nothing("connections are accepted as they come, between others' commands");
-    "max-new-tls-connections-per-cycle", Kind::Int(1, 1000), "1", LIVE, Nothing(TLS);
+    "max-new-tls-connections-per-cycle", Kind::Int(1, 1000), "1", LIVE, Nothing("handshakes are tasks of their own, between others' commands");
     "socket-mark-id", Kind::Int(0, u32::MAX as i64), "0", FIXED, Refused("sockets are not marked", &[]);
     "mptcp", Kind::Bool, "no", LIVE, Refused("there is no multipath TCP", &[]);
     "rdma-bind", Kind::Words(16), "\"\"", LIVE, Refused(RDMA, &[]);
@@ -224,28 +225,32 @@ rows! {
     "availability-zone", ANY, "\"\"", LIVE, Nothing("it is shown by INFO's server section once clients can ask for it by HELLO");
 
     // TLS
-    "tls-port", PORT, "0", LIVE, Refused(TLS, &[]);
-    "tls-cert-file", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-key-file", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-key-file-pass", ANY, "\"\"", LIVE.and(SECRET), Nothing(TLS);
-    "tls-client-cert-file", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-client-key-file", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-client-key-file-pass", ANY, "\"\"", LIVE.and(SECRET), Nothing(TLS);
-    "tls-dh-params-file", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-ca-cert-file", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-ca-cert-dir", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-auth-clients", Kind::Choice(&["no", "yes", "optional"]), "yes", LIVE, Nothing(TLS);
-    "tls-auth-clients-user", Kind::Choice(&["CN", "URI", "off"]), "off", LIVE, Nothing(TLS);
-    "tls-auto-reload-interval", COUNT, "0", LIVE, Nothing(TLS);
-    "tls-replication", Kind::Bool, "no", LIVE, Refused(TLS, &[]);
-    "tls-cluster", Kind::Bool, "no", LIVE, Refused(TLS, &[]);
-    "tls-protocols", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-ciphers", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-ciphersuites", ANY, "\"\"", LIVE, Nothing(TLS);
-    "tls-prefer-server-ciphers", Kind::Bool, "no", LIVE, Nothing(TLS);
-    "tls-session-caching", Kind::Bool, "yes", LIVE, Nothing(TLS);
-    "tls-session-cache-size", COUNT, "20480", LIVE, Nothing(TLS);
-    "tls-session-cache-timeout", COUNT, "300", LIVE, Nothing(TLS);
+    "tls-port", PORT, "0", LIVE, Acts("TCP port for connections with TLS; 0 is none");
+    "tls-cert-file", ANY, "\"\"", LIVE.and(POINTS), Acts("certificate of the server and what vouches for it, PEM; setting it again reads it anew");
+    "tls-key-file", ANY, "\"\"", LIVE.and(POINTS), Acts("its private key, PEM, without a passphrase");
+    "tls-key-file-pass", ANY, "\"\"", LIVE.and(SECRET), Refused("only keys without a passphrase are read", &[]);
+    "tls-client-cert-file", ANY, "\"\"", LIVE, Nothing(TLS_REPLICATION);
+    "tls-client-key-file", ANY, "\"\"", LIVE, Nothing(TLS_REPLICATION);
+    "tls-client-key-file-pass", ANY, "\"\"", LIVE.and(SECRET), Nothing(TLS_REPLICATION);
+    "tls-dh-params-file", ANY, "\"\"", LIVE, Nothing("keys are agreed on with elliptic curves only");
+    "tls-ca-cert-file", ANY, "\"\"", LIVE.and(POINTS), Acts("certificates of those who vouch for clients, PEM");
+    "tls-ca-cert-dir", ANY, "\"\"", LIVE.and(POINTS), Acts("folder of such files");
+    "tls-auth-clients", Kind::Choice(&["no", "yes", "optional"]), "yes", LIVE, Acts("whether clients must have a certificate; `optional` checks the one that is given");
+    "tls-auth-clients-user", Kind::Choice(&["CN", "URI", "off"]), "off", LIVE, Refused("a certificate does not log a client in; AUTH does", &[]);
+    "tls-auto-reload-interval", COUNT, "0", LIVE, Refused("certificates are read again by CONFIG SET tls-cert-file to the value it has", &[]);
+    "tls-replication", Kind::Bool, "no", LIVE, Refused(TLS_REPLICATION, &[]);
+    "tls-cluster", Kind::Bool, "no", LIVE, Refused(CLUSTER, &[]);
+    "tls-protocols", ANY, "\"\"", LIVE, Acts("protocols that are spoken, of TLSv1.2 and TLSv1.3; \"\" is both");
+    "tls-ciphers", ANY, "\"\"", LIVE, Acts("ciphers of TLS 1.2, by OpenSSL's names; \"\" is all that rustls has: AES-GCM and ChaCha20 with ECDHE");
+    "tls-ciphersuites", ANY, "\"\"", LIVE, Acts("ciphers of TLS 1.3; \"\" is all three");
+    "tls-prefer-server-ciphers", Kind::Bool, "no", LIVE, Acts("whether the server's order of ciphers counts, not the client's");
+    "tls-session-caching", Kind::Bool, "yes", LIVE, Acts("whether clients can take up an earlier session");
+    "tls-session-cache-size", COUNT, "20480", LIVE, Acts("sessions that are remembered");
+    "tls-session-cache-timeout", COUNT, "300", LIVE, Nothing("the oldest sessions are forgotten when the cache is full");
+
+    // Metrics
+    "metrics-bind", Kind::Words(16), "127.0.0.1 -::1", LIVE.and(OWN), Acts("addresses that answer /metrics and /healthz over HTTP, as `bind`; there is no password on them");
+    "metrics-port", PORT, "0", LIVE.and(OWN), Acts("their TCP port; 0 is none");
 
     // Process and log
     "daemonize", Kind::Bool, "no", FIXED, Acts("goes into the background");
@@ -332,15 +337,15 @@ rows! {
     "tracking-table-max-keys", LONG, "1000000", LIVE, Nothing("there is no client-side caching yet");
     "notify-keyspace-events", Kind::Events, "\"\"", LIVE, Acts("keyspace events that are published, by their letters; K or E must be among them");
     "busy-reply-threshold" / "lua-time-limit", LONG, "5000", LIVE, Nothing(SCRIPTS);
-    "slowlog-log-slower-than" / "commandlog-execution-slower-than", Kind::Int(-1, i64::MAX), "10000", LIVE, Nothing(SLOWLOG);
-    "slowlog-max-len" / "commandlog-slow-execution-max-len", LONG, "128", LIVE, Nothing(SLOWLOG);
-    "commandlog-request-larger-than", Kind::Int(-1, i64::MAX), "1048576", LIVE, Nothing(SLOWLOG);
-    "commandlog-large-request-max-len", LONG, "128", LIVE, Nothing(SLOWLOG);
-    "commandlog-reply-larger-than", Kind::Int(-1, i64::MAX), "1048576", LIVE, Nothing(SLOWLOG);
-    "commandlog-large-reply-max-len", LONG, "128", LIVE, Nothing(SLOWLOG);
-    "latency-monitor-threshold", LONG, "0", LIVE, Nothing(LATENCY);
-    "latency-tracking", Kind::Bool, "yes", LIVE, Nothing(LATENCY);
-    "latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9", LIVE, Nothing(LATENCY);
+    "slowlog-log-slower-than" / "commandlog-execution-slower-than", Kind::Int(-1, i64::MAX), "10000", LIVE, Acts("commands that ran for so many microseconds are in the slow log; 0 is all, -1 none");
+    "slowlog-max-len" / "commandlog-slow-execution-max-len", LONG, "128", LIVE, Acts("entries of the slow log at most");
+    "commandlog-request-larger-than", Kind::Int(-1, i64::MAX), "1048576", LIVE, Acts("commands whose request is so many bytes long are in the log of large requests; -1 is none");
+    "commandlog-large-request-max-len", LONG, "128", LIVE, Acts("entries of the log of large requests at most");
+    "commandlog-reply-larger-than", Kind::Int(-1, i64::MAX), "1048576", LIVE, Acts("commands whose reply is so many bytes long are in the log of large replies; -1 is none");
+    "commandlog-large-reply-max-len", LONG, "128", LIVE, Acts("entries of the log of large replies at most");
+    "latency-monitor-threshold", LONG, "0", LIVE, Acts("delays of so many ms are kept for LATENCY; 0 keeps none");
+    "latency-tracking", Kind::Bool, "yes", LIVE, Acts("whether it is counted by command how often it took how long (INFO latencystats, LATENCY HISTOGRAM)");
+    "latency-tracking-info-percentiles", Kind::Percentiles, "50 99 99.9", LIVE, Acts("which percentiles INFO latencystats tells");
 
     // What lasts
     "dir", ANY, "./", GUARDED, Acts("working folder; it holds the store. A running server cannot move it");

@@ -16,6 +16,7 @@ use crate::command::{Answer, Pending};
 use crate::execute::{self, Next};
 use crate::limits::{OUTPUT_PAUSE_LEN, OWN_BUFFER_LEN, READ_LEN, UNAUTHENTICATED_OUTPUT_LEN_MAX};
 use crate::log;
+use crate::observe::command_log::Kind;
 use crate::resp::parser::{Bounds, Parser, ProtocolError};
 use crate::resp::writer::Writer;
 use crate::server::Server;
@@ -236,7 +237,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
             Event::Ended => break,
             Event::Readable => task.turn(),
             Event::Room if finishing => {
-                if connection.output.borrow().len() == 0 {
+                if connection.output.borrow().is_drained() {
                     break;
                 }
                 Turn::Wait
@@ -251,7 +252,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
         match turn {
             Turn::Wait => {}
             Turn::Again => tokio::task::yield_now().await,
-            Turn::Finish if connection.output.borrow().len() == 0 => break,
+            Turn::Finish if connection.output.borrow().is_drained() => break,
             Turn::Finish => finishing = true,
             Turn::End => break,
             Turn::Await(future) => {
@@ -303,7 +304,11 @@ impl Task<'_> {
         let len = connection.output.borrow().len();
         if finishing {
             connection.wants_room.set(true);
-            return if len == 0 { Poll::Ready(Event::Room) } else { self.poll_hang_up(cx) };
+            return if connection.output.borrow().is_drained() {
+                Poll::Ready(Event::Room)
+            } else {
+                self.poll_hang_up(cx)
+            };
         }
         let authenticated = self.client.gate != Gate::Closed;
         let pause = len >= if authenticated { OUTPUT_PAUSE_LEN } else { UNAUTHENTICATED_OUTPUT_LEN_MAX };
@@ -338,7 +343,7 @@ impl Task<'_> {
     fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<Event> {
         let connection = &**self.connection;
         loop {
-            match connection.stream.poll_read_ready(cx) {
+            match connection.stream.poll_arrival(cx) {
                 Poll::Ready(Ok(())) if !connection.stream.is_closed(cx) => {
                     // Requests: they are read later. What comes behind them is still to be noticed.
                     connection.stream.clear_ready();
@@ -522,6 +527,15 @@ impl Task<'_> {
                 output.bytes.extend_from_slice(&bytes);
                 self.client.session.promise = self.client.session.promise.max(promise);
             }
+        }
+        let server = &self.runtime.server;
+        if output.bytes.get(start) == Some(&b'-')
+            && let Some(stats) = server.commands.stats_of(connection.info.last_command.load(Ordering::Relaxed))
+        {
+            stats.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(parked) = self.client.parked.take() {
+            server.observe.log(Kind::Slow).add_shortened(parked.micros, parked.words, &connection.info);
         }
         if !self.client.wants_reply() {
             output.bytes.truncate(start);

@@ -1,10 +1,12 @@
-//! Listening sockets: made from `bind`, `port` and `unixsocket`, and the acceptor that hands sockets to the runtimes in turn.
+//! Listening sockets: made from `bind`, `port`, `tls-port`, `metrics-port` and `unixsocket`, and the acceptor that hands sockets to the
+//! runtimes in turn.
 
 use super::runtime::{Message, Runtime, RuntimeHandle};
 use super::stream::Stream;
 use crate::client::{ClientInfo, Names};
 use crate::limits::ACCEPTS_PER_TURN;
 use crate::log;
+use crate::observe::metrics;
 use crate::server::Server;
 use crate::settings::Settings;
 use parking_lot::Mutex;
@@ -22,10 +24,12 @@ use tokio::net::{TcpListener, UnixListener};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     /// An address that must be there.
-    #[error("Could not create server TCP listening socket {address}: {source}")]
+    #[error("Could not create server TCP listening socket {address}:{port}: {source}")]
     Tcp {
-        /// As configured, with the port.
+        /// As configured.
         address: String,
+        /// The port.
+        port: u16,
         /// Why.
         source: io::Error,
     },
@@ -42,11 +46,45 @@ pub(crate) enum ListenError {
     },
 }
 
+impl ListenError {
+    /// The TCP port it is about.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match self {
+            ListenError::Tcp { port, .. } => Some(*port),
+            ListenError::NoAddress | ListenError::Unix { .. } => None,
+        }
+    }
+}
+
+/// Whom a TCP socket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Clients.
+    Clients,
+    /// Clients with TLS.
+    Tls,
+    /// Whoever wants metrics.
+    Metrics,
+}
+
+/// A TCP socket that listens.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    socket: std::net::TcpListener,
+    purpose: Purpose,
+}
+
+impl Tcp {
+    fn try_clone(&self) -> io::Result<Tcp> {
+        Ok(Tcp { socket: self.socket.try_clone()?, purpose: self.purpose })
+    }
+}
+
 /// Sockets that listen, not yet part of a runtime.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     /// TCP.
-    pub(crate) tcp: Vec<std::net::TcpListener>,
+    pub(crate) tcp: Vec<Tcp>,
     /// Unix.
     pub(crate) unix: Option<std::os::unix::net::UnixListener>,
 }
@@ -69,15 +107,31 @@ pub(crate) fn listen(settings: &Settings) -> Result<Listeners, ListenError> {
 ///
 /// # Errors
 /// As there.
-pub(crate) fn listen_tcp(
-    settings: &Settings,
-    open: &[std::net::TcpListener],
-) -> Result<Vec<std::net::TcpListener>, ListenError> {
+pub(crate) fn listen_tcp(settings: &Settings, open: &[Tcp]) -> Result<Vec<Tcp>, ListenError> {
     let mut found = Vec::new();
-    if settings.port == 0 {
-        return Ok(found);
+    for (purpose, bind, port) in [
+        (Purpose::Clients, &settings.bind, settings.port),
+        (Purpose::Tls, &settings.bind, settings.tls_port),
+        (Purpose::Metrics, &settings.metrics_bind, settings.metrics_port),
+    ] {
+        if port != 0 {
+            let backlog = i32::try_from(settings.tcp_backlog).unwrap_or(i32::MAX);
+            listen_for(purpose, bind, port, backlog, open, &mut found)?;
+        }
     }
-    for name in &settings.bind {
+    Ok(found)
+}
+
+fn listen_for(
+    purpose: Purpose,
+    names: &[String],
+    port: u16,
+    backlog: i32,
+    open: &[Tcp],
+    all: &mut Vec<Tcp>,
+) -> Result<(), ListenError> {
+    let mut found = false;
+    for name in names {
         let (optional, host) = match name.strip_prefix('-') {
             Some(host) => (true, host),
             None => (false, name.as_str()),
@@ -86,39 +140,42 @@ pub(crate) fn listen_tcp(
         if host.is_empty() {
             continue;
         }
-        match bind(host, settings, open) {
-            Ok(listener) => found.push(listener),
+        match bind(host, port, backlog, purpose, open) {
+            Ok(socket) => {
+                all.push(Tcp { socket, purpose });
+                found = true;
+            }
             Err(source) => {
                 let unavailable = matches!(
                     source.raw_os_error(),
                     Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
                 );
-                let address = format!("{host}:{}", settings.port);
                 if optional && unavailable {
-                    log::debug(format_args!("Not listening on {address}: {source}"));
+                    log::debug(format_args!("Not listening on {host}:{port}: {source}"));
                     continue;
                 }
-                return Err(ListenError::Tcp { address, source });
+                return Err(ListenError::Tcp { address: host.to_owned(), port, source });
             }
         }
     }
-    if found.is_empty() && settings.bind.iter().any(|name| !name.is_empty()) {
+    if !found && names.iter().any(|name| !name.is_empty()) {
         return Err(ListenError::NoAddress);
     }
-    Ok(found)
+    Ok(())
 }
 
-fn bind(host: &str, settings: &Settings, open: &[std::net::TcpListener]) -> io::Result<std::net::TcpListener> {
+fn bind(host: &str, port: u16, backlog: i32, purpose: Purpose, open: &[Tcp]) -> io::Result<std::net::TcpListener> {
     let address = match host {
-        "*" => SocketAddr::from(([0, 0, 0, 0], settings.port)),
-        "::*" => SocketAddr::from(([0u16; 8], settings.port)),
+        "*" => SocketAddr::from(([0, 0, 0, 0], port)),
+        "::*" => SocketAddr::from(([0u16; 8], port)),
         _ => match host.parse::<IpAddr>() {
-            Ok(ip) => SocketAddr::from((ip, settings.port)),
-            Err(_) => (host, settings.port).to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?,
+            Ok(ip) => SocketAddr::from((ip, port)),
+            Err(_) => (host, port).to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?,
         },
     };
-    if let Some(same) = open.iter().find(|open| open.local_addr().is_ok_and(|local| local == address)) {
-        return same.try_clone();
+    let same = |open: &&Tcp| open.purpose == purpose && open.socket.local_addr().is_ok_and(|local| local == address);
+    if let Some(same) = open.iter().find(same) {
+        return same.socket.try_clone();
     }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -126,7 +183,7 @@ fn bind(host: &str, settings: &Settings, open: &[std::net::TcpListener]) -> io::
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(settings.tcp_backlog).unwrap_or(i32::MAX))?;
+    socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
@@ -157,9 +214,9 @@ pub(crate) struct Acceptor {
 /// TCP listeners that CONFIG SET has opened, for the acceptor to take over.
 #[derive(Debug, Default)]
 pub(crate) struct Rebind {
-    waiting: Mutex<Option<Vec<std::net::TcpListener>>>,
+    waiting: Mutex<Option<Vec<Tcp>>>,
     /// Handles of the sockets that listen now.
-    open: Mutex<Vec<std::net::TcpListener>>,
+    open: Mutex<Vec<Tcp>>,
     notify: tokio::sync::Notify,
 }
 
@@ -168,12 +225,12 @@ impl Rebind {
     ///
     /// # Errors
     /// As [`listen`]; nothing has changed.
-    pub(crate) fn listen(&self, settings: &Settings) -> Result<Vec<std::net::TcpListener>, ListenError> {
+    pub(crate) fn listen(&self, settings: &Settings) -> Result<Vec<Tcp>, ListenError> {
         listen_tcp(settings, &self.open.lock())
     }
 
     /// Replaces the TCP listeners: the new ones are open already, the old ones are closed.
-    pub(crate) fn replace(&self, listeners: Vec<std::net::TcpListener>) {
+    pub(crate) fn replace(&self, listeners: Vec<Tcp>) {
         *self.waiting.lock() = Some(listeners);
         self.notify.notify_one();
     }
@@ -204,16 +261,22 @@ impl Acceptor {
         Ok(acceptor)
     }
 
-    fn listen_tcp(self: &Rc<Self>, listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
+    fn listen_tcp(self: &Rc<Self>, listeners: Vec<Tcp>) -> io::Result<()> {
         for task in self.tcp_tasks.borrow_mut().drain(..) {
             task.abort();
         }
-        let open = listeners.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        let open = listeners.iter().map(Tcp::try_clone).collect::<io::Result<Vec<_>>>()?;
         *self.runtime.server.rebind.open.lock() = open;
-        for listener in listeners {
-            let listener = TcpListener::from_std(listener)?;
+        for Tcp { socket, purpose } in listeners {
+            let listener = TcpListener::from_std(socket)?;
             let this = self.clone();
-            let task = tokio::task::spawn_local(async move { this.accept_tcp(&listener).await });
+            let task = tokio::task::spawn_local(async move {
+                match purpose {
+                    Purpose::Metrics => metrics::http::serve(this.runtime.server.clone(), listener).await,
+                    Purpose::Clients => this.accept_tcp(&listener, false).await,
+                    Purpose::Tls => this.accept_tcp(&listener, true).await,
+                }
+            });
             self.tcp_tasks.borrow_mut().push(task);
         }
         Ok(())
@@ -233,11 +296,11 @@ impl Acceptor {
         }
     }
 
-    async fn accept_tcp(&self, listener: &TcpListener) {
+    async fn accept_tcp(&self, listener: &TcpListener, tls: bool) {
         let mut turn = 0;
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.welcome_tcp(stream, peer),
+                Ok((stream, peer)) => self.welcome_tcp(stream, peer, tls),
                 Err(error) => accept_failed(&error).await,
             }
             turn += 1;
@@ -255,8 +318,8 @@ impl Acceptor {
                     let path =
                         settings.unixsocket.as_ref().map_or(String::new(), |path| format!("{}:0", path.display()));
                     let stream = Stream::Unix(stream);
-                    if self.admit(&stream, None, &settings) {
-                        self.hand_over(stream, path.clone(), path);
+                    if self.admit(&stream, None, false, &settings) {
+                        self.hand_over(stream, path.clone(), path, false);
                     }
                 }
                 Err(error) => accept_failed(&error).await,
@@ -264,7 +327,7 @@ impl Acceptor {
         }
     }
 
-    fn welcome_tcp(&self, stream: tokio::net::TcpStream, peer: SocketAddr) {
+    fn welcome_tcp(&self, stream: tokio::net::TcpStream, peer: SocketAddr, tls: bool) {
         let settings = self.runtime.settings();
         let local = stream.local_addr().map_or(String::new(), |address| address.to_string());
         // Neither option is needed to serve the client.
@@ -273,25 +336,26 @@ impl Acceptor {
             let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive(settings.tcp_keepalive_s));
         }
         let stream = Stream::Tcp(stream);
-        if self.admit(&stream, Some(peer.ip()), &settings) {
-            self.hand_over(stream, peer.to_string(), local);
+        if self.admit(&stream, Some(peer.ip()), tls, &settings) {
+            self.hand_over(stream, peer.to_string(), local, tls);
         }
     }
 
-    /// Whether the client may stay; else it is told why not.
-    fn admit(&self, stream: &Stream, peer: Option<IpAddr>, settings: &Settings) -> bool {
+    /// Whether the client may stay; else it is told why not, unless it would have to be told in TLS.
+    fn admit(&self, stream: &Stream, peer: Option<IpAddr>, tls: bool, settings: &Settings) -> bool {
         use std::sync::atomic::Ordering;
+        // The client is refused whether it hears why or not.
+        let tell = |why: &[u8]| drop((!tls).then(|| stream.write(why)));
         let server = &self.runtime.server;
         if !server.clients.admit(settings.maxclients) {
             server.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
-            // The client is refused whether it hears why or not.
-            let _ = stream.write(b"-ERR max number of clients reached\r\n");
+            tell(b"-ERR max number of clients reached\r\n");
             return false;
         }
         if settings.protected_mode && server.acl.is_open() && peer.is_some_and(|ip| !ip.to_canonical().is_loopback()) {
             server.clients.dismiss();
             server.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
-            let _ = stream.write(PROTECTED);
+            tell(PROTECTED);
             return false;
         }
         server.stats.connections_received.fetch_add(1, Ordering::Relaxed);
@@ -299,19 +363,20 @@ impl Acceptor {
     }
 
     /// Gives an admitted client to the next runtime.
-    fn hand_over(&self, stream: Stream, addr: String, laddr: String) {
+    fn hand_over(&self, stream: Stream, addr: String, laddr: String, tls: bool) {
         let server = &self.runtime.server;
         let at = self.next.get();
         self.next.set((at + 1) % self.handles.len());
         let unix = matches!(stream, Stream::Unix(_));
         let info = Arc::new(client_info(server, &self.handles[at], stream.number(), unix, addr, laddr));
         server.clients.register(&info);
-        if at == 0 {
-            return self.runtime.serve(stream, info);
-        }
         let message = match stream {
+            Stream::Tcp(stream) if tls && at == 0 => return self.runtime.serve_tls(stream, info),
+            stream if at == 0 => return self.runtime.serve(stream, info),
+            Stream::Tcp(stream) if tls => stream.into_std().map(|stream| Message::ServeTls(stream, info.clone())),
             Stream::Tcp(stream) => stream.into_std().map(|stream| Message::Serve(stream, info.clone())),
             Stream::Unix(stream) => stream.into_std().map(|stream| Message::ServeUnix(stream, info.clone())),
+            Stream::Tls(_) => unreachable!("a client is handed over before its handshake"),
         };
         match message {
             Ok(message) => self.handles[at].send(message),

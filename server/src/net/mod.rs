@@ -6,3 +6,5 @@ pub(crate) mod mail;
 pub(crate) mod output;
 pub(crate) mod runtime;
 pub(crate) mod stream;
+pub(crate) mod tls;
+mod tls_stream;

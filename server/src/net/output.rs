@@ -24,7 +24,7 @@ pub(crate) struct Output {
     base: u64,
     /// Replies up to the place may leave once the LSN is promised.
     marks: VecDeque<(Lsn, u64)>,
-    /// The socket takes nothing more at the moment.
+    /// The socket takes nothing more at the moment; with TLS it may be that bytes which have left here wait before it.
     pub(crate) blocked: bool,
 }
 
@@ -32,6 +32,11 @@ impl Output {
     /// Bytes that have not left.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.sent
+    }
+
+    /// Whether everything has left, to the last byte.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.len() == 0 && !self.blocked
     }
 
     /// Whether replies wait for a promise.
@@ -80,6 +85,12 @@ impl Output {
     /// The connection is broken.
     pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<usize> {
         let before = self.sent;
+        if self.blocked {
+            match stream.push() {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(0),
+                result => result?,
+            }
+        }
         while self.sent < self.released {
             let end = self.released.min(self.sent + WRITE_LEN_MAX);
             match stream.write(&self.bytes[self.sent..end]) {
@@ -94,7 +105,7 @@ impl Output {
         }
         let left = self.sent - before;
         if self.sent == self.released {
-            self.blocked = false;
+            self.blocked = stream.is_backed_up();
         }
         let all = self.sent == self.bytes.len();
         if all || (self.sent >= WRITE_LEN_MAX && self.sent > self.bytes.len() / 2) {

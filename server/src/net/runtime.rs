@@ -28,6 +28,8 @@ use std::time::Duration;
 pub(crate) enum Message {
     /// Serve this client from now on.
     Serve(std::net::TcpStream, Arc<ClientInfo>),
+    /// The same, with TLS; the handshake is still to come.
+    ServeTls(std::net::TcpStream, Arc<ClientInfo>),
     /// The same over a unix socket.
     ServeUnix(std::os::unix::net::UnixStream, Arc<ClientInfo>),
     /// Close this client.
@@ -238,6 +240,23 @@ impl Runtime {
         }
     }
 
+    /// Begins to serve a registered client when it has agreed on keys.
+    pub(crate) fn serve_tls(self: &Rc<Self>, socket: tokio::net::TcpStream, info: Arc<ClientInfo>) {
+        let runtime = self.clone();
+        tokio::task::spawn_local(async move {
+            match runtime.server.tls.accept(socket).await {
+                Ok(stream) => runtime.serve(Stream::Tls(Box::new(stream)), info),
+                Err(why) => {
+                    crate::log::verbose(format_args!(
+                        "Error accepting a client connection: {why} (addr={})",
+                        info.addr
+                    ));
+                    runtime.server.clients.unregister(info.id);
+                }
+            }
+        });
+    }
+
     /// Has the committer release the replies of `connection` when `lsn` holds.
     pub(crate) fn hold(&self, lsn: Lsn, connection: &Rc<Connection>) {
         self.queue.borrow_mut().push_back((lsn, connection.clone()));
@@ -295,6 +314,10 @@ impl Runtime {
                 Message::Serve(stream, info) => {
                     self.adopt(tokio::net::TcpStream::from_std(stream).map(Stream::Tcp), info);
                 }
+                Message::ServeTls(stream, info) => match tokio::net::TcpStream::from_std(stream) {
+                    Ok(socket) => self.serve_tls(socket, info),
+                    Err(error) => self.adopt(Err(error), info),
+                },
                 Message::ServeUnix(stream, info) => {
                     self.adopt(tokio::net::UnixStream::from_std(stream).map(Stream::Unix), info);
                 }

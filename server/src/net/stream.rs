@@ -1,8 +1,9 @@
-//! A client's socket, TCP or unix: reads and writes that do not block, and their readiness.
+//! A client's socket, TCP (plain or with TLS) or unix: reads and writes that do not block, and their readiness.
 //!
 //! A read that fills less than the room it was given has emptied the socket; the runtime is told so, which saves the call that
 //! would only answer "would block".
 
+use super::tls_stream::TlsStream;
 use rustix::net::RecvFlags;
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -19,6 +20,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),
+    /// Over TCP with TLS.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -26,6 +29,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tls(stream) => stream.socket.as_fd(),
         }
     }
 
@@ -38,14 +42,24 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_io(interest, call),
             Stream::Unix(stream) => stream.try_io(interest, call),
+            Stream::Tls(stream) => stream.socket.try_io(interest, call),
         }
     }
 
     /// Ready when a read would not block.
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
+            Stream::Tls(stream) if stream.has_unread() => Poll::Ready(Ok(())),
+            _ => self.poll_arrival(cx),
+        }
+    }
+
+    /// Ready when the socket has something, whatever was taken from it before.
+    pub(crate) fn poll_arrival(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
+            Stream::Tls(stream) => stream.socket.poll_read_ready(cx),
         }
     }
 
@@ -54,6 +68,23 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Tls(stream) => stream.socket.poll_write_ready(cx),
+        }
+    }
+
+    /// Whether what was written still waits for room in the socket.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        matches!(self, Stream::Tls(stream) if stream.is_backed_up())
+    }
+
+    /// Sends what was written and still waits.
+    ///
+    /// # Errors
+    /// As [`Stream::write`].
+    pub(crate) fn push(&self) -> io::Result<()> {
+        match self {
+            Stream::Tls(stream) => stream.push(),
+            Stream::Tcp(_) | Stream::Unix(_) => Ok(()),
         }
     }
 
@@ -61,6 +92,9 @@ impl Stream {
     ///
     /// The socket is asked whatever its readiness says: that may have been cleared ([`Stream::clear_ready`]) with requests still to be read.
     pub(crate) fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        if let Stream::Tls(stream) = self {
+            return stream.read(buffer);
+        }
         let room = buffer.capacity() - buffer.len();
         // `recv` passes by what `read` does for files.
         let read = rustix::net::recv(self.fd(), rustix::buffer::spare_capacity(buffer), RecvFlags::empty());
@@ -73,6 +107,9 @@ impl Stream {
 
     /// Writes as much as the socket takes now.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if let Stream::Tls(stream) = self {
+            return stream.write(bytes);
+        }
         match rustix::net::send(self.fd(), bytes, rustix::net::SendFlags::NOSIGNAL) {
             Err(rustix::io::Errno::AGAIN) => self.try_io(Interest::WRITABLE, || Err(ErrorKind::WouldBlock.into())),
             result => Ok(result?),
@@ -89,6 +126,7 @@ impl Stream {
     pub(crate) fn is_closed(&self, cx: &mut Context<'_>) -> bool {
         let ready = match self {
             Stream::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(cx),
+            Stream::Tls(stream) => pin!(stream.socket.ready(Interest::READABLE)).poll(cx),
             Stream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(cx),
         };
         if matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed()) {

@@ -81,6 +81,7 @@ pub(crate) fn queue(
         }
         transaction.flags = transaction.flags.and(plan.flags);
         transaction.queue.push(Queued { plan: *plan, words: places });
+        plan.verdict = Verdict::Queued;
         writer.simple("QUEUED");
         return;
     };
@@ -312,8 +313,11 @@ fn run(exec: &mut ServerCall<'_, '_>, transaction: &Transaction, queued: &Queued
     }
     server.stats.commands_processed.fetch_add(1, Relaxed);
     if let Some(stats) = queued.plan.stats(&server.commands) {
-        stats.calls.fetch_add(1, Relaxed);
-        stats.nanos.fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
+        let nanos = began.elapsed().as_nanos() as u64;
+        stats.ran(1, nanos, server.observe.tracking());
+        if server.observe.is_notable(nanos) {
+            server.observe.ran(&queued.plan, &words, &exec.client.info, nanos);
+        }
     }
     match after {
         After::Await(pending) => Part::Pending(pending),

@@ -18,6 +18,11 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_firn-server");
 /// How long anything may take before the test gives up: no test depends on its length.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A TCP port that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+}
+
 /// A running server; dropping it kills it.
 pub(crate) struct Server {
     /// The process.
@@ -36,8 +41,7 @@ impl Server {
 
     /// The same with a free TCP port.
     pub(crate) fn start_tcp(words: &[&str]) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        Server::start_on(port, words)
+        Server::start_on(free_port(), words)
     }
 
     fn start_on(port: u16, words: &[&str]) -> Server {
@@ -126,6 +130,11 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S: Read + Write> Connection<S> {
+    /// Over a stream that is connected.
+    pub(crate) fn over(stream: S) -> Self {
+        Connection { stream, rest: Vec::new() }
+    }
+
     /// Sends bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("sent");
