@@ -95,6 +95,7 @@ impl Client {
         if self.listens() {
             self.subscriptions.leave_all(&mut server.store.lock(), &self.info);
         }
+        server.monitors.leave(self.info.id);
     }
 
     /// Has this user from now on, as others see too.
@@ -187,6 +188,8 @@ pub(crate) struct ClientInfo {
     pub(crate) waiting: AtomicBool,
     /// It waits for keys.
     pub(crate) blocked: Mutex<Option<(WaiterId, Arc<Seat>)>>,
+    /// It watches all commands (MONITOR).
+    pub(crate) monitoring: AtomicBool,
     /// It is about to be closed.
     pub(crate) closing: AtomicBool,
     /// Names it gave itself.
@@ -202,7 +205,8 @@ impl ClientInfo {
 
     /// Its class' place in `Settings::output_limits`.
     pub(crate) fn output_class(&self) -> usize {
-        if self.is_subscriber() { 2 } else { 0 }
+        // What a client of MONITOR is sent grows as a subscriber's does, and is bounded as that.
+        if self.is_subscriber() || self.monitoring.load(Ordering::Relaxed) { 2 } else { 0 }
     }
 
     /// Notes a batch of `count` commands, the last of which has `number`, with `db` selected after it.

@@ -13,6 +13,7 @@ use crate::dispatch::{self, Plan, Verdict};
 use crate::limits::BATCH_LEN_MAX;
 use crate::observe::command_log::Kind;
 use crate::observe::meter::Meter;
+use crate::observe::monitor;
 use crate::resp::parser::{Batch, Request};
 use crate::resp::writer::Writer;
 use crate::server::Server;
@@ -299,9 +300,25 @@ fn refuse_listener(server: &Server, client: &mut Client, plan: &mut Plan, writer
 /// What is answered to a command that may need memory when there is none left.
 pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
-/// Calls a command that may run.
+/// Calls a command that may run, and shows it to who watches.
 #[inline]
 pub(crate) fn call<'s>(
+    server: &'s Arc<Server>,
+    client: &mut Client,
+    lock: &mut EngineLock<'s>,
+    plan: &Plan,
+    words: &[&[u8]],
+    writer: &mut Writer<'_>,
+) -> After {
+    let after = call_unseen(server, client, lock, plan, words, writer);
+    if server.monitors.any() && !plan.flags.has(Flags::SKIP_MONITOR) && !plan.flags.has(Flags::ADMIN) {
+        server.monitors.show(lock, client.session.db, &monitor::source(&client.info), words);
+    }
+    after
+}
+
+#[inline]
+fn call_unseen<'s>(
     server: &'s Arc<Server>,
     client: &mut Client,
     lock: &mut EngineLock<'s>,

@@ -1,7 +1,7 @@
 //! The server's own log: lines as redis-server writes them, `pid:M date level message`.
 //!
 //! A line is one write, to standard output or at the end of `logfile`; nothing is buffered. `logfile` and `loglevel` may change at
-//! any time. It is the one process-wide state of the server: a message can come from anywhere.
+//! any time. It is process-wide, as is `supervise` and nothing else: a message can come from anywhere.
 
 use parking_lot::Mutex;
 use std::fmt::Arguments;

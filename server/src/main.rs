@@ -24,6 +24,7 @@ mod shutdown;
 mod start;
 mod stats;
 mod storage;
+mod supervise;
 mod table;
 
 use std::os::unix::ffi::OsStringExt;

@@ -7,6 +7,7 @@ use crate::net::listener::Rebind;
 use crate::net::runtime::RuntimeHandle;
 use crate::net::tls::Tls;
 use crate::observe::Observe;
+use crate::observe::monitor::Monitors;
 use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -39,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) stats: Stats,
     /// Times, slow commands, delays.
     pub(crate) observe: Observe,
+    /// Who watches all commands.
+    pub(crate) monitors: Monitors,
     /// The runtimes that serve connections, once they run.
     pub(crate) runtimes: OnceLock<Box<[Arc<RuntimeHandle>]>>,
     /// What new connections with TLS use.

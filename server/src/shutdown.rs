@@ -19,6 +19,7 @@ pub(crate) struct Shutdown {
 /// Why not.
 pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::convert::Infallible, String> {
     log::warning(format_args!("User requested shutdown..."));
+    crate::supervise::stopping();
     let (points, logged) = {
         let config = server.config.lock();
         (!config.save_points().is_empty(), config.bool("appendonly"))
@@ -36,6 +37,7 @@ pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::conv
     });
     if let Err(reason) = done.await.unwrap_or_else(|error| Err(error.to_string())) {
         if !how.force {
+            crate::supervise::going_on();
             return Err(reason);
         }
         log::warning(format_args!("Ending by force although {reason}"));

@@ -10,13 +10,14 @@ use crate::net::listener::{self, Acceptor, Listeners, Rebind};
 use crate::net::runtime::{Runtime, RuntimeHandle};
 use crate::net::tls::{self, Tls};
 use crate::observe::Observe;
+use crate::observe::monitor::Monitors;
 use crate::pubsub::{self, hub::Hub};
 use crate::server::Server;
 use crate::settings::{Published, Settings};
 use crate::shutdown;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::{admin, allocator, daemon, session, storage};
+use crate::{admin, allocator, daemon, session, storage, supervise};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -39,6 +40,13 @@ pub(crate) fn run(args: &[Vec<u8>]) -> ExitCode {
         Start::CheckSystem => {
             say("No checks of the system are needed: Firn neither forks nor depends on huge pages.\n")
         }
+        Start::CheckConfig(line) => match check(&line) {
+            Ok(()) => say("The configuration is right.\n"),
+            Err(error) => {
+                complain(&error.to_string());
+                ExitCode::FAILURE
+            }
+        },
         Start::TestMemory => {
             complain("--test-memory is not part of Firn; use memtester or memtest86+.");
             ExitCode::FAILURE
@@ -75,6 +83,23 @@ fn abort(message: std::fmt::Arguments<'_>) -> Failure {
     Failure::Logged
 }
 
+/// Reads a configuration as a start does, and everything that it names but the data; nothing is changed.
+fn check(line: &CommandLine) -> Result<(), FatalError> {
+    if line.file.is_none() && !line.stdin {
+        return Err(FatalError { place: None, reason: "--check-config needs a file, or - for standard input".into() });
+    }
+    let wrong = |reason: String| FatalError { place: None, reason };
+    let mut config = config::load(line, &mut std::io::stdin().lock())?;
+    let commands = command_table(&config)?;
+    config.enter_dir().map_err(|error| wrong(format!("Can't chdir to '{}': {error}", config.path("dir").display())))?;
+    users(&config, &commands).map_err(|failure| match failure {
+        Failure::Config(error) => error,
+        Failure::Logged => wrong("The aclfile is not right: see above.".into()),
+    })?;
+    tls::configure(&config).map_err(wrong)?;
+    Ok(())
+}
+
 fn serve(line: &CommandLine) -> Result<(), Failure> {
     let started = Instant::now();
     die_of_panics();
@@ -91,6 +116,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     config
         .enter_dir()
         .map_err(|error| abort(format_args!("Can't chdir to '{}': {error}", config.path("dir").display())))?;
+    supervise::begin(config.choice("supervised"));
     greet(&config);
     let acl = users(&config, &commands)?;
 
@@ -108,6 +134,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         log::warning(format_args!("{error}"));
         abort(format_args!("Failed listening on port {} (TCP), aborting.", error.port().unwrap_or(settings.port)))
     })?;
+    supervise::status("Loading");
     let store = storage::open(&config).map_err(|error| abort(format_args!("The store cannot be opened: {error}")))?;
     let store = Arc::new(store);
     let seed = store.lock().keyspace.seed();
@@ -116,6 +143,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         store,
         seed,
         observe: Observe::new(&config),
+        monitors: Monitors::default(),
         config: config.into(),
         settings: Published::new(settings.clone()),
         commands,
@@ -311,6 +339,7 @@ fn run_runtimes(server: &Arc<Server>, settings: &Settings, listeners: Listeners)
         if let Some(path) = &settings.unixsocket {
             log::notice(format_args!("Ready to accept connections unix: {}", path.display()));
         }
+        supervise::ready();
         tokio::task::spawn_local(ours.run_committer());
         std::future::pending::<Result<(), Failure>>().await
     })

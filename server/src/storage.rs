@@ -106,7 +106,9 @@ fn report_progress(what: &str, done: u64, of: u64) {
     let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let last = LAST_SECOND.swap(second, Relaxed);
     if last != 0 && last != second && done > 0 {
-        log::notice(format_args!("{what}: {done} of {of} ({} %)", done * 100 / of.max(1)));
+        let words = format!("{what}: {done} of {of} ({} %)", done * 100 / of.max(1));
+        crate::supervise::status(&words);
+        log::notice(format_args!("{words}"));
     }
 }
 

@@ -130,7 +130,7 @@ fn server(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("monotonic_clock", "POSIX clock_gettime");
     text.field("multiplexing_api", "epoll");
     text.field("process_id", std::process::id());
-    text.field("process_supervised", "no");
+    text.field("process_supervised", if crate::supervise::is_supervised() { "systemd" } else { "no" });
     text.field("run_id", &server.run_id);
     text.field("tcp_port", settings.port);
     text.field("server_time_usec", now.as_micros());

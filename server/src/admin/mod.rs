@@ -10,6 +10,7 @@ pub(crate) mod info;
 mod latency;
 mod lolwut;
 mod memory;
+mod monitor;
 pub(crate) mod persistence;
 mod reload;
 mod slowlog;
@@ -30,6 +31,7 @@ pub(crate) static COMMANDS: &[&ServerCommand] = &[
     &latency::LATENCY,
     &lolwut::LOLWUT,
     &memory::MEMORY,
+    &monitor::MONITOR,
     &persistence::BGREWRITEAOF,
     &persistence::BGSAVE,
     &persistence::LASTSAVE,

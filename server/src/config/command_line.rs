@@ -15,6 +15,8 @@ pub(crate) enum Start {
     Version,
     /// `-h`, `--help`.
     Help,
+    /// `--check-config FILE`: says whether the configuration is right, with options as for a run.
+    CheckConfig(CommandLine),
     /// `--check-system`.
     CheckSystem,
     /// `--test-memory`: refused, with the reason.
@@ -39,8 +41,13 @@ pub(crate) fn parse(args: &[Vec<u8>]) -> Start {
         Some(b"-h" | b"--help") => return Start::Help,
         Some(b"--check-system") => return Start::CheckSystem,
         Some(b"--test-memory") => return Start::TestMemory,
+        Some(b"--check-config") => return Start::CheckConfig(command_line(&args[1..])),
         _ => {}
     }
+    Start::Run(command_line(args))
+}
+
+fn command_line(args: &[Vec<u8>]) -> CommandLine {
     let mut line = CommandLine::default();
     let mut args = args;
     if let Some((first, rest)) = args.split_first()
@@ -80,7 +87,7 @@ pub(crate) fn parse(args: &[Vec<u8>]) -> Start {
             has_value = true;
         }
     }
-    Start::Run(line)
+    line
 }
 
 #[cfg(test)]
@@ -141,5 +148,6 @@ mod tests {
         assert_eq!(one("--help"), Start::Help);
         assert_eq!(one("--check-system"), Start::CheckSystem);
         assert_eq!(one("--test-memory"), Start::TestMemory);
+        assert_eq!(one("--check-config"), Start::CheckConfig(CommandLine::default()));
     }
 }

@@ -12,6 +12,7 @@ pub(crate) fn help() -> String {
         "firn-server {}: a durable key-value server that speaks the Redis protocol\n
 Usage: firn-server [FILE] [--DIRECTIVE VALUE ...]
        firn-server - [--DIRECTIVE VALUE ...]   (configuration from standard input)
+       firn-server --check-config FILE [--DIRECTIVE VALUE ...]   (says whether a start would take it)
        firn-server --check-system
        firn-server -v | --version
        firn-server -h | --help

@@ -254,7 +254,7 @@ rows! {
 
     // Process and log
     "daemonize", Kind::Bool, "no", FIXED, Acts("goes into the background");
-    "supervised", Kind::Choice(&["upstart", "systemd", "auto", "no"]), "no", FIXED, Refused("the server does not report to a supervisor; run it in the foreground under one", &["auto"]);
+    "supervised", Kind::Choice(&["systemd", "auto", "no"]), "no", FIXED, Acts("tells systemd over NOTIFY_SOCKET when it is ready, loads, ends; `auto` where there is one. upstart is refused: nobody runs it any more");
     "pidfile", ANY, "\"\"", FIXED, Acts("file that holds the process id while the server runs");
     "loglevel", Kind::Choice(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", LIVE, Acts("how much is logged");
     "logfile", ANY, "\"\"", FIXED, Acts("file to log to; \"\" is standard output");

@@ -426,6 +426,7 @@ fn client_info(
         user: Mutex::new(server.acl.default_user()),
         waiting: false.into(),
         blocked: Mutex::default(),
+        monitoring: false.into(),
         closing: false.into(),
         names: Mutex::new(Names::default()),
     }

@@ -72,8 +72,10 @@ mod tests {
     use super::*;
 
     fn entry(brief: bool) -> Entry {
-        let spec = &firn_engine::command::Spec::BASE;
-        Entry { brief, ..Entry::new(spec, crate::table::Runner::Server(crate::session::COMMANDS[0])) }
+        let runner = crate::table::Runner::Server(crate::session::COMMANDS[0]);
+        let mut entry = Entry::new(&firn_engine::command::Spec::BASE, runner);
+        entry.brief = brief;
+        entry
     }
 
     fn plan() -> Plan {

@@ -8,6 +8,7 @@ pub(crate) mod histogram;
 pub(crate) mod latency;
 pub(crate) mod meter;
 pub(crate) mod metrics;
+pub(crate) mod monitor;
 
 use crate::client::ClientInfo;
 use crate::config::Config;

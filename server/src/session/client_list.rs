@@ -62,6 +62,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let mut flags = String::new();
     for (flag, set) in [
+        ('O', info.monitoring.load(Ordering::Relaxed)),
         ('P', info.is_subscriber()),
         ('b', info.waiting.load(Ordering::Relaxed)),
         ('c', info.closing.load(Ordering::Relaxed)),

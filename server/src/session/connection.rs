@@ -103,6 +103,8 @@ pub(crate) static RESET: ServerCommand = ServerCommand {
         client.transaction = None;
         client.watching = None;
         client.subscriptions.leave_all(call.lock.get(), &client.info);
+        call.server.monitors.leave(client.info.id);
+        client.info.monitoring.store(false, Ordering::Relaxed);
         client.info.no_touch.store(false, Ordering::Relaxed);
         client.info.no_evict.store(false, Ordering::Relaxed);
         client.info.names.lock().name.clear();

@@ -45,8 +45,14 @@ impl Server {
     }
 
     fn start_on(port: u16, words: &[&str]) -> Server {
+        Server::start_with(port, words, &[])
+    }
+
+    /// The same with variables of its environment.
+    pub(crate) fn start_with(port: u16, words: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         let child = Command::new(BINARY)
+            .envs(environment.iter().copied())
             .args(["--unixsocket", "s", "--port", &port.to_string(), "--dir"])
             .arg(folder.path())
             .args(words)

@@ -1,0 +1,97 @@
+//! How operators run the real binary: under a supervisor, checking a configuration first, watching commands.
+
+mod support;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Output};
+use support::{BINARY, PATIENCE, Server, encode};
+
+#[test]
+fn systemd_hears_when_the_server_is_ready_and_when_it_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("bound");
+    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    let hear = || {
+        let mut buffer = [0; 4096];
+        let n = socket.recv(&mut buffer).expect("a message");
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    };
+    let mut server = Server::start_with(0, &["--supervised", "systemd"], &[("NOTIFY_SOCKET", path.as_os_str())]);
+    assert_eq!(hear(), "STATUS=Loading");
+    let ready = hear();
+    assert!(ready.starts_with("READY=1\n") && ready.contains(&format!("MAINPID={}", server.child.id())), "{ready}");
+    let mut client = server.connect();
+    client.send(&encode(&[b"SHUTDOWN"]));
+    assert!(hear().starts_with("STOPPING=1\n"), "the end");
+    assert!(server.child.wait().expect("it ends").success());
+}
+
+#[test]
+fn supervised_by_nobody_it_runs_all_the_same() {
+    let server = Server::start(&["--supervised", "systemd"]);
+    server.is_well();
+    assert!(server.log().contains("NOTIFY_SOCKET is not set"), "{}", server.log());
+}
+
+fn check_config(text: &str, words: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.conf");
+    fs::write(&path, text.replace("FOLDER", &folder.path().display().to_string())).expect("written");
+    Command::new(BINARY).arg("--check-config").arg(&path).args(words).output().expect("it runs")
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_start() {
+    let right = check_config("port 0\ndir FOLDER\nappendfsync always\n", &["--maxmemory", "1gb"]);
+    assert!(right.status.success(), "{}", String::from_utf8_lossy(&right.stderr));
+    for (text, words, reason) in [
+        ("port 0\nappendfsync sometimes\n", &[][..], "at line 2\n>>> 'appendfsync sometimes'"),
+        ("port 0\nno-such-thing 1\n", &[], "at line 2"),
+        ("dir /nowhere/at/all\n", &[], "at line 1"),
+        ("rename-command NOPE x\n", &[], "No such command in rename-command"),
+        ("tls-port 1\ndir FOLDER\n", &[], "tls-port needs tls-cert-file"),
+        ("port 0\n", &["--hz", "often"], "hz"),
+    ] {
+        let wrong = check_config(text, words);
+        let told = String::from_utf8_lossy(&wrong.stderr);
+        assert_eq!(wrong.status.code(), Some(1), "{text}: {told}");
+        assert!(told.contains(reason), "{text}: {told}");
+    }
+    let none = Command::new(BINARY).arg("--check-config").output().expect("it runs");
+    assert_eq!(none.status.code(), Some(1));
+}
+
+#[test]
+fn monitor_shows_what_runs_but_no_secrets_and_ends_with_reset() {
+    for threads in ["1", "2"] {
+        let server = Server::start(&["--io-threads", threads]);
+        let mut watcher = server.connect();
+        assert_eq!(watcher.line(b"MONITOR\r\n"), "+OK");
+        let mut client = server.connect();
+        let seen = |watcher: &mut support::Connection<_>, end: &str| {
+            let line = watcher.line(b"");
+            let (head, words) = line.split_once("] ").expect("a line of MONITOR");
+            let path = server.socket().display().to_string();
+            assert!(head.starts_with('+') && head.contains(" [0 unix:"), "{line} {path}");
+            assert_eq!(words, end);
+        };
+        client.line(&encode(&[b"set", b"k", b"a \"b\"\r\n\xff"]));
+        seen(&mut watcher, r#""set" "k" "a \"b\"\r\n\xff""#);
+        client.line(b"AUTH default secret\r\n");
+        seen(&mut watcher, r#""AUTH" "(redacted)" "(redacted)""#);
+        client.line(&encode(&[b"CONFIG", b"SET", b"hz", b"11"])); // Not shown.
+        client.send(b"MULTI\r\nINCR n\r\nEXEC\r\n");
+        for words in [r#""MULTI""#, r#""INCR" "n""#, r#""EXEC""#] {
+            seen(&mut watcher, words);
+        }
+        client.send(b"NOPE\r\nSET\r\nPING\r\n"); // What does not run is not shown.
+        seen(&mut watcher, r#""PING""#);
+        assert_eq!(watcher.line(b"RESET\r\n"), "+RESET");
+        // What was asked before the watching ended may still come.
+        client.line(b"SET after 1\r\n");
+        assert_eq!(watcher.line(b"ECHO done\r\n"), "$4");
+        assert_eq!(watcher.line(b""), "done");
+    }
+}
