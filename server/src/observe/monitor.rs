@@ -29,11 +29,6 @@ impl Monitors {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether this client does.
-    pub(crate) fn has(&self, id: u64) -> bool {
-        self.any() && self.clients.lock().iter().any(|client| client.id == id)
-    }
-
     /// This client watches from now on.
     pub(crate) fn join(&self, client: &Arc<ClientInfo>) {
         let mut clients = self.clients.lock();
