@@ -11,6 +11,9 @@ use crate::value::Shaping;
 use crate::waiting::Waiters;
 use crate::watching::Watches;
 
+/// Fields of hashes that active expiry reclaims in the time of one key, about.
+const FIELDS_PER_KEY: usize = 4;
+
 /// Keyspace, records on their way to the log, and what commands need of settings and time.
 #[derive(Debug)]
 pub struct Engine {
@@ -354,18 +357,21 @@ impl Engine {
         }
         let mut dead = std::mem::take(&mut self.dead);
         let pass = self.keyspace.expired(self.now_ms, limit, &mut dead);
-        let (mut fields, mut rest) = (limit, false);
+        let (mut fields, mut rest) = (limit * FIELDS_PER_KEY, false);
         for (db, key) in dead.iter() {
             let Some(entry) = self.keyspace.db(db).get(key) else { continue };
             if self.is_dead(&entry) {
                 self.reclaim(db, key);
-            } else if fields == 0 {
-                rest = true;
             } else {
                 // What woke it up is a field.
                 let (reclaimed, more) = reclaim_fields(self, db, key, fields);
-                fields -= reclaimed;
-                rest |= more;
+                fields = fields.saturating_sub(reclaimed);
+                if more || fields == 0 {
+                    // The next slice goes on here: another whole pass would find no more than this one has.
+                    self.keyspace.expire_from(db, key.position);
+                    rest = true;
+                    break;
+                }
             }
             // Nothing holds these deletions together but that one record costs less than many.
             if self.effects.room() < RECORD_LEN_MAX - FRAME_PAYLOAD_TARGET {
@@ -391,7 +397,7 @@ impl Engine {
 
     /// Whether dead keys stay hidden without being deleted: the clock may be wrong, or the log takes no record of it.
     pub(crate) fn holds_expiry(&self) -> bool {
-        self.monotonic_ms < self.hold_expiry_until_ms || self.refused != Refused::Nothing
+        self.monotonic_ms < self.hold_expiry_until_ms || matches!(self.refused, Refused::Writes(_))
     }
 }
 

@@ -136,6 +136,49 @@ fn a_full_disk_does_not_keep_a_store_from_being_opened_and_keys_deleted() {
     assert!(store.holds(promise), "there is room for a deletion");
 }
 
+/// Runs a command that may be refused; says whether it was.
+fn is_refused(store: &Store, words: &[&str]) -> bool {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let mut reply = NoReply::default();
+    let command = firn_engine::command::table::find(words[0]).expect("a command");
+    let args = firn_engine::command::Args::new(&words);
+    store.lock().execute(&mut Session::default(), command, &args, &mut reply);
+    store.commit();
+    store.step_log();
+    reply.error.is_some()
+}
+
+#[test]
+fn a_full_disk_is_compacted_by_itself_and_writes_resume() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let sim = SimDisk::new();
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let options = Options { policy: SyncPolicy::Always, reserve_len: 64 * 1024, ..options(&clock) };
+    let store = Store::open(Arc::clone(&disk), &options).expect("opens");
+    sim.set_capacity(Some(512 * 1024));
+    for round in 0..3 {
+        let set = |number: usize| is_refused(&store, &["SET", &format!("{round}:{number}"), &"v".repeat(100)]);
+        let full = (0..100_000).find(|number| set(*number)).expect("the disk gets full");
+        assert!(full > 500, "{full} keys");
+        let names: Vec<String> = (0..full - 10).map(|number| format!("{round}:{number}")).collect();
+        for names in names.chunks(100) {
+            let words: Vec<&str> = std::iter::once("DEL").chain(names.iter().map(String::as_str)).collect();
+            assert!(!is_refused(&store, &words), "deletions go on");
+        }
+        let resumed = (0..2000).any(|_| {
+            clock.advance(100);
+            for _ in 0..20 {
+                store.step();
+            }
+            !set(full)
+        });
+        assert!(resumed, "writes resume by themselves: {:?}", store.status());
+    }
+    let digests = digest(&store);
+    store.close().expect("closes");
+    assert_eq!(digest(&Store::open(disk, &options).expect("opens again")), digests);
+}
+
 #[test]
 fn writers_that_outran_a_snapshot_wait_until_half_of_what_piled_up_is_written() {
     let clock = Arc::new(ManualClock::new(1_700_000_000_000));

@@ -246,6 +246,10 @@ fn run<'s>(
     writer: &mut Writer<'_>,
 ) -> After {
     if plan.verdict != Verdict::Run {
+        if plan.verdict == Verdict::Arity && server.commands.entry(plan.entry).spec.name == "EXEC" {
+            transaction::abort(client, "wrong number of arguments for 'exec' command", writer);
+            return After::Nothing;
+        }
         transaction::spoil(client);
         return dispatch::refuse(&server.commands, plan, words, writer);
     }
@@ -333,7 +337,7 @@ fn call_unseen<'s>(
             let engine = lock.get();
             engine.execute(&mut client.session, command, &args, writer);
             if plan.flags.has(Flags::BLOCKING) {
-                return blocking::park(server, client, engine, command, words);
+                return blocking::park(server, client, engine, plan, command, words);
             }
             After::Nothing
         }

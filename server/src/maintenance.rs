@@ -1,6 +1,8 @@
 //! What the server does by the clock: samples of rates, the memory limit.
 
+use crate::log;
 use crate::server::Server;
+use firn_engine::log::LogState;
 use std::sync::atomic::Ordering;
 
 /// Called `hz` times a second, by one thread.
@@ -10,6 +12,27 @@ pub(crate) fn tick(server: &Server, now_ms: u64) {
     if server.observe.delay_ms().is_some() {
         let always = server.config.lock().choice("appendfsync") == "always";
         server.observe.look_at_log(&server.store, always);
+    }
+    tell_of_the_log(server);
+}
+
+/// The log's troubles, and their end, in the server's own log.
+fn tell_of_the_log(server: &Server) {
+    let accepts = server.store.accepts();
+    if server.log_accepts.swap(accepts as u8, Ordering::Relaxed) == accepts as u8 {
+        return;
+    }
+    match server.store.status().log_state {
+        LogState::Running => log::notice(format_args!("The log is written again: writes are accepted")),
+        LogState::Full { why, .. } => log::warning(format_args!(
+            "The disk is full ({why}): writes that need room are refused, deletions go on; the log is compacted, and writes resume by \
+             themselves when there is room"
+        )),
+        LogState::Failed { why, .. } => {
+            log::warning(format_args!(
+                "The log cannot be written ({why}): writes are refused; it is tried again by itself"
+            ));
+        }
     }
 }
 

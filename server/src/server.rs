@@ -16,7 +16,7 @@ use firn_engine::key::HashSeed;
 use firn_engine::store::Store;
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -56,6 +56,8 @@ pub(crate) struct Server {
     pub(crate) started: Instant,
     /// Memory in use beyond the keyspace's, in bytes, as of the last maintenance tick.
     pub(crate) other_bytes: AtomicU64,
+    /// Which writes the log took when it was last looked at (`Accepts`).
+    pub(crate) log_accepts: AtomicU8,
 }
 
 impl Server {

@@ -157,6 +157,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         executable,
         started,
         other_bytes: 0.into(),
+        log_accepts: 0.into(),
     });
     server.tls.publish(new_tls);
     log::notice(format_args!("Server initialized"));

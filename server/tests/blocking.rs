@@ -245,6 +245,20 @@ fn many_threads_and_many_clients_lose_no_element_and_give_none_twice() {
 }
 
 #[test]
+fn an_error_that_ends_a_wait_is_counted_with_its_command() {
+    let server = Server::start(&[]);
+    let mut admin = server.connect();
+    assert_eq!(admin.line(b"XGROUP CREATE x g $ MKSTREAM\r\n"), "+OK");
+    let mut client = blocked(&server, 1, b"XREADGROUP GROUP g c BLOCK 0 STREAMS x >\r\n");
+    assert_eq!(admin.line(b"XGROUP DESTROY x g\r\n"), ":1");
+    assert!(client.line(b"").starts_with("-NOGROUP"));
+    let len: usize = admin.line(b"INFO commandstats\r\n")[1..].parse().expect("a length");
+    let text = String::from_utf8(admin.take(len + 2)).expect("text");
+    let stats = text.lines().find(|line| line.starts_with("cmdstat_xreadgroup:")).expect("it was called");
+    assert!(stats.contains("calls=1,") && stats.ends_with("failed_calls=1"), "{stats}");
+}
+
+#[test]
 fn a_server_with_waiting_clients_shuts_down() {
     let mut server = Server::start(&[]);
     let mut client = blocked(&server, 1, b"BLPOP a 0\r\n");

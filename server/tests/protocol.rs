@@ -220,3 +220,38 @@ fn cross_protocol_requests_are_cut_off() {
     }
     assert!(server.log().contains("SECURITY ATTACK"));
 }
+
+#[test]
+fn a_long_transaction_is_queued_in_a_time_that_grows_with_its_length_alone_and_runs_whole() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    // Beyond this the bound of one record, at 8 KB for each command, would refuse it; and looking at all that is queued for each
+    // command that comes would take minutes.
+    let count = 300_000;
+    let mut queue = client.stream.try_clone().expect("a second handle");
+    let sender = std::thread::spawn(move || {
+        queue.write_all(b"MULTI\r\n").expect("sent");
+        queue.write_all(&b"INCR n\r\n".repeat(count)).expect("sent");
+        queue.write_all(b"EXEC\r\n").expect("sent");
+    });
+    assert_eq!(client.line(b""), "+OK");
+    client.take(count * b"+QUEUED\r\n".len());
+    sender.join().expect("sent");
+    assert_eq!(client.line(b""), format!("*{count}"));
+    for n in [1, 2, 3] {
+        assert_eq!(client.line(b""), format!(":{n}"));
+    }
+    assert_eq!(server.connect().ask(b"GET n\r\n", 12), b"$6\r\n300000\r\n");
+}
+
+#[test]
+fn an_exec_that_cannot_run_ends_the_transaction() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.line(b"MULTI\r\n"), "+OK");
+    assert_eq!(client.line(b"SET k v\r\n"), "+QUEUED");
+    let refused = "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+    assert_eq!(client.line(b"EXEC now\r\n"), refused);
+    assert_eq!(client.line(b"EXISTS k\r\n"), ":0");
+    assert_eq!(client.line(b"EXEC\r\n"), "-ERR EXEC without MULTI");
+}

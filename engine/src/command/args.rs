@@ -35,12 +35,21 @@ impl<'a> Args<'a> {
     /// it asks [`crate::engine::Engine::admits`] for them, before its first change.
     #[inline]
     pub fn record_len_max(&self) -> usize {
+        // What a command makes itself: digits, options, a long double of INCRBYFLOAT (5 KB).
+        self.record_len_beside(8 * 1024)
+    }
+
+    /// The same, more closely, for one of many commands that go into one record: `name` is the command's own, whatever the client called
+    /// it.
+    pub fn record_len_in_transaction(&self, name: &str) -> usize {
+        if name.ends_with("INCRBYFLOAT") { self.record_len_max() } else { self.record_len_beside(512) }
+    }
+
+    fn record_len_beside(&self, around_all: usize) -> usize {
         // For each word and each of the two effects: its length as a varint, and what stands around it (database, count, name).
         const AROUND_WORD: usize = 16;
-        // And what a command makes itself: digits, options, a long double of INCRBYFLOAT (5 KB).
-        const AROUND_ALL: usize = 8 * 1024;
         let words = self.words.iter().fold(0usize, |sum, word| sum.saturating_add(word.len() + AROUND_WORD));
-        words.saturating_mul(2).saturating_add(AROUND_ALL)
+        words.saturating_mul(2).saturating_add(around_all)
     }
 
     /// Word `index`; the arity check has made sure of it, or the command has looked at [`Args::len`].

@@ -174,4 +174,9 @@ impl Keyspace {
         self.expiry = Cursor::default();
         ExpirePass::Complete
     }
+
+    /// The next call of [`Keyspace::expired`] goes on here: not everything that it found from here on was removed.
+    pub fn expire_from(&mut self, db: usize, position: u64) {
+        self.expiry = Cursor { db, position };
+    }
 }

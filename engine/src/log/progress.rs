@@ -49,6 +49,17 @@ pub enum Accepts {
     Nothing,
 }
 
+impl Accepts {
+    /// What `number` stands for.
+    pub(crate) fn of(number: u8) -> Accepts {
+        match number {
+            0 => Accepts::All,
+            1 => Accepts::Deletions,
+            _ => Accepts::Nothing,
+        }
+    }
+}
+
 /// Shared by the log, which writes it, and everybody who waits for it. Numbers only grow.
 #[derive(Debug)]
 pub struct Progress {
@@ -94,11 +105,7 @@ impl Progress {
     /// Which writes may be executed now.
     #[inline]
     pub fn accepts(&self) -> Accepts {
-        match self.accepts.load(Relaxed) {
-            0 => Accepts::All,
-            1 => Accepts::Deletions,
-            _ => Accepts::Nothing,
-        }
+        Accepts::of(self.accepts.load(Relaxed))
     }
 
     /// The policy in force.

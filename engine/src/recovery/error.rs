@@ -9,8 +9,8 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process has the folder.
-    #[error("{0} is in use by another process: stop it first, or open another folder")]
+    /// Another process has the folder: which one, in the disk's words.
+    #[error("{0}: stop it first, or open another folder")]
     InUse(String),
     /// The disk failed. Says nothing about the files.
     #[error("the disk failed {doing} {file}: {source}")]

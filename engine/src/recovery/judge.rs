@@ -280,7 +280,9 @@ impl<'a> Walk<'a> {
         if let Some((segment, _)) = self.segments.first()
             && segment.first > self.plan.next
         {
-            return Err(self.refuse(Some(segment), None, Why::Gap(self.plan.next, segment.first - 1)));
+            let broken = self.found.broken_snapshots.iter().find(|&&lsn| lsn + 1 >= segment.first);
+            let gap = Why::Gap(self.plan.next, segment.first - 1);
+            return Err(self.refuse(Some(segment), None, broken.map_or(gap, |&lsn| Why::SnapshotBroken(lsn))));
         }
         let mut at = 0;
         while at < self.segments.len() && self.step(at)? {

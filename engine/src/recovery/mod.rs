@@ -105,7 +105,7 @@ struct Loaded {
 pub fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered, OpenError> {
     let began = options.clock.monotonic_ms();
     let lock = disk.lock().map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => OpenError::InUse(disk.describe()),
+        io::ErrorKind::WouldBlock => OpenError::InUse(source.to_string()),
         _ => OpenError::Io { doing: "locking", file: disk.describe(), source },
     })?;
     let survey = Survey::of(&**disk)?;

@@ -1,12 +1,15 @@
 //! What happens by itself: dead keys are reclaimed, segments are prepared, snapshots become due, replies held back are let go.
 
 use super::Shared;
+use crate::log::progress::LogState;
 use crate::snapshot::retention::Retention;
 use crate::snapshot::schedule::{AutoCompaction, SavePoint};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Dead keys that one hold of the engine's lock reclaims at most: some tens of microseconds.
-const EXPIRE_SLICE: usize = 64;
+pub(super) const EXPIRE_SLICE: usize = 64;
+/// The same for as long as there are more of them than the share below can take: some hundreds of microseconds.
+pub(super) const EXPIRE_SLICE_MAX: usize = 512;
 /// Of its time the maintenance thread gives at most this share to expiry, in percent (as Redis' slow cycle).
 pub(super) const EXPIRE_SHARE: u64 = 25;
 
@@ -22,11 +25,11 @@ pub struct Tuning {
 }
 
 impl Shared {
-    /// One short hold of the engine's lock that reclaims dead keys. Says whether more may be due at once.
-    pub(super) fn expire_round(&self) -> bool {
+    /// One short hold of the engine's lock that reclaims up to `slice` dead keys. Says whether more may be due at once.
+    pub(super) fn expire_round(&self, slice: usize) -> bool {
         let mut engine = self.engine.lock();
         self.set_clock(&mut engine);
-        let more = engine.expire_slice(EXPIRE_SLICE);
+        let more = engine.expire_slice(slice);
         let discarded = (std::mem::take(&mut engine.discarded), engine.keyspace.exhume());
         let waiting = engine.effects.waiting() > 0;
         engine.hand_over();
@@ -59,7 +62,8 @@ impl Shared {
             let grown = self.log_bytes().saturating_sub(self.log_base.load(Relaxed));
             let dirty = self.engine.lock().dirty;
             let logged = self.log.lock().is_some();
-            if (logged && tuning.auto_compaction.is_due(grown, info.last_len))
+            // On a full disk whatever the log has beyond the data is in the way.
+            if (logged && (tuning.auto_compaction.is_due(grown, info.last_len) || grown > 0 && self.is_full()))
                 || info.status.save_point_reached(&tuning.save_points, dirty, now.unix_ms / 1000)
             {
                 self.request_snapshot();
@@ -69,6 +73,11 @@ impl Shared {
         if self.stalled.swap(stalled, Relaxed) && !stalled {
             self.progressed();
         }
+    }
+
+    /// Whether the log has no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.log.lock().as_ref().is_some_and(|log| matches!(log.state(), LogState::Full { .. }))
     }
 
     /// Bytes of log that were replayed at the start or written since.

@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::limits;
 use crate::log::Lsn;
 use crate::log::commit::{Log, LogOptions};
-use crate::log::progress::Progress;
+use crate::log::progress::{Accepts, Progress};
 use crate::log::segment::{Identity, NewEpoch, SegmentBuilder};
 use crate::recovery::{self, OpenError, Recovered, RecoveryReport};
 use crate::snapshot::writer::Pace;
@@ -464,6 +464,11 @@ impl Store {
         closed
     }
 
+    /// Which writes are executed now; cheap enough to be looked at often.
+    pub fn accepts(&self) -> Accepts {
+        Accepts::of(self.shared.accepts.load(Relaxed))
+    }
+
     /// What INFO tells.
     pub fn status(&self) -> Status {
         self.shared.status()
@@ -505,7 +510,7 @@ impl Store {
     /// Without threads: everything that is due now, once. Says whether anything was done that may call for another step.
     pub fn step(&self) -> bool {
         let logged = self.shared.log_round();
-        let expired = self.shared.expire_round();
+        let expired = self.shared.expire_round(maintenance::EXPIRE_SLICE);
         self.shared.schedule_round();
         let prepared = self.shared.prepare_round();
         let snapshot = self.shared.snapshot_step();

@@ -76,6 +76,10 @@ impl Shared {
                 return false;
             }
             self.snapshots.serving.store(requested, Relaxed);
+            if self.is_full() {
+                // What is given up makes room for the snapshot too.
+                self.retain();
+            }
             *slot = Some(self.begin_snapshot());
             return true;
         };
@@ -221,7 +225,12 @@ impl Shared {
                 files.push(StoredFile { name, len: entry.len, created_ms: header.created_ms });
             }
         }
-        let retention = self.tuning.lock().retention;
+        let mut retention = self.tuning.lock().retention;
+        if self.is_full() {
+            // An older snapshot and its log serve only in case the newest one rots. That one is read back whole before they go; and
+            // with them a disk that is full might stay so, and refuse writes, for ever.
+            retention.snapshots = 1;
+        }
         let plan = plan(&files, &retention, self.clock.unix_ms());
         let verified = self.verified.lock().clone();
         let mut removal = Removal::new(Arc::clone(&self.disk), plan, &verified);

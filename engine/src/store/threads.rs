@@ -1,7 +1,7 @@
 //! The store's three threads: thin loops around the steps that tests call one by one.
 
 use super::Shared;
-use super::maintenance::EXPIRE_SHARE;
+use super::maintenance::{EXPIRE_SHARE, EXPIRE_SLICE, EXPIRE_SLICE_MAX};
 use crate::log::SyncPolicy;
 use std::io;
 use std::sync::Arc;
@@ -71,13 +71,17 @@ fn snapshot_loop(shared: &Shared) {
 
 /// Expires, prepares segments, decides about snapshots.
 fn maintenance_loop(shared: &Shared) {
+    let mut slice = EXPIRE_SLICE;
     while !shared.stopping() {
         let began = Instant::now();
         let budget = TICK * EXPIRE_SHARE as u32 / 100;
-        while shared.expire_round() && began.elapsed() < budget && !shared.stopping() {
-            // Between two holds of the engine's lock others get their turn.
+        let mut behind = shared.expire_round(slice);
+        while behind && began.elapsed() < budget && !shared.stopping() {
+            // Between two holds of the engine's lock others get their turn, which may take long on a busy machine.
             std::thread::yield_now();
+            behind = shared.expire_round(slice);
         }
+        slice = if behind { (slice * 2).min(EXPIRE_SLICE_MAX) } else { EXPIRE_SLICE };
         shared.schedule_round();
         while shared.prepare_round() && began.elapsed() < TICK && !shared.stopping() {}
         std::thread::sleep(TICK.saturating_sub(began.elapsed()));

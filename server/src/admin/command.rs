@@ -211,7 +211,7 @@ fn info(table: &Table, names: &[&[u8]], reply: &mut dyn Reply) {
     for name in names {
         match find(table, name) {
             Some(named) => write_info(named, reply),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
 }

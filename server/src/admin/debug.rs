@@ -41,7 +41,7 @@ const HELP: &[&str] = &[
     "HTSTATS <dbid>",
     "    Return how many keys the specified database has.",
     "HTSTATS-KEY <key>",
-    "    Refused: no value is kept in a hash table yet.",
+    "    Refused: tables of values have no chains of buckets to tell of.",
     "LOADAOF",
     "    Flush the log and load everything from the disk.",
     "LOG <message>",

@@ -25,6 +25,8 @@ pub(crate) struct Transaction {
     queue: Vec<Queued>,
     /// The words of all commands.
     bytes: Vec<u8>,
+    /// What all of it takes, in bytes.
+    room: usize,
     /// A command was refused: nothing will run.
     spoiled: bool,
     /// Flags of all commands together.
@@ -41,10 +43,6 @@ impl Transaction {
     /// Commands queued so far.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
-    }
-
-    fn room(&self) -> usize {
-        self.bytes.len() + self.queue.iter().map(|queued| size_of::<Queued>() + queued.words.len() * 16).sum::<usize>()
     }
 }
 
@@ -67,10 +65,10 @@ pub(crate) fn queue(
 ) {
     let Some(transaction) = &mut client.transaction else { return };
     let limit = server.settings.get().query_buffer_max;
-    let added: usize = words.iter().map(|word| word.len() + 16).sum();
+    let added = words.iter().map(|word| word.len() + size_of::<Range<usize>>()).sum::<usize>() + size_of::<Queued>();
     let error = if plan.flags.has(Flags::NO_MULTI) {
         "ERR Command not allowed inside a transaction"
-    } else if (transaction.room() + added) as u64 > limit {
+    } else if (transaction.room + added) as u64 > limit {
         "ERR the transaction is longer than client-query-buffer-limit"
     } else {
         let mut places = Vec::with_capacity(words.len());
@@ -79,6 +77,7 @@ pub(crate) fn queue(
             transaction.bytes.extend_from_slice(word);
             places.push(start..transaction.bytes.len());
         }
+        transaction.room += added;
         transaction.flags = transaction.flags.and(plan.flags);
         transaction.queue.push(Queued { plan: *plan, words: places });
         plan.verdict = Verdict::Queued;
@@ -202,6 +201,13 @@ pub(crate) static EXEC: ServerCommand = ServerCommand {
     run: exec,
 };
 
+/// An EXEC that cannot run ends the transaction all the same, and says so.
+pub(crate) fn abort(client: &mut Client, why: &str, writer: &mut Writer<'_>) {
+    client.transaction = None;
+    client.watching = None;
+    writer.error(&format!("EXECABORT Transaction discarded because of: {why}"));
+}
+
 /// The reply of one command of a transaction.
 enum Part {
     /// Written.
@@ -231,7 +237,8 @@ fn exec(exec: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> R
     // One record has a bound, and whether it holds must be known before the first change.
     let len = transaction.queue.iter().map(|queued| {
         let words: Vec<&[u8]> = queued.words.iter().map(|place| &transaction.bytes[place.clone()]).collect();
-        Args::new(&words).record_len_max()
+        let spec = exec.server.commands.entry(queued.plan.entry).spec;
+        Args::new(&words).record_len_in_transaction(spec.name)
     });
     let len = len.sum();
     exec.engine().admits(len).map_err(|error| aborted(&error.to_string()))?;
