@@ -336,9 +336,10 @@ impl Log {
         }
     }
 
-    /// Ends the current segment early, so that retention can give it up: after a snapshot, for compaction.
+    /// Ends the current segment early, so that retention can give it up: after a snapshot, for compaction. Also on a full disk, where
+    /// that is the way out: the next segment begins with a header alone, for which the reserve has made room.
     pub fn end_segment(&mut self, now: Now) {
-        if matches!(self.mode, Mode::Running)
+        if matches!(self.mode, Mode::Running | Mode::Full { .. })
             && self.backlog.is_empty()
             && let Err(error) = self.change_segment(self.next, now)
         {
