@@ -238,6 +238,11 @@ impl Engine {
         self.in_transaction = true;
     }
 
+    /// Whether a transaction has begun and not ended.
+    pub fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
     /// Ends the record, and notes its LSN as the session's promise.
     pub fn end_transaction(&mut self, session: &mut Session) {
         self.in_transaction = false;

@@ -23,6 +23,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::Sleep;
 
+/// When a timer looks again that could not have the engine.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
+
 /// How a wait ended.
 #[derive(Debug)]
 enum End {
@@ -134,7 +137,13 @@ impl Future for Blocked {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut end = self.seat.poll(cx);
-        if end.is_pending() && self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+        let due = end.is_pending() && self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        if due && self.server.scripting.is_busy() {
+            // A script keeps the engine: the time is up when it ends.
+            let mut later = Box::pin(tokio::time::sleep(BUSY_RETRY));
+            let _ = later.as_mut().poll(cx);
+            self.timer = Some(later);
+        } else if due {
             self.timer = None;
             let waited = self.server.store.lock().waiting.remove(self.id).is_some();
             // If it is not there any more, somebody has served it, and has told so before he let the lock go.
@@ -158,7 +167,12 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         if !self.ended {
             *self.info.blocked.lock() = None;
-            self.server.store.lock().waiting.remove(self.id);
+            if self.server.scripting.is_busy() {
+                // Before anybody is served again.
+                self.server.scripting.orphan(self.id);
+            } else {
+                self.server.store.lock().waiting.remove(self.id);
+            }
         }
     }
 }

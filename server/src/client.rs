@@ -106,6 +106,25 @@ impl Client {
         }
     }
 
+    /// This client's state, leaving one that stands in for it until it comes back.
+    pub(crate) fn take(&mut self) -> Client {
+        let stand_in = Client {
+            info: self.info.clone(),
+            session: Session { db: self.session.db, client: self.session.client, ..Session::default() },
+            protocol: self.protocol,
+            user: self.user.clone(),
+            authenticated: self.authenticated,
+            gate: self.gate,
+            acl_version: self.acl_version,
+            reply_mode: self.reply_mode,
+            transaction: None,
+            watching: None,
+            subscriptions: Box::default(),
+            parked: None,
+        };
+        std::mem::replace(self, stand_in)
+    }
+
     /// Speaks `protocol` (2 or 3) from now on.
     pub(crate) fn set_protocol(&mut self, protocol: u8) {
         self.protocol = protocol;

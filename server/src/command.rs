@@ -13,6 +13,8 @@ use firn_engine::store::{EngineGuard, Store};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A command of the server: its declaration and the function that runs it.
 pub(crate) struct ServerCommand {
@@ -44,6 +46,13 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer>>>;
 pub(crate) enum Answer {
     /// Still to be written.
     Write(WriteReply),
+    /// Already written in the client's protocol, by a command that had the client's state meanwhile.
+    Returned {
+        /// The state, with the promise that the reply waits for.
+        client: Box<Client>,
+        /// The reply.
+        bytes: Vec<u8>,
+    },
     /// Already written in the client's protocol; it may leave when the promise holds.
     Written {
         /// The reply.
@@ -63,7 +72,7 @@ impl Answer {
     pub(crate) fn give(self, reply: &mut dyn Reply) {
         match self {
             Answer::Write(write) => write(reply),
-            Answer::Written { bytes, .. } => reply.written(&bytes),
+            Answer::Returned { bytes, .. } | Answer::Written { bytes, .. } => reply.written(&bytes),
         }
     }
 }
@@ -85,7 +94,7 @@ pub(crate) struct ServerCall<'a, 's> {
     /// The client.
     pub(crate) client: &'a mut Client,
     /// The engine, if this batch has locked it.
-    pub(crate) lock: &'a mut EngineLock<'s>,
+    pub(crate) lock: &'a mut EngineLock,
 }
 
 impl ServerCall<'_, '_> {
@@ -100,16 +109,39 @@ impl ServerCall<'_, '_> {
     }
 }
 
-/// The engine's lock, taken at most once per batch and only if a command needs it.
-pub(crate) struct EngineLock<'s> {
-    store: &'s Store,
-    guard: Option<EngineGuard<'s>>,
+/// How often a thread that waits for the engine's lock looks whether a script keeps it.
+const BUSY_LOOK: Duration = Duration::from_millis(10);
+
+/// The engine's lock, taken at most once per batch and only if a command needs it. It borrows nothing, so that a script that takes
+/// long can be suspended with it (`scripting/fiber.rs`).
+pub(crate) struct EngineLock {
+    store: &'static Store,
+    guard: Option<EngineGuard<'static>>,
+    /// It is not let go, whoever asks for it.
+    pinned: bool,
 }
 
-impl<'s> EngineLock<'s> {
+impl EngineLock {
     /// Not locked yet.
-    pub(crate) fn new(store: &'s Store) -> Self {
-        EngineLock { store, guard: None }
+    pub(crate) fn new(store: &'static Store) -> Self {
+        EngineLock { store, guard: None, pinned: false }
+    }
+
+    /// This lock as it is, leaving one that is not locked.
+    pub(crate) fn take(&mut self) -> EngineLock {
+        EngineLock { store: self.store, guard: self.guard.take(), pinned: self.pinned }
+    }
+
+    /// Locks the engine if it is not; false if `busy` became true meanwhile, which may stay so for ever.
+    #[inline]
+    pub(crate) fn acquire(&mut self, busy: &AtomicBool) -> bool {
+        if self.guard.is_none() {
+            self.guard = self.store.try_lock_for(Duration::ZERO);
+            while self.guard.is_none() && !busy.load(Ordering::Acquire) {
+                self.guard = self.store.try_lock_for(BUSY_LOOK);
+            }
+        }
+        self.guard.is_some()
     }
 
     /// The engine, locked now if it was not.
@@ -132,6 +164,14 @@ impl<'s> EngineLock<'s> {
 
     /// Lets the lock go.
     pub(crate) fn release(&mut self) {
-        self.guard = None;
+        debug_assert!(!self.pinned, "no command that lets the engine go is called by a script");
+        if !self.pinned {
+            self.guard = None;
+        }
+    }
+
+    /// Keeps the lock while a script runs.
+    pub(crate) fn pin(&mut self, pinned: bool) {
+        self.pinned = pinned;
     }
 }

@@ -21,7 +21,7 @@ use crate::session::transaction;
 use crate::settings::Settings;
 use crate::table::{Entry, Runner};
 use arrayvec::ArrayVec;
-use firn_engine::command::{Args, Flags, Reply};
+use firn_engine::command::{Args, Flags, Group, Reply};
 use firn_engine::key::{HashSeed, Key};
 use firn_engine::keyspace::Keyspace;
 use firn_engine::value::ahead::Wanted;
@@ -93,15 +93,19 @@ pub(crate) fn execute(
     let requests = &scratch.batch.requests;
     let mut outcome =
         Outcome { ended: began, end: requests.last().map_or(0, |request| request.end), next: Next::Continue };
-    let mut lock = EngineLock::new(&server.store);
-    if scratch.keys.len() > 1 {
-        lock.get().keyspace.prefetch(&scratch.keys);
-        fetch_members(&lock.get().keyspace, client.session.db, &words, scratch);
+    let mut lock = EngineLock::new(server.store);
+    let mut busy = server.scripting.is_busy();
+    if !busy && scratch.keys.len() > 1 {
+        busy = !lock.acquire(server.scripting.busy_flag());
+        if !busy {
+            lock.get().keyspace.prefetch(&scratch.keys);
+            fetch_members(&lock.get().keyspace, client.session.db, &words, scratch);
+        }
     }
     let listens = client.listens();
     if listens {
-        // What has happened so far comes before the replies of this batch: see `net::mail`.
-        lock.get();
+        // What has happened so far comes before the replies of this batch: see `net::mail`. While a script keeps the engine, nothing does.
+        busy = busy || !lock.acquire(server.scripting.busy_flag());
         if client.info.runtime.has_mail() {
             scratch.words = recycle(words);
             return Outcome { ended: began, end: 0, next: Next::Mail };
@@ -119,8 +123,13 @@ pub(crate) fn execute(
         let start = writer.out.len();
         let mode = client.reply_mode;
         let errors = writer.errors;
+        busy = busy || needs_engine(server, plan) && !lock.acquire(server.scripting.busy_flag());
         meter.begin(server.commands.entry(plan.entry));
-        let after = run(server, settings, client, &mut lock, plan, words, &mut writer);
+        let after = if busy && plan.verdict == Verdict::Run && !runs_while_busy(server, plan, words) {
+            refuse_busy(server, client, plan, &mut writer)
+        } else {
+            run(server, settings, client, &mut lock, plan, words, &mut writer)
+        };
         meter.end(plan);
         if writer.errors != errors {
             count_errors(server, plan);
@@ -183,6 +192,46 @@ pub(crate) fn execute(
     outcome
 }
 
+/// Whether a command is to have the engine's lock before it runs: then it is not waited for while a script keeps it. One network thread
+/// needs that only for commands that take the lock anyway, as no other thread runs scripts.
+#[inline]
+fn needs_engine(server: &Server, plan: &Plan) -> bool {
+    if plan.verdict != Verdict::Run {
+        return false;
+    }
+    let entry = server.commands.entry(plan.entry);
+    entry.is_data()
+        || !plan.flags.has(Flags::ALLOW_BUSY)
+            && entry.spec.group != Group::Connection
+            && server.runtimes.get().is_some_and(|runtimes| runtimes.len() > 1)
+}
+
+/// Whether a command runs although a script is suspended: then it does without the engine.
+#[cold]
+fn runs_while_busy(server: &Server, plan: &Plan, words: &[&[u8]]) -> bool {
+    match server.commands.entry(plan.entry).spec.name {
+        // They look at the engine.
+        "RESET" | "WATCH" => false,
+        "SHUTDOWN" => words.iter().any(|word| word.eq_ignore_ascii_case(b"NOSAVE")),
+        _ => plan.flags.has(Flags::ALLOW_BUSY),
+    }
+}
+
+/// Answers a command that cannot run while a script is suspended.
+#[cold]
+fn refuse_busy(server: &Server, client: &mut Client, plan: &mut Plan, writer: &mut Writer<'_>) -> After {
+    let error = server.scripting.busy_error();
+    plan.verdict = Verdict::Refused;
+    if server.commands.entry(plan.entry).spec.name == "EXEC" && client.transaction.take().is_some() {
+        client.watching = None;
+        writer.error(&format!("EXECABORT Transaction discarded because of: {error}"));
+        return After::Nothing;
+    }
+    transaction::spoil(client);
+    writer.error(error);
+    After::Nothing
+}
+
 /// Looks all names up and hashes all first keys, before the lock is taken.
 fn plan(server: &Server, client: &Client, words: &[&[u8]], scratch: &mut Scratch) {
     let seed: HashSeed = server.seed;
@@ -236,11 +285,11 @@ fn fetch_members(keyspace: &Keyspace, db: usize, words: &[&[u8]], scratch: &Scra
 
 /// Runs one command.
 #[inline]
-fn run<'s>(
-    server: &'s Arc<Server>,
+fn run(
+    server: &Arc<Server>,
     settings: &Settings,
     client: &mut Client,
-    lock: &mut EngineLock<'s>,
+    lock: &mut EngineLock,
     plan: &mut Plan,
     words: &[&[u8]],
     writer: &mut Writer<'_>,
@@ -306,26 +355,28 @@ pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory
 
 /// Calls a command that may run, and shows it to who watches.
 #[inline]
-pub(crate) fn call<'s>(
-    server: &'s Arc<Server>,
+pub(crate) fn call(
+    server: &Arc<Server>,
     client: &mut Client,
-    lock: &mut EngineLock<'s>,
+    lock: &mut EngineLock,
     plan: &Plan,
     words: &[&[u8]],
     writer: &mut Writer<'_>,
 ) -> After {
     let after = call_unseen(server, client, lock, plan, words, writer);
-    if server.monitors.any() && !plan.flags.has(Flags::SKIP_MONITOR) && !plan.flags.has(Flags::ADMIN) {
+    let shown = !plan.flags.has(Flags::SKIP_MONITOR) && !plan.flags.has(Flags::ADMIN);
+    // While a script keeps the engine, nothing can be sent.
+    if server.monitors.any() && shown && !server.scripting.is_busy() {
         server.monitors.show(lock, client.session.db, &monitor::source(&client.info), words);
     }
     after
 }
 
 #[inline]
-fn call_unseen<'s>(
-    server: &'s Arc<Server>,
+fn call_unseen(
+    server: &Arc<Server>,
     client: &mut Client,
-    lock: &mut EngineLock<'s>,
+    lock: &mut EngineLock,
     plan: &Plan,
     words: &[&[u8]],
     writer: &mut Writer<'_>,

@@ -17,6 +17,7 @@ mod net;
 mod observe;
 mod pubsub;
 mod resp;
+mod scripting;
 mod server;
 mod session;
 mod settings;

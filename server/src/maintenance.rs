@@ -11,7 +11,9 @@ pub(crate) fn tick(server: &Server, now_ms: u64) {
     measure_memory(server);
     if server.observe.delay_ms().is_some() {
         let always = server.config.lock().choice("appendfsync") == "always";
-        server.observe.look_at_log(&server.store, always);
+        if !server.scripting.is_busy() {
+            server.observe.look_at_log(server.store, always);
+        }
     }
     tell_of_the_log(server);
 }
@@ -39,6 +41,9 @@ fn tell_of_the_log(server: &Server) {
 /// What is in use beyond the keyspace: buffers, tables, the log's records.
 fn measure_memory(server: &Server) {
     let Some(allocated) = crate::allocator::allocated_bytes() else { return };
+    if server.scripting.is_busy() {
+        return; // A script in this very thread may have the engine.
+    }
     let keyspace = server.store.lock().keyspace.used_bytes();
     server.other_bytes.store(allocated.saturating_sub(keyspace), Ordering::Relaxed);
 }

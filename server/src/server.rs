@@ -8,6 +8,7 @@ use crate::net::runtime::RuntimeHandle;
 use crate::net::tls::Tls;
 use crate::observe::Observe;
 use crate::observe::monitor::Monitors;
+use crate::scripting::Scripting;
 use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -22,8 +23,8 @@ use std::time::Instant;
 
 /// The server: one per process.
 pub(crate) struct Server {
-    /// All data.
-    pub(crate) store: Arc<Store>,
+    /// All data. There is one store per process, until its end: guards of its lock borrow nothing.
+    pub(crate) store: &'static Arc<Store>,
     /// The seed of all positions.
     pub(crate) seed: HashSeed,
     /// All directives, as CONFIG sees them.
@@ -54,6 +55,8 @@ pub(crate) struct Server {
     pub(crate) executable: PathBuf,
     /// Where [`Server::clock_ms`] begins.
     pub(crate) started: Instant,
+    /// Scripts.
+    pub(crate) scripting: &'static Scripting,
     /// Memory in use beyond the keyspace's, in bytes, as of the last maintenance tick.
     pub(crate) other_bytes: AtomicU64,
     /// Which writes the log took when it was last looked at (`Accepts`).

@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) hz: u32,
     /// `maxmemory` in bytes; 0 is no limit. Commands that need memory are refused above it.
     pub(crate) maxmemory: u64,
+    /// `busy-reply-threshold` in ms: how long a script runs before others are told so; 0 is for ever.
+    pub(crate) busy_reply_ms: u64,
 }
 
 impl Default for Settings {
@@ -86,6 +88,7 @@ impl Default for Settings {
             io_threads: 1,
             hz: 10,
             maxmemory: 0,
+            busy_reply_ms: 5000,
         }
     }
 }

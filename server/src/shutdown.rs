@@ -20,6 +20,14 @@ pub(crate) struct Shutdown {
 pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::convert::Infallible, String> {
     log::warning(format_args!("User requested shutdown..."));
     crate::supervise::stopping();
+    if server.scripting.is_busy() {
+        // The script keeps the engine, perhaps for ever. What was acknowledged has been written as the policy promises; what the
+        // script has done was not acknowledged, and is not logged in part.
+        log::warning(format_args!("Ending while a script runs: what it has done is given up"));
+        remove_files(server);
+        log::warning(format_args!("Firn is now ready to exit, bye bye..."));
+        std::process::exit(0)
+    }
     let (points, logged) = {
         let config = server.config.lock();
         (!config.save_points().is_empty(), config.bool("appendonly"))

@@ -17,7 +17,7 @@ use crate::settings::{Published, Settings};
 use crate::shutdown;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::{admin, allocator, daemon, session, storage, supervise};
+use crate::{admin, allocator, daemon, scripting, session, storage, supervise};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -136,9 +136,10 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     })?;
     supervise::status("Loading");
     let store = storage::open(&config).map_err(|error| abort(format_args!("The store cannot be opened: {error}")))?;
-    let store = Arc::new(store);
+    let store: &'static Arc<_> = Box::leak(Box::new(Arc::new(store)));
     let seed = store.lock().keyspace.seed();
     let pidfile = config.path("pidfile");
+    let script_memory = config.size("script-memory-limit");
     let server = Arc::new(Server {
         store,
         seed,
@@ -156,10 +157,13 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         run_id: run_id(),
         executable,
         started,
+        scripting: Box::leak(Box::default()),
         other_bytes: 0.into(),
         log_accepts: 0.into(),
     });
     server.tls.publish(new_tls);
+    server.scripting.set_memory_limit(script_memory);
+    scripting::load_libraries(&server);
     log::notice(format_args!("Server initialized"));
     if !pidfile.as_os_str().is_empty()
         && let Err(error) = daemon::write_pid(&pidfile)
@@ -184,7 +188,13 @@ fn die_of_panics() {
 
 /// Every command of the server.
 pub(crate) fn server_commands() -> impl Iterator<Item = &'static ServerCommand> {
-    session::COMMANDS.iter().chain(pubsub::COMMANDS).chain(admin::COMMANDS).copied().chain([&acl::ACL])
+    session::COMMANDS
+        .iter()
+        .chain(pubsub::COMMANDS)
+        .chain(admin::COMMANDS)
+        .chain(scripting::COMMANDS)
+        .copied()
+        .chain([&acl::ACL])
 }
 
 /// The users of the ACL file or of the configuration's lines.

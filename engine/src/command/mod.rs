@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod expiry;
 mod flush;
+mod function;
 mod geo;
 mod hashes;
 mod hyperloglog;
@@ -51,7 +52,7 @@ pub(crate) use hashes::reclaim_fields;
 pub use names::NameIndex;
 pub use object::{encoding, idle_seconds};
 pub use reply::{NoReply, Reply};
-use spec::counted_keys;
+pub use spec::counted_keys;
 pub use spec::{Arity, Categories, Flags, Group, Keys, Spec};
 
 use crate::engine::Engine;

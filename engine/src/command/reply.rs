@@ -53,6 +53,11 @@ pub trait Reply {
         let _ = bytes;
         unreachable!("this writer's replies are not written elsewhere");
     }
+    /// [`Reply::written`], of which `errors` are errors that have been counted.
+    fn written_errors(&mut self, bytes: &[u8], errors: u32) {
+        let _ = errors;
+        self.written(bytes);
+    }
     /// 2 or 3: a few commands answer in another shape.
     fn protocol(&self) -> u8;
 

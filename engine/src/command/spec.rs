@@ -60,7 +60,7 @@ pub enum Keys {
 }
 
 /// Pushes the indexes of the keys of `numkeys key [key ...]`, whose number is word `at`; none if there are not so many words.
-pub(super) fn counted_keys(words: &[&[u8]], at: usize, found: &mut Vec<usize>) {
+pub fn counted_keys(words: &[&[u8]], at: usize, found: &mut Vec<usize>) {
     let count = words.get(at).and_then(|word| parse_integer(word)).and_then(|count| usize::try_from(count).ok());
     if let Some(count) = count.filter(|count| *count < words.len().saturating_sub(at)) {
         found.extend(at + 1..=at + count);
@@ -105,6 +105,7 @@ impl Flags {
     pub const MOVABLEKEYS: Flags = Flags(1 << 16);
     pub const ALLOW_BUSY: Flags = Flags(1 << 17);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 21);
     /// Runs at once inside MULTI, where other commands are queued.
     pub const UNQUEUED: Flags = Flags(1 << 20);
     /// Its words from the third on are members or fields of the key's collection: worth fetching ahead.
@@ -117,7 +118,7 @@ impl Flags {
     pub const INTERNAL: Flags = Flags(1 << 19);
 
     /// Bit and COMMAND INFO's name.
-    pub const NAMES: [(Flags, &'static str); 19] = [
+    pub const NAMES: [(Flags, &'static str); 20] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -137,6 +138,7 @@ impl Flags {
         (Flags::MOVABLEKEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
         (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+        (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
     ];
 
     /// Both sets together.

@@ -1,8 +1,8 @@
 //! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
 
 use super::{
-    Command, NameIndex, bitmaps, counters, expiry, flush, geo, hashes, hyperloglog, keys, lcs, lists, move_keys,
-    object, ranges, scan, sets, sort, sorted_sets, streams, strings,
+    Command, NameIndex, bitmaps, counters, expiry, flush, function, geo, hashes, hyperloglog, keys, lcs, lists,
+    move_keys, object, ranges, scan, sets, sort, sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
 
@@ -77,6 +77,7 @@ static STRINGS_AND_KEYS: &[&Command] = &[
     &flush::SWAPDB,
     &flush::FLUSHDB,
     &flush::FLUSHALL,
+    &function::FUNCTION,
 ];
 
 /// The command called `name`, in any case of letters. Takes about ten nanoseconds and no memory.

@@ -12,6 +12,7 @@ mod directory;
 pub mod entry;
 mod expire;
 mod index;
+pub mod libraries;
 mod load;
 #[cfg(test)]
 mod model;
@@ -107,6 +108,8 @@ pub struct Keyspace {
     dbs: Vec<Db>,
     capture: capture::Capture,
     expiry: expire::Cursor,
+    /// Libraries of functions.
+    pub libraries: libraries::Libraries,
 }
 
 impl Keyspace {
@@ -117,6 +120,7 @@ impl Keyspace {
             dbs: (0..databases).map(|_| Db::new(seed)).collect(),
             capture: capture::Capture::default(),
             expiry: expire::Cursor::default(),
+            libraries: libraries::Libraries::default(),
         }
     }
 

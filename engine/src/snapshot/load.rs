@@ -8,7 +8,8 @@
 use super::block::BlockKind;
 use super::index::IndexRow;
 use super::reader::{BlockBuffer, SnapshotReader};
-use super::{BadSnapshot, SnapshotError};
+use super::{BadSnapshot, LIBRARY_AUX, SnapshotError};
+use crate::format::HEADER_LEN;
 use crate::keyspace::{BadLoad, Keyspace, LoadedRange, Loader, entry};
 use crate::value::Shaping;
 use parking_lot::Mutex;
@@ -45,6 +46,9 @@ pub fn load(
         return Err(reader.bad(row.offset, BadSnapshot::Database { db: row.info.db, databases }));
     }
     let mut keyspace = Keyspace::new(reader.hash_seed(), databases);
+    for pair in reader.aux().iter().filter(|pair| pair.name == LIBRARY_AUX.as_bytes()) {
+        keyspace.libraries.load(&pair.value).map_err(|why| reader.bad(HEADER_LEN as u64, why))?;
+    }
     let ranges = divide(reader, threads.max(1) * RANGES_PER_THREAD);
     let loaded = load_ranges(reader, &ranges, threads.max(1), shaping, progress)?;
     let mut loaded = ranges.iter().zip(loaded).peekable();

@@ -20,8 +20,11 @@ mod retention_tests;
 mod tests;
 
 use crate::format::BadHeader;
-use crate::keyspace::{BadLoad, entry::BadEntry};
+use crate::keyspace::{BadLoad, entry::BadEntry, libraries::BadLibrary};
 use std::io;
+
+/// The name of an auxiliary pair that holds a library of functions.
+pub const LIBRARY_AUX: &str = "library";
 
 /// What is wrong with a snapshot's bytes.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -37,6 +40,8 @@ pub enum BadSnapshot {
     Index(#[from] index::BadIndex),
     #[error(transparent)]
     Aux(#[from] index::BadAux),
+    #[error("a library of functions cannot be read: {0}")]
+    Library(#[from] BadLibrary),
     #[error(transparent)]
     Entry(#[from] BadEntry),
     #[error(transparent)]

@@ -16,9 +16,10 @@ use super::block::{BlockInfo, BlockKind, encode_block};
 use super::index::{
     AuxPair, FOOTER_LEN, Footer, INDEX_ROWS_MAX, IndexRow, check_layout, encode_aux, encode_rows, sort_rows,
 };
-use super::{BadSnapshot, SnapshotError};
+use super::{BadSnapshot, LIBRARY_AUX, SnapshotError};
 use crate::disk::{Disk, File, OpenMode, write_all_at};
 use crate::format::{FileHeader, FileKind, FileName, Seed};
+use crate::keyspace::libraries::Libraries;
 use crate::keyspace::{CaptureProgress, Db, Entry, Keyspace, RawBlock, Value, entry};
 use crate::limits::{BLOCK_LEN_TARGET, CAPTURE_BUFFER_MAX, CAPTURE_SLICE_LEN, SNAPSHOT_SYNC_LEN, SNAPSHOT_WRITE_LEN};
 use crate::log::Lsn;
@@ -118,6 +119,7 @@ pub struct SnapshotRun {
     seed: Seed,
     pace: Pace,
     aux: Vec<AuxPair>,
+    libraries: Libraries,
     name: String,
     temporary: String,
     state: State,
@@ -163,6 +165,7 @@ impl SnapshotRun {
             durable: header.durable,
             pace,
             aux,
+            libraries: keyspace.libraries.clone(),
             temporary: FileName::Temporary(name.clone()).to_string(),
             name,
             header,
@@ -307,6 +310,12 @@ impl SnapshotRun {
         encode_aux(&self.aux, &mut payload);
         let info = BlockInfo { kind: BlockKind::Auxiliary, db: 0, count: self.aux.len() as u64, first: 0, last: 0 };
         self.append(info, &payload);
+        // A block to each: what bounds a text bounds a block.
+        for (_, source) in std::mem::take(&mut self.libraries).iter() {
+            payload.clear();
+            encode_aux(&[AuxPair { name: LIBRARY_AUX.into(), value: source.to_vec() }], &mut payload);
+            self.append(BlockInfo { count: 1, ..info }, &payload);
+        }
         Ok(())
     }
 

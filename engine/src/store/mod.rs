@@ -305,6 +305,16 @@ impl Store {
         EngineGuard { guard, shared: &self.shared }
     }
 
+    /// [`Store::lock`], given up after `patience` (zero: at once).
+    #[inline]
+    pub fn try_lock_for(&self, patience: Duration) -> Option<EngineGuard<'_>> {
+        let engine = &self.shared.engine;
+        let guard = if patience.is_zero() { engine.try_lock() } else { engine.try_lock_for(patience) };
+        let mut guard = guard?;
+        self.shared.set_clock(&mut guard);
+        Some(EngineGuard { guard, shared: &self.shared })
+    }
+
     /// Has what waits written: `everysec` and `no` write in the caller's thread (one call for all batches since the last), `always`
     /// wakes the log thread. Call without the engine's lock, after a batch whose promise does not hold yet.
     pub fn commit(&self) {

@@ -39,7 +39,8 @@ pub(super) fn load_log(call: &mut ServerCall<'_, '_>) -> After {
 fn from_disk(call: &mut ServerCall<'_, '_>, save: bool) -> After {
     // Without a log, what no snapshot holds would be lost.
     let save = save || !configuration(call).bool("appendonly");
-    let store = call.server.store.clone();
+    let server = call.server.clone();
+    let store = server.store;
     blocking(move || {
         if save {
             let ticket = store.request_snapshot();
@@ -50,6 +51,7 @@ fn from_disk(call: &mut ServerCall<'_, '_>, save: bool) -> After {
             match store.reload() {
                 Ok(keys) => {
                     crate::log::warning(format_args!("{keys} keys reloaded by DEBUG"));
+                    crate::scripting::load_libraries(&server);
                     return Ok(());
                 }
                 Err(_) if store.snapshot_info().running && tries < TRIES => {

@@ -355,6 +355,7 @@ impl Config {
             io_threads: self.number("io-threads") as usize,
             hz: self.number("hz") as u32,
             maxmemory: self.size("maxmemory"),
+            busy_reply_ms: self.size("busy-reply-threshold"),
         }
     }
 }

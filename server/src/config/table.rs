@@ -172,7 +172,6 @@ const NO_AOF: &str = "the log has its own format; AOF files come with their code
 const CPUS: &str = "threads are not pinned; use taskset or CPUAffinity=";
 const DEFRAG: &str = "values are not moved in memory; the allocator returns free pages by itself";
 const LAZY: &str = "large values are always freed in the background";
-const SCRIPTS: &str = "there are no scripts yet";
 const CRASH: &str = "a panic is reported with its place by the runtime";
 const LRU: &str = "there is no eviction yet: at maxmemory, commands that need memory are refused";
 
@@ -336,7 +335,8 @@ rows! {
     "sanitize-dump-payload", Kind::Choice(&["no", "yes", "clients"]), "no", LIVE, Nothing("payloads are always decoded into own types and validated");
     "tracking-table-max-keys", LONG, "1000000", LIVE, Nothing("there is no client-side caching yet");
     "notify-keyspace-events", Kind::Events, "\"\"", LIVE, Acts("keyspace events that are published, by their letters; K or E must be among them");
-    "busy-reply-threshold" / "lua-time-limit", LONG, "5000", LIVE, Nothing(SCRIPTS);
+    "busy-reply-threshold" / "lua-time-limit", LONG, "5000", LIVE, Acts("ms that a script runs before other clients get BUSY and may end it by SCRIPT KILL; 0 is for ever");
+    "script-memory-limit", Kind::Memory(16 << 20, 1 << 46), "512mb", FIXED.and(OWN), Acts("bytes of memory that all scripts together may take; a script that needs more ends with an error");
     "slowlog-log-slower-than" / "commandlog-execution-slower-than", Kind::Int(-1, i64::MAX), "10000", LIVE, Acts("commands that ran for so many microseconds are in the slow log; 0 is all, -1 none");
     "slowlog-max-len" / "commandlog-slow-execution-max-len", LONG, "128", LIVE, Acts("entries of the slow log at most");
     "commandlog-request-larger-than", Kind::Int(-1, i64::MAX), "1048576", LIVE, Acts("commands whose request is so many bytes long are in the log of large requests; -1 is none");

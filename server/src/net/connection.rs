@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the connection's task and the runtime's committer share.
 pub(crate) struct Connection {
@@ -48,6 +48,9 @@ pub(crate) struct Connection {
     /// When the soft output limit was passed, in ms of the server's clock.
     soft_since_ms: Cell<Option<u64>>,
 }
+
+/// When to look again whether the engine can be had.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 /// What a task was woken for.
 enum Event {
@@ -262,6 +265,10 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
         }
     }
     connection.ended.set(true);
+    while task.client.listens() && runtime.server.scripting.is_busy() {
+        // A script in this thread keeps the engine.
+        tokio::time::sleep(BUSY_RETRY).await;
+    }
     task.client.leave(&runtime.server);
 }
 
@@ -522,6 +529,10 @@ impl Task<'_> {
             Answer::Write(write) => {
                 let protocol = self.client.protocol;
                 write(&mut Writer::new(&mut output.bytes, protocol, &self.runtime.server.stats));
+            }
+            Answer::Returned { client, bytes } => {
+                output.bytes.extend_from_slice(&bytes);
+                self.client = *client;
             }
             Answer::Written { bytes, promise } => {
                 output.bytes.extend_from_slice(&bytes);

@@ -276,7 +276,8 @@ impl Runtime {
                 self.server.runtimes.get().into_iter().flatten().for_each(|handle| handle.signal());
             }
             self.resume();
-            if self.queued.take() {
+            // A suspended script, maybe in this very thread, keeps the engine; when it ends, it signals.
+            if !self.server.scripting.is_busy() && self.queued.take() {
                 self.server.store.commit();
             }
             self.release();

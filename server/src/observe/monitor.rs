@@ -49,7 +49,7 @@ impl Monitors {
 
     /// Shows a command; `source` is where it came from.
     #[cold]
-    pub(crate) fn show(&self, lock: &mut EngineLock<'_>, db: usize, source: &str, words: &[&[u8]]) {
+    pub(crate) fn show(&self, lock: &mut EngineLock, db: usize, source: &str, words: &[&[u8]]) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut line = format!("+{}.{:06} [{db} {source}]", since.as_secs(), since.subsec_micros());
         for word in redacted(words) {

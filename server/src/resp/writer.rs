@@ -25,14 +25,43 @@ impl<'a> Writer<'a> {
 
     /// An error line of any bytes, without the `-`; CR and LF become spaces.
     pub(crate) fn error_bytes(&mut self, line: &[u8]) {
-        self.errors += 1;
         self.stats.count_error(line);
-        self.out.push(b'-');
+        self.counted_error_bytes(line);
+    }
+
+    /// [`Writer::error_bytes`] of an error that the statistics have counted already.
+    pub(crate) fn counted_error_bytes(&mut self, line: &[u8]) {
+        self.errors += 1;
+        self.line(b'-', line);
+    }
+
+    /// A status of any bytes; CR and LF become spaces.
+    pub(crate) fn status_bytes(&mut self, line: &[u8]) {
+        self.line(b'+', line);
+    }
+
+    fn line(&mut self, kind: u8, line: &[u8]) {
+        self.out.push(kind);
         if memchr::memchr2(b'\r', b'\n', line).is_none() {
             self.out.extend_from_slice(line);
         } else {
             self.out.extend(line.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
         }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A text with a format of any bytes, of which three count.
+    pub(crate) fn verbatim_bytes(&mut self, format: &[u8], text: &[u8]) {
+        if self.protocol == 2 {
+            return self.bulk(text);
+        }
+        self.header(b'=', text.len() + 4);
+        self.out.extend((0..3).map(|at| match format.get(at) {
+            None | Some(b'\r' | b'\n') => b' ',
+            Some(byte) => *byte,
+        }));
+        self.out.push(b':');
+        self.out.extend_from_slice(text);
         self.out.extend_from_slice(b"\r\n");
     }
 
@@ -74,6 +103,11 @@ pub(crate) fn put_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 impl Reply for Writer<'_> {
     fn written(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
+    }
+
+    fn written_errors(&mut self, bytes: &[u8], errors: u32) {
+        self.errors += errors;
+        self.written(bytes);
     }
 
     #[inline]
@@ -149,14 +183,7 @@ impl Reply for Writer<'_> {
 
     fn verbatim(&mut self, format: &'static str, text: &[u8]) {
         debug_assert_eq!(format.len(), 3, "RESP3 wants three letters");
-        if self.protocol == 2 {
-            return self.bulk(text);
-        }
-        self.header(b'=', text.len() + 4);
-        self.out.extend_from_slice(format.as_bytes());
-        self.out.push(b':');
-        self.out.extend_from_slice(text);
-        self.out.extend_from_slice(b"\r\n");
+        self.verbatim_bytes(format.as_bytes(), text);
     }
 
     fn attribute(&mut self, n: usize) -> bool {

@@ -12,6 +12,7 @@ use crate::command::{After, Answer, Pending, ServerCall, ServerCommand};
 use crate::dispatch::{Plan, Verdict};
 use crate::execute::{OUT_OF_MEMORY, call, count_errors};
 use crate::resp::writer::Writer;
+use crate::scripting::on_fiber;
 use crate::server::Server;
 use firn_engine::command::{Args, Arity, Blocking, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
 use firn_engine::key::Key;
@@ -192,7 +193,7 @@ pub(crate) static EXEC: ServerCommand = ServerCommand {
     spec: Spec {
         name: "EXEC",
         arity: Arity::Exactly(1),
-        flags: BASE.flags.without(Flags::FAST).and(Flags::SKIP_SLOWLOG),
+        flags: BASE.flags.without(Flags::FAST).without(Flags::ALLOW_BUSY).and(Flags::SKIP_SLOWLOG),
         since: "1.2.0",
         summary: "Runs what was queued, all of it or nothing.",
         complexity: "Depends on commands in the transaction",
@@ -247,6 +248,23 @@ fn exec(exec: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> R
         return Ok(After::Nothing);
     }
 
+    // A script may be suspended, and the transaction with it.
+    if transaction
+        .queue
+        .iter()
+        .any(|queued| exec.server.commands.entry(queued.plan.entry).spec.group == Group::Scripting)
+    {
+        return on_fiber(exec, reply, move |exec, reply| run_queue(exec, &transaction, reply));
+    }
+    run_queue(exec, &transaction, reply)
+}
+
+/// Runs what was queued.
+fn run_queue(
+    exec: &mut ServerCall<'_, '_>,
+    transaction: &Transaction,
+    reply: &mut dyn Reply,
+) -> Result<After, CommandError> {
     let mut parts = Vec::with_capacity(transaction.len());
     let mut later = false;
     let blocking = std::mem::replace(&mut exec.client.session.blocking, Blocking::Never);
@@ -254,12 +272,12 @@ fn exec(exec: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> R
     for queued in &transaction.queue {
         if exec.server.commands.entry(queued.plan.entry).spec.group == Group::Server
             && !exec.server.commands.entry(queued.plan.entry).is_data()
-            && !is_sleep(exec, &transaction, queued)
+            && !is_sleep(exec, transaction, queued)
         {
             later = true;
             parts.push(Part::Later);
         } else {
-            parts.push(run(exec, &transaction, queued));
+            parts.push(run(exec, transaction, queued));
         }
     }
     let client = &mut *exec.client;
@@ -267,7 +285,7 @@ fn exec(exec: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> R
     if later {
         for (queued, part) in transaction.queue.iter().zip(&mut parts) {
             if matches!(part, Part::Later) {
-                *part = run(exec, &transaction, queued);
+                *part = run(exec, transaction, queued);
             }
         }
     }

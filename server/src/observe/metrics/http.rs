@@ -155,6 +155,13 @@ impl Reply {
 }
 
 fn route(server: &Server, path: &str) -> Reply {
+    if server.scripting.is_busy() {
+        // A script of this very thread may keep the engine.
+        return Reply::text(
+            "503 Service Unavailable",
+            "A script has run for longer than busy-reply-threshold.\n".into(),
+        );
+    }
     match path {
         "/metrics" => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,0 +1,142 @@
+//! Time: looks now and then, while Lua code runs, whether it has run for too long.
+//!
+//! Lua calls [`tick`] at every loop and call; most ticks only count. One watch runs per thread: code that runs is nobody else's.
+
+use super::Scripting;
+use super::fiber;
+use super::lua::Raise;
+use crate::log;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Ticks between two looks at the clock: some ten microseconds of a tight loop.
+const TICKS: u32 = 1000;
+/// A call of a command counts as so many ticks.
+const TICKS_PER_COMMAND: u32 = 20;
+/// How long a suspended script runs before others have a turn again.
+const SLICE: Duration = Duration::from_millis(5);
+/// How long FUNCTION LOAD may take.
+const LOAD_LIMIT: Duration = Duration::from_millis(500);
+
+/// What runs.
+#[derive(Clone)]
+pub(super) enum Watched {
+    /// A script that may be suspended and killed once it has run for a limit; `None` never.
+    Script {
+        /// Where it is told that it is to end.
+        scripting: &'static Scripting,
+        /// `busy-reply-threshold`.
+        limit: Option<Duration>,
+        /// SCRIPT KILL, not FUNCTION KILL.
+        eval: bool,
+        /// For the log.
+        name: String,
+    },
+    /// The body of a library, which is ended when it takes too long.
+    Load,
+}
+
+struct Watch {
+    watched: Watched,
+    began: Instant,
+    /// It has passed its limit.
+    slow: bool,
+    slice_began: Instant,
+    killed: bool,
+    looked: bool,
+}
+
+thread_local! {
+    static LEFT: Cell<u32> = const { Cell::new(TICKS) };
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
+}
+
+/// Begins to watch.
+pub(super) fn begin(watched: Watched) {
+    let now = Instant::now();
+    LEFT.set(TICKS);
+    WATCH.set(Some(Watch { watched, began: now, slow: false, slice_began: now, killed: false, looked: false }));
+}
+
+/// Ends it; says whether the code ran for so long that a clock was looked at.
+pub(super) fn end() -> bool {
+    WATCH.take().is_some_and(|watch| watch.looked)
+}
+
+/// A command was called.
+#[inline]
+pub(super) fn spend() {
+    LEFT.set(LEFT.get().saturating_sub(TICKS_PER_COMMAND).max(1));
+}
+
+/// Called by running code.
+///
+/// # Errors
+/// It is to end.
+#[inline]
+pub(super) fn tick() -> Result<(), Raise> {
+    let left = LEFT.get();
+    if left > 1 {
+        LEFT.set(left - 1);
+        return Ok(());
+    }
+    look()
+}
+
+#[cold]
+fn look() -> Result<(), Raise> {
+    LEFT.set(TICKS);
+    loop {
+        let suspend = WATCH.with_borrow_mut(|watch| match watch {
+            Some(watch) => watch.look(),
+            None => Ok(false),
+        })?;
+        if !suspend {
+            return Ok(());
+        }
+        // Nothing is borrowed here: others run.
+        fiber::suspend();
+        WATCH.with_borrow_mut(|watch| {
+            if let Some(watch) = watch {
+                watch.slice_began = Instant::now();
+            }
+        });
+    }
+}
+
+impl Watch {
+    /// Whether others are to have a turn now.
+    fn look(&mut self) -> Result<bool, Raise> {
+        self.looked = true;
+        let Watched::Script { scripting, limit, eval, name } = &self.watched else {
+            let timeout = || Raise::reply("FUNCTION LOAD timeout");
+            return if self.began.elapsed() > LOAD_LIMIT { Err(timeout()) } else { Ok(false) };
+        };
+        let Some(limit) = *limit else { return Ok(false) };
+        let elapsed = self.began.elapsed();
+        if elapsed < limit {
+            return Ok(false);
+        }
+        let kill = if *eval { "SCRIPT KILL" } else { "FUNCTION KILL" };
+        if !self.slow {
+            self.slow = true;
+            log::warning(format_args!(
+                "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the \
+                 {kill} command. Script name is: {name}.",
+                elapsed.as_millis()
+            ));
+            return Ok(true);
+        }
+        if self.killed || scripting.kill.load(Ordering::Acquire) {
+            if !self.killed {
+                log::warning(format_args!("Script killed by user with {kill}: {name}"));
+            }
+            self.killed = true;
+            // Whatever catches the error: the next tick raises it again.
+            LEFT.set(1);
+            return Err(Raise::reply(&format!("Script killed by user with {kill}...")));
+        }
+        Ok(self.slice_began.elapsed() >= SLICE)
+    }
+}
