@@ -4,11 +4,12 @@ mod bitmaps;
 mod geo;
 mod hashes;
 mod sets;
+mod sort;
 mod sorted_sets;
 
 /// All families. Strings and keys, which every sequence has, are the generator's own.
 pub(super) static FAMILIES: &[&Family] =
-    &[&sets::FAMILY, &sorted_sets::FAMILY, &geo::FAMILY, &bitmaps::FAMILY, &hashes::FAMILY];
+    &[&sets::FAMILY, &sorted_sets::FAMILY, &geo::FAMILY, &bitmaps::FAMILY, &hashes::FAMILY, &sort::FAMILY];
 
 /// A family of commands.
 #[derive(Debug)]
