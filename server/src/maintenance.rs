@@ -39,7 +39,7 @@ fn tell_of_the_log(server: &Server) {
 }
 
 /// What is in use beyond the keyspace: buffers, tables, the log's records.
-fn measure_memory(server: &Server) {
+pub(crate) fn measure_memory(server: &Server) {
     let Some(allocated) = crate::allocator::allocated_bytes() else { return };
     if server.scripting.is_busy() {
         return; // A script in this very thread may have the engine.

@@ -17,7 +17,7 @@ use crate::settings::{Published, Settings};
 use crate::shutdown;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::{admin, allocator, daemon, scripting, session, storage, supervise};
+use crate::{admin, allocator, daemon, maintenance, scripting, session, storage, supervise};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -164,6 +164,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     server.tls.publish(new_tls);
     server.scripting.set_memory_limit(script_memory);
     scripting::load_libraries(&server);
+    maintenance::measure_memory(&server);
     log::notice(format_args!("Server initialized"));
     if !pidfile.as_os_str().is_empty()
         && let Err(error) = daemon::write_pid(&pidfile)

@@ -62,6 +62,8 @@ impl<'a> Metadata<'a> {
         for word in words {
             match word.split_at_checked(5) {
                 Some((option, value)) if option.eq_ignore_ascii_case(b"name=") => {
+                    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+                    let value = quoted.unwrap_or(value);
                     if name.replace(value).is_some() {
                         return Err(BadLibrary::TwoNames);
                     }
@@ -122,6 +124,7 @@ mod tests {
     fn the_first_line_gives_engine_name_and_where_the_code_begins() {
         let metadata = Metadata::of(b"#!lua  name=my_Lib1\ncode").expect("good");
         assert_eq!(metadata, Metadata { engine: b"lua", name: b"my_Lib1", code: 19 });
+        assert_eq!(Metadata::of(b"#!lua name=\"x\"\n").expect("good").name, b"x");
         for (source, error) in [
             (&b"lua name=x\n"[..], BadLibrary::Missing),
             (b"#!lua name=x", BadLibrary::Invalid),

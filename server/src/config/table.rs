@@ -336,6 +336,7 @@ rows! {
     "tracking-table-max-keys", LONG, "1000000", LIVE, Nothing("there is no client-side caching yet");
     "notify-keyspace-events", Kind::Events, "\"\"", LIVE, Acts("keyspace events that are published, by their letters; K or E must be among them");
     "busy-reply-threshold" / "lua-time-limit", LONG, "5000", LIVE, Acts("ms that a script runs before other clients get BUSY and may end it by SCRIPT KILL; 0 is for ever");
+    "lua-enable-deprecated-api", Kind::Bool, "no", FIXED.and(HIDDEN), Nothing("getfenv, setfenv and newproxy are never there");
     "script-memory-limit", Kind::Memory(16 << 20, 1 << 46), "512mb", FIXED.and(OWN), Acts("bytes of memory that all scripts together may take; a script that needs more ends with an error");
     "slowlog-log-slower-than" / "commandlog-execution-slower-than", Kind::Int(-1, i64::MAX), "10000", LIVE, Acts("commands that ran for so many microseconds are in the slow log; 0 is all, -1 none");
     "slowlog-max-len" / "commandlog-slow-execution-max-len", LONG, "128", LIVE, Acts("entries of the slow log at most");

@@ -73,6 +73,14 @@ fn boolean(stack: &mut Stack, value: bool) -> Answer {
     Ok(1)
 }
 
+/// The error of what only a running script can call: the body of a library does not even see it, in Redis.
+pub(super) fn outside(field: &str, name: &str) -> Raise {
+    if library::is_loading() {
+        return Raise::Text(format!("Script attempted to access nonexistent global variable '{field}'"));
+    }
+    Raise::reply(&format!("{name} can only be called inside a script invocation"))
+}
+
 /// What can go wrong before a command is called.
 enum BadWords {
     None,
@@ -138,7 +146,7 @@ fn command(stack: &mut Stack, raise: bool) -> Answer {
         with_words(stack, |words| run.command(words)).map(|result| (result, run.take_reply()))
     });
     let Some(called) = called else {
-        return Err(Raise::reply("redis.call/pcall can only be called inside a script invocation"));
+        return Err(outside("call", "redis.call/pcall"));
     };
     let error = match called {
         Ok((Ok(()), reply)) => {
@@ -221,15 +229,14 @@ fn set_resp(stack: &mut Stack) -> Answer {
         Some(3.0) => 3,
         _ => return Err(Raise::reply("RESP version must be 2 or 3.")),
     };
-    run::with(|run: &mut Run| run.set_resp(resp))
-        .ok_or_else(|| Raise::reply("redis.setresp can only be called inside a script invocation"))?;
+    run::with(|run: &mut Run| run.set_resp(resp)).ok_or_else(|| outside("setresp", "redis.setresp"))?;
     Ok(0)
 }
 
 /// `redis.set_repl(flags)`: the flags are checked. Whatever they say, changes are logged: a change that the log does not hold would be gone
 /// after the next start, and what was built on it could not be replayed.
 fn set_repl(stack: &mut Stack) -> Answer {
-    run::with(|_| ()).ok_or_else(|| Raise::reply("redis.set_repl can only be called inside a script invocation"))?;
+    run::with(|_| ()).ok_or_else(|| outside("set_repl", "redis.set_repl"))?;
     if stack.top() != 1 {
         return Err(Raise::reply("redis.set_repl() requires two arguments."));
     }
@@ -272,7 +279,7 @@ fn log_line(stack: &mut Stack) -> Answer {
 fn acl_check_cmd(stack: &mut Stack) -> Answer {
     let checked = run::with(|run: &mut Run| with_words(stack, |words| run.may_client_call(words)));
     match checked {
-        None => Err(Raise::reply("redis.acl_check_cmd can only be called inside a script invocation")),
+        None => Err(outside("acl_check_cmd", "redis.acl_check_cmd")),
         Some(Err(bad)) => Err(Raise::reply(bad.text())),
         Some(Ok(None)) => Err(Raise::reply("Invalid command passed to redis.acl_check_cmd()")),
         Some(Ok(Some(may))) => boolean(stack, may),

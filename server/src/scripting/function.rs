@@ -165,7 +165,9 @@ fn fcall(
 ) -> Result<After, CommandError> {
     let mut guard = machine(call)?;
     let Some(host) = guard.as_mut() else { unreachable!("it was made") };
-    let Some((name, function)) = host.functions.get(args.get(1)) else { return Err(error("Function not found")) };
+    let Some((name, function)) = host.functions.get(&*args.get(1).to_ascii_lowercase()) else {
+        return Err(error("Function not found"));
+    };
     let (name, callback, flags) = (name.to_string(), function.callback, function.flags);
     let keys = key_count(args, error("Bad number of keys provided"))?;
     let rights = prepare(call, Some(flags), read_only)?;
@@ -236,7 +238,10 @@ fn function(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Repl
             reply.bulk(&dump::write(call.engine().keyspace.libraries.iter().map(|(_, source)| &**source)));
         }
         "FLUSH" => {
-            if args.len() > 3 || args.len() == 3 && !args.is(2, "SYNC") && !args.is(2, "ASYNC") {
+            if args.len() > 3 {
+                return Err(help::unknown_or_arity("FUNCTION", args));
+            }
+            if args.len() == 3 && !args.is(2, "SYNC") && !args.is(2, "ASYNC") {
                 return Err(error("FUNCTION FLUSH only supports SYNC|ASYNC option"));
             }
             call.engine();
@@ -340,7 +345,7 @@ fn restore(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply
             let name: Box<[u8]> = metadata.name.into();
             let stored = call.engine().keyspace.libraries.get(&name).is_some();
             if libraries.contains_key(&name) || stored && !all && !replace {
-                return Err(already(&name));
+                return Err(error(&format!("Library {} already exists", String::from_utf8_lossy(&name))));
             }
             Ok((name, library::compile(host, source)?))
         });

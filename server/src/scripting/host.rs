@@ -61,7 +61,7 @@ pub(super) struct Host {
     uses: u64,
     /// Libraries by name.
     pub(super) libraries: BTreeMap<Box<[u8]>, Library>,
-    /// Which library has a function, by the function's name.
+    /// A function and its name, by that name in small letters.
     pub(super) functions: HashMap<Box<[u8]>, (Arc<str>, Function)>,
 }
 

@@ -1,7 +1,7 @@
 //! Libraries of functions: compiled copies of those that the engine holds as text.
 //!
 //! 1. A library counts as a whole: its body runs, registers functions, and only if all is well it takes the place of an older one.
-//! 2. Names of functions are unique over all libraries.
+//! 2. Names of functions are unique over all libraries, in any case of letters.
 //! 3. What the engine holds did compile once. If a later release cannot compile it any more, it stays stored and is told in the log; its
 //!    functions are not found.
 
@@ -90,7 +90,7 @@ pub(super) fn check(host: &Host, libraries: &BTreeMap<Box<[u8]>, Library>, all: 
     let stay = host.libraries.iter().filter(|(name, _)| !all && !libraries.contains_key(*name));
     for library in stay.map(|(_, library)| library).chain(libraries.values()) {
         for name in library.functions.keys() {
-            if !names.insert(name) {
+            if !names.insert(name.to_ascii_lowercase()) {
                 return Err(CommandError::text(format!(
                     "ERR Function {} already exists",
                     String::from_utf8_lossy(name)
@@ -130,7 +130,7 @@ fn index(host: &mut Host) {
     for library in host.libraries.values() {
         for (name, function) in &library.functions {
             let text: Arc<str> = String::from_utf8_lossy(name).into();
-            host.functions.insert(name.clone(), (text, function.clone()));
+            host.functions.insert(name.to_ascii_lowercase().into(), (text, function.clone()));
         }
     }
 }

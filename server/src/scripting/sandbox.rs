@@ -8,6 +8,7 @@
 
 use super::lua::{Answer, Kind, Raise, Stack};
 use super::{api, bits, json, msgpack, run, structs};
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
@@ -202,13 +203,34 @@ pub(super) fn on_error(stack: &mut Stack) -> Answer {
     Ok(1)
 }
 
-/// Luau's message in the words of Redis, where clients and tests know those.
-fn redis_words(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    const OURS: &[u8] = b"attempt to modify a readonly table";
-    match text.strip_suffix(OURS) {
-        Some(front) => [front, b"Attempt to modify a readonly table"].concat().into(),
-        None => text.into(),
-    }
+/// Luau's message in the words of Lua 5.1 and Redis, which clients and tests know.
+fn redis_words(text: &[u8]) -> Cow<'_, [u8]> {
+    let Some(at) = memchr::memmem::find(text, b"attempt to ") else { return text.into() };
+    let (front, what) = (&text[..at], &text[at + b"attempt to ".len()..]);
+    let Ok(what) = std::str::from_utf8(what) else { return text.into() };
+    let words = if what == "modify a readonly table" {
+        return [front, b"Attempt to modify a readonly table"].concat().into();
+    } else if let Some((kind, _)) = what.strip_prefix("index ").and_then(|rest| rest.split_once(" with ")) {
+        format!("index a {kind} value")
+    } else if let Some((_, kinds)) = what.strip_prefix("perform arithmetic (").and_then(|rest| rest.split_once(") on "))
+    {
+        // Of two operands, the one that is no number is at fault.
+        let kind = kinds.split(" and ").find(|kind| *kind != "number").unwrap_or(kinds);
+        format!("perform arithmetic on a {kind} value")
+    } else if let Some((left, right)) = what.strip_prefix("concatenate ").and_then(|rest| rest.split_once(" with ")) {
+        let kind = if matches!(left, "string" | "number") { right } else { left };
+        format!("concatenate a {kind} value")
+    } else if let Some(rest) = what.strip_prefix("compare ") {
+        let Some((left, right)) = [" < ", " <= ", " > ", " >= "].iter().find_map(|sign| rest.split_once(sign)) else {
+            return text.into();
+        };
+        if left == right { format!("compare two {left} values") } else { format!("compare {left} with {right}") }
+    } else if let Some(kind) = what.strip_prefix("get length of ").filter(|rest| !rest.starts_with("a ")) {
+        format!("get length of a {} value", kind.trim_end_matches(" value"))
+    } else {
+        return text.into();
+    };
+    [front, b"attempt to ", words.as_bytes()].concat().into()
 }
 
 /// `pcall`: an error that is a table with a text `err` is given as that text, as scripts written before Redis 7 expect it.
@@ -336,7 +358,7 @@ thread_local! {
 /// `math.random([m [, n]])`: the sequence follows `math.randomseed` and is the same on every machine.
 fn math_random(stack: &mut Stack) -> Answer {
     if run::with(|_| ()).is_none() {
-        return Err(Raise::text("math.random can only be called inside a script invocation"));
+        return Err(api::outside("math", "math.random"));
     }
     let state = RANDOM.get().wrapping_mul(0x5_DEEC_E66D).wrapping_add(0xB) & ((1 << 48) - 1);
     RANDOM.set(state);
@@ -366,7 +388,7 @@ fn math_random(stack: &mut Stack) -> Answer {
 
 fn math_randomseed(stack: &mut Stack) -> Answer {
     if run::with(|_| ()).is_none() {
-        return Err(Raise::text("math.randomseed can only be called inside a script invocation"));
+        return Err(api::outside("math", "math.randomseed"));
     }
     let seed = stack.expect_number(1)? as i64 as u32;
     RANDOM.set((u64::from(seed) << 16) | 0x330E);

@@ -50,7 +50,15 @@ impl Server {
 
     /// The same with variables of its environment.
     pub(crate) fn start_with(port: u16, words: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Server {
-        let folder = tempfile::tempdir().expect("a folder");
+        Server::launch(port, tempfile::tempdir().expect("a folder"), words, environment)
+    }
+
+    /// [`Server::start`] over what is in `folder`.
+    pub(crate) fn start_in(folder: TempDir, words: &[&str]) -> Server {
+        Server::launch(0, folder, words, &[])
+    }
+
+    fn launch(port: u16, folder: TempDir, words: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Server {
         let child = Command::new(BINARY)
             .envs(environment.iter().copied())
             .args(["--unixsocket", "s", "--port", &port.to_string(), "--dir"])

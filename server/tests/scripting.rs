@@ -1,0 +1,447 @@
+//! Scripts at the real binary: the sandbox against what is known to have broken it elsewhere, bounds, BUSY and KILL, durability.
+
+mod support;
+
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+use support::{Connection, PATIENCE, Server};
+
+type Client = Connection<UnixStream>;
+
+fn request(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// Sends `words` and reads one reply, written as one line: `[1 "a" -ERR x]`.
+fn ask(client: &mut Client, words: &[&[u8]]) -> String {
+    client.send(&request(words));
+    read(client)
+}
+
+fn read(client: &mut Client) -> String {
+    let line = client.line(b"");
+    let count = || line[1..].parse::<i64>().expect("a number");
+    match line.as_bytes()[0] {
+        b'$' | b'=' if count() >= 0 => {
+            let text = client.take(count() as usize + 2);
+            text[..text.len() - 2].escape_ascii().to_string()
+        }
+        b'*' | b'~' | b'%' if count() >= 0 => {
+            let count = if line.starts_with('%') { 2 * count() } else { count() };
+            let parts: Vec<String> = (0..count).map(|_| read(client)).collect();
+            format!("[{}]", parts.join(" "))
+        }
+        _ => line,
+    }
+}
+
+fn eval(client: &mut Client, script: &str) -> String {
+    ask(client, &[b"EVAL", script.as_bytes(), b"0"])
+}
+
+/// Asserts that a script ends with an error that says `what`, and that the server lives.
+fn refused(server: &Server, client: &mut Client, script: &str, what: &str) {
+    let reply = eval(client, script);
+    assert!(reply.starts_with('-') && reply.contains(what), "{script}: {reply}");
+    server.is_well();
+}
+
+#[test]
+fn unpack_of_everything_is_an_error_and_not_the_end_of_the_process() {
+    // CVE-2025-46817, and the line that ends a process with stock Lua 5.1.
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert_eq!(eval(&mut client, "return pcall(unpack,{},0,2147483647) and 1 or 0"), ":0");
+    for range in ["0,2147483647", "-2147483648,2147483647", "1,8e9", "-1,2^31-2", "2147483646,2147483647"] {
+        let reply = eval(&mut client, &format!("return ({{pcall(unpack,{{}},{range})}})[2]"));
+        assert!(reply.contains("too many results") || reply.starts_with("$-1"), "{range}: {reply}");
+        server.is_well();
+    }
+}
+
+#[test]
+fn parser_and_lexer_stand_hostile_texts() {
+    // CVE-2025-49844 (a text that frees its own name while it is parsed) and -46819 (long brackets), and texts of deep nesting.
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let deep = |open: &str, middle: &str, close: &str, n: usize| {
+        format!("return {}{middle}{}", open.repeat(n), close.repeat(n))
+    };
+    for script in [
+        format!("return [{}[", "=".repeat(1_000_000)),
+        format!("return [{}[x]{}]", "=".repeat(300_000), "=".repeat(300_000)),
+        format!("return [{}", "=".repeat(2_000_000)),
+        format!("--[{}[", "=".repeat(1_000_000)),
+        deep("(", "1", ")", 100_000),
+        deep("{", "1", "}", 100_000),
+        deep("-", "1", "", 100_000),
+        deep("not ", "1", "", 100_000),
+        format!("return {}", vec!["1"; 100_000].join("..")),
+        format!("return {}", vec!["1"; 100_000].join("^")),
+        format!("{}{}", "do ".repeat(100_000), "end ".repeat(100_000)),
+        format!("return {}", "function() ".repeat(50_000)),
+        format!("local a {}", "if a then else".repeat(50_000)),
+        format!("local {}", vec!["a"; 1000].join(",")),
+        format!("return '{}", "\\".repeat(1_000_001)),
+        "\u{1b}Lua\u{0}\u{1}".to_owned(),
+    ] {
+        let reply = eval(&mut client, &script);
+        assert!(
+            reply.starts_with('-') || reply.starts_with(':') || reply.starts_with('x') || reply.starts_with('$'),
+            "{reply}"
+        );
+        server.is_well();
+    }
+    let names = "local ok = 0 for i = 1, 2000 do local f = loadstring('return ' .. i, ('n' .. i):rep(50)) \
+                 collectgarbage() ok = ok + f() - i + 1 end return ok";
+    assert_eq!(eval(&mut client, names), ":2000");
+    assert_eq!(eval(&mut client, "return loadstring('\\27Lua') == nil and 1 or 0"), ":1", "no bytecode");
+    refused(&server, &mut client, "return string.dump(function() end)", "attempt to call");
+}
+
+#[test]
+fn no_script_leaves_anything_to_another() {
+    // CVE-2025-46818: what basic types have in common is read-only.
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let readonly = "Attempt to modify a readonly table";
+    for script in [
+        "x = 1",
+        "_G.x = 1",
+        "rawset(_G, 'x', 1)",
+        "string.len = nil",
+        "redis.call = nil",
+        "cjson.null = 1",
+        "bit.band = nil",
+        "getmetatable('').__index = function() end",
+        "getmetatable('').__len = function() end",
+        "getmetatable(_G).__index = nil",
+        "rawset(getmetatable(_G), '__index', nil)",
+    ] {
+        refused(&server, &mut client, script, readonly);
+    }
+    refused(&server, &mut client, "setmetatable(_G, nil)", "readonly");
+    for name in [
+        "getfenv", "setfenv", "newproxy", "debug", "io", "require", "dofile", "loadfile", "print", "module", "buffer",
+        "vector",
+    ] {
+        refused(&server, &mut client, &format!("return {name}"), "nonexistent global variable");
+    }
+    for value in ["nil", "1", "true", "function() end", "coroutine.create(function() end)", "cjson.null"] {
+        assert_eq!(eval(&mut client, &format!("return getmetatable({value}) == nil and 1 or 0")), ":1", "{value}");
+    }
+    assert_eq!(ask(&mut client, &[b"EVAL", b"return KEYS[1]", b"1", b"secret"]), "secret");
+    ask(
+        &mut client,
+        &[b"FUNCTION", b"LOAD", b"#!lua name=l\nredis.register_function('f', function() return KEYS end)"],
+    );
+    let reply = ask(&mut client, &[b"FCALL", b"f", b"0"]);
+    assert!(reply.contains("nonexistent global variable 'KEYS'"), "{reply}");
+    assert_eq!(eval(&mut client, "cjson.encode_max_depth(3) return cjson.encode_max_depth()"), ":3");
+    assert_eq!(eval(&mut client, "return cjson.encode_max_depth()"), ":1000", "settings end with their script");
+}
+
+#[test]
+fn the_collector_cannot_be_turned_against_the_machine() {
+    // CVE-2024-46981: no finalizers, no proxies; collecting while everything is in use.
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let script = "local t = setmetatable({}, {__gc = function() error('ran') end, __mode = 'kv'}) \
+                  for i = 1, 200 do t[i] = {i} t[{}] = t collectgarbage('step') redis.call('PING') end \
+                  t = nil collectgarbage() return collectgarbage('count') > 0 and 1";
+    assert_eq!(eval(&mut client, script), ":1");
+    for round in 0..20 {
+        eval(&mut client, &format!("local t = {{}} for i = 1, 1000 do t[i] = ('{round}'):rep(i) end return #t"));
+        assert_eq!(ask(&mut client, &[b"SCRIPT", b"FLUSH"]), "+OK");
+    }
+    server.is_well();
+}
+
+#[test]
+fn libraries_bound_what_they_make() {
+    // CVE-2024-31449 (bit.tohex), CVE-2022-24834 (cjson, cmsgpack lengths), struct sizes.
+    let server = Server::start(&["--script-memory-limit", "64mb"]);
+    let mut client = server.connect();
+    for (script, reply) in [
+        ("return bit.tohex(65535, -2147483648)", "0000FFFF"),
+        ("return bit.tohex(65535, 2147483647)", "0000ffff"),
+        ("return bit.tohex(255, 0)", ""),
+        ("return bit.tohex(-1, -3)", "FFF"),
+        ("return {pcall(struct.pack, 'I2147483648', 1)}", "[$-1 integral size overflow]"),
+        ("return {pcall(struct.unpack, 'c0', 'x')}", "[$-1 format 'c0' needs a previous size]"),
+        ("return {pcall(struct.unpack, 'i4', 'xx')}", "[$-1 bad argument #2 to 'unpack' (data string too short)]"),
+        ("return {pcall(struct.unpack, '>i33', ('x'):rep(40))}", "[$-1 integral size 33 is larger than limit of 32]"),
+        ("return {pcall(cmsgpack.unpack, '\\219\\255\\255\\255\\255x')}", "[$-1 Missing bytes in input.]"),
+        ("return {pcall(cmsgpack.unpack, '\\221\\255\\255\\255\\255')}", "[$-1 Missing bytes in input.]"),
+        ("return {pcall(cmsgpack.unpack, ('\\145'):rep(100000))}", "[$-1 Too deep nesting in input.]"),
+        (
+            "return {pcall(cjson.encode, {[1]=1, [1000000000]=1})}",
+            "[$-1 Cannot serialise table: excessively sparse array]",
+        ),
+    ] {
+        assert_eq!(eval(&mut client, script), reply, "{script}");
+    }
+    for script in [
+        "local t = {} t[1] = t return cjson.encode(t)",
+        "return cjson.decode(('['):rep(100000))",
+        "local s = '\"' for i = 1, 30 do s = s .. s end return cjson.encode(s)",
+        "return struct.pack('c' .. 2^30, 'x')",
+        "return ('x'):rep(2^30)",
+        "local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
+        "local s = 'x' while true do s = s .. s end",
+        "return ('%99999999d'):format(1)",
+        "return table.concat(setmetatable({}, {__len = function() return 2^31 end}), 'x', 1, 2^31)",
+    ] {
+        let reply = eval(&mut client, script);
+        assert!(reply.starts_with('-'), "{script}: {reply}");
+        server.is_well();
+    }
+    assert!(server.resident_bytes() < 700 << 20, "bounded: {}", server.resident_bytes());
+    let reply = eval(&mut client, "local a = {} a[1] = a return a");
+    assert!(reply.contains("reached lua stack limit"), "a list of itself ends");
+    let deep = "local function f(n) if n > 0 then return pcall(f, n - 1) end end return {f(1e6)}";
+    eval(&mut client, deep);
+    let sort = "local t = {} for i = 1, 100 do t[i] = i end table.sort(t, function() return true end) return 1";
+    eval(&mut client, sort);
+    let recursion = "local function f() return 1 + f() end return f()";
+    refused(&server, &mut client, recursion, "stack overflow");
+}
+
+#[test]
+fn numbers_print_as_in_lua_51() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for (script, reply) in [
+        ("return 0.1 + 0.2 .. ''", "0.3"),
+        ("return tostring(2^53)", "9.007199254741e+15"),
+        ("return table.concat({1 / 3, 1e100, -0.5}, ' ')", "0.33333333333333 1e+100 -0.5"),
+        ("return tostring(1e15)", "1e+15"),
+        ("return cjson.encode({0.1 + 0.2, 1e15})", "[0.3,1e+15]"),
+        ("return redis.call('ECHO', 0.1 + 0.2)", "0.30000000000000004"),
+        ("return redis.call('ECHO', 2^53)", "9007199254740992"),
+        ("return {3.99, -3.99, 2^62, 1e300}", "[:3 :-3 :4611686018427387904 :-9223372036854775808]"),
+    ] {
+        assert_eq!(eval(&mut client, script), reply, "{script}");
+    }
+}
+
+/// Waits until the server is busy with a script.
+fn until_busy(other: &mut Client) {
+    let began = Instant::now();
+    while !ask(other, &[b"PING"]).starts_with("-BUSY") {
+        assert!(began.elapsed() < PATIENCE, "the script is not noticed");
+    }
+}
+
+#[test]
+fn a_script_that_loops_lets_others_end_it() {
+    let server = Server::start(&["--busy-reply-threshold", "20"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    assert_eq!(ask(&mut other, &[b"SCRIPT", b"KILL"]), "-NOTBUSY No scripts in execution right now.");
+    ask(&mut client, &[b"SET", b"k", b"1"]);
+    for script in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "local t = {1, 2, 3} while true do table.sort(t, function(a, b) local n = 0 while n < 1e9 do n = n + 1 end return a < b end) end",
+        "return string.gsub('aaaa', 'a', function() while true do end end)",
+        "local c = coroutine.wrap(function() while true do end end) return c()",
+        "return setmetatable({}, {__index = function() while true do end end}).x",
+        "while true do redis.call('GET', 'k') end",
+        "while true do redis.pcall('NOSUCH') end",
+    ] {
+        client.send(&request(&[b"EVAL", script.as_bytes(), b"0"]));
+        until_busy(&mut other);
+        assert!(ask(&mut other, &[b"GET", b"k"]).starts_with("-BUSY"), "{script}");
+        assert!(ask(&mut other, &[b"FUNCTION", b"KILL"]).starts_with("-BUSY"), "a script is no function");
+        assert_eq!(ask(&mut other, &[b"SCRIPT", b"KILL"]), "+OK");
+        let reply = read(&mut client);
+        assert!(reply.contains("killed by user with SCRIPT KILL"), "{script}: {reply}");
+        assert_eq!(ask(&mut other, &[b"GET", b"k"]), "1");
+    }
+    // In a transaction, the other commands are not touched by it.
+    ask(&mut client, &[b"MULTI"]);
+    ask(&mut client, &[b"INCR", b"k"]);
+    ask(&mut client, &[b"EVAL", b"while true do end", b"0"]);
+    ask(&mut client, &[b"INCR", b"k"]);
+    client.send(&request(&[b"EXEC"]));
+    until_busy(&mut other);
+    assert_eq!(ask(&mut other, &[b"MULTI"]), "+OK", "may be called");
+    assert!(ask(&mut other, &[b"GET", b"k"]).starts_with("-BUSY"));
+    assert!(ask(&mut other, &[b"EXEC"]).starts_with("-EXECABORT"));
+    assert_eq!(ask(&mut other, &[b"SCRIPT", b"KILL"]), "+OK");
+    let reply = read(&mut client);
+    assert!(reply.starts_with("[:2 -ERR Script killed") && reply.ends_with(":3]"), "{reply}");
+    // A client that goes away does not end its script, and the server goes on after it.
+    let mut gone = server.connect();
+    gone.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+    until_busy(&mut other);
+    drop(gone);
+    assert!(ask(&mut other, &[b"GET", b"k"]).starts_with("-BUSY"));
+    assert_eq!(ask(&mut other, &[b"SCRIPT", b"KILL"]), "+OK");
+    let began = Instant::now();
+    while ask(&mut other, &[b"GET", b"k"]) != "3" {
+        assert!(began.elapsed() < PATIENCE, "it does not end");
+    }
+}
+
+#[test]
+fn functions_are_killed_by_their_own_command_and_shown_meanwhile() {
+    let server = Server::start(&["--busy-reply-threshold", "20", "--io-threads", "3"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    let library = b"#!lua name=l\nredis.register_function('loop', function() while true do end end)";
+    assert_eq!(ask(&mut client, &[b"FUNCTION", b"LOAD", library]), "l");
+    client.send(&request(&[b"FCALL", b"loop", b"1", b"k", b"arg"]));
+    until_busy(&mut other);
+    assert!(ask(&mut other, &[b"SCRIPT", b"KILL"]).starts_with("-BUSY"));
+    let stats = ask(&mut other, &[b"FUNCTION", b"STATS"]);
+    assert!(stats.contains("[name loop command [FCALL loop 1 k arg] duration_ms "), "{stats}");
+    assert_eq!(ask(&mut other, &[b"FUNCTION", b"KILL"]), "+OK");
+    assert!(read(&mut client).contains("killed by user with FUNCTION KILL"));
+}
+
+#[test]
+fn a_script_that_has_written_is_not_killed_and_leaves_all_or_nothing() {
+    let mut server = Server::start(&["--busy-reply-threshold", "20", "--appendfsync", "always"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    assert_eq!(ask(&mut client, &[b"SET", b"before", b"1"]), "+OK");
+    let script = b"redis.call('SET', 'half', 1) while true do end";
+    client.send(&request(&[b"EVAL", script, b"0"]));
+    until_busy(&mut other);
+    assert!(ask(&mut other, &[b"SCRIPT", b"KILL"]).starts_with("-UNKILLABLE"));
+    assert!(ask(&mut other, &[b"SHUTDOWN"]).starts_with("-BUSY"), "only NOSAVE ends it");
+    other.send(&request(&[b"SHUTDOWN", b"NOSAVE"]));
+    server.child.wait().expect("it ends");
+    let server = restart(&server, &[]);
+    let mut client = server.connect();
+    assert_eq!(ask(&mut client, &[b"GET", b"before"]), "1");
+    assert_eq!(ask(&mut client, &[b"GET", b"half"]), "$-1", "not in part");
+}
+
+/// A server over the data of one that has ended.
+fn restart(old: &Server, words: &[&str]) -> Server {
+    let data = old.folder.path().join("firn-data");
+    let data = data.to_str().expect("text").to_owned();
+    let mut all = vec!["--appenddirname", "firn-data"];
+    all.extend(words);
+    let new = tempfile::tempdir().expect("a folder");
+    let copy = new.path().join("firn-data");
+    std::fs::create_dir(&copy).expect("made");
+    for entry in std::fs::read_dir(&data).expect("a folder") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("copied");
+    }
+    Server::start_in(new, &all)
+}
+
+#[test]
+fn effects_and_functions_are_there_after_a_kill() {
+    let mut server = Server::start(&["--appendfsync", "everysec"]);
+    let mut client = server.connect();
+    let one = b"#!lua name=one\nredis.register_function('f1', function(keys) return redis.call('GET', keys[1]) end)";
+    let two = b"#!lua name=two\nredis.register_function{function_name='f2', callback=function() return 2 end, flags={'no-writes'}}";
+    assert_eq!(ask(&mut client, &[b"FUNCTION", b"LOAD", one]), "one");
+    assert_eq!(ask(&mut client, &[b"SAVE"]), "+OK");
+    assert_eq!(ask(&mut client, &[b"FUNCTION", b"LOAD", two]), "two");
+    let script = b"for i = 1, 100 do redis.call('RPUSH', 'l', math.random()) end redis.call('SETEX', 'e', 1000, 'v') \
+                   redis.call('SADD', 's', 'a', 'b', 'c') redis.call('SPOP', 's') return redis.call('INCR', 'n')";
+    assert_eq!(ask(&mut client, &[b"EVAL", script, b"0"]), ":1");
+    assert_eq!(ask(&mut client, &[b"MULTI"]), "+OK");
+    ask(&mut client, &[b"EVAL", script, b"0"]);
+    ask(
+        &mut client,
+        &[b"FUNCTION", b"LOAD", b"#!lua name=three\nredis.register_function('f3', function() return 3 end)"],
+    );
+    assert_eq!(ask(&mut client, &[b"EXEC"]), "[:2 three]");
+    let state = |client: &mut Client| {
+        let digest = ask(client, &[b"DEBUG", b"DIGEST"]);
+        (digest, ask(client, &[b"FUNCTION", b"LIST", b"WITHCODE"]), ask(client, &[b"FUNCTION", b"DUMP"]))
+    };
+    ask(&mut client, &[b"CONFIG", b"GET", b"x"]);
+    let before = state(&mut client);
+    assert!(before.1.contains("three") && before.1.contains("one"), "{}", before.1);
+    server.child.kill().expect("killed");
+    server.child.wait().expect("ended");
+    let server = restart(&server, &[]);
+    let mut client = server.connect();
+    assert_eq!(state(&mut client), before);
+    assert_eq!(ask(&mut client, &[b"FCALL_RO", b"f2", b"0"]), ":2");
+    assert_eq!(ask(&mut client, &[b"FCALL", b"F1", b"1", b"n"]), "2");
+    assert_eq!(ask(&mut client, &[b"FUNCTION", b"DELETE", b"one"]), "+OK");
+    let dump = ask(&mut client, &[b"FUNCTION", b"DUMP"]);
+    assert!(!dump.contains("f1") && dump.contains("f3"), "{dump}");
+}
+
+#[test]
+fn flags_hold_and_memory_rules_are_those_of_redis() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let write = b"#!lua flags=no-writes\nreturn redis.call('SET', 'x', 1)";
+    assert!(
+        ask(&mut client, &[b"EVAL", write, b"0"]).contains("Write commands are not allowed from read-only scripts.")
+    );
+    assert!(
+        ask(&mut client, &[b"EVAL_RO", b"return redis.call('SET', 'x', 1)", b"0"])
+            .contains("not allowed from read-only")
+    );
+    assert!(ask(&mut client, &[b"EVAL_RO", b"#!lua\nreturn 1", b"0"]).contains("with write flag using *_ro command"));
+    assert_eq!(ask(&mut client, &[b"CONFIG", b"SET", b"maxmemory", b"1"]), "+OK");
+    assert!(eval(&mut client, "return redis.call('SET', 'x', 1)").starts_with("-OOM"));
+    assert!(eval(&mut client, "#!lua\nreturn 1").starts_with("-OOM allow-oom flag is not set"));
+    assert_eq!(eval(&mut client, "#!lua flags=allow-oom\nreturn redis.call('SET', 'x', 1)"), "+OK");
+    assert_eq!(eval(&mut client, "#!lua flags=no-writes\nreturn redis.call('GET', 'x')"), "1");
+    let begun = "redis.call('DEL', 'x') return redis.call('SET', 'y', 1)";
+    assert_eq!(eval(&mut client, begun), "+OK", "what has begun to write is not stopped");
+    for (line, error) in [
+        ("#!lua", "Invalid script shebang"),
+        ("#!python\n", "Unexpected engine in script shebang: #!python"),
+        ("#!lua foo\n", "Unknown lua shebang option: foo"),
+        ("#!lua flags=x\n", "Unexpected flag in script shebang: x"),
+    ] {
+        assert_eq!(eval(&mut client, line), format!("-ERR {error}"));
+    }
+}
+
+#[test]
+fn scripts_of_eval_are_given_up_and_loaded_ones_stay() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let loaded = ask(&mut client, &[b"SCRIPT", b"LOAD", b"return 'loaded'"]);
+    for n in 0..1200 {
+        assert_eq!(eval(&mut client, &format!("return {n}")), format!(":{n}"));
+    }
+    let info = ask(&mut client, &[b"INFO", b"memory"]);
+    assert!(info.contains("number_of_cached_scripts:501"), "{info}");
+    assert_eq!(ask(&mut client, &[b"EVALSHA", loaded.as_bytes(), b"0"]), "loaded");
+    assert_eq!(ask(&mut client, &[b"SCRIPT", b"SHOW", loaded.as_bytes()]), "return \\'loaded\\'");
+    assert_eq!(ask(&mut client, &[b"SCRIPT", b"FLUSH"]), "+OK");
+    assert_eq!(ask(&mut client, &[b"SCRIPT", b"EXISTS", loaded.as_bytes()]), "[:0]");
+    assert_eq!(
+        ask(&mut client, &[b"EVALSHA", loaded.as_bytes(), b"0"]),
+        "-NOSCRIPT No matching script. Please use EVAL."
+    );
+}
+
+#[test]
+fn a_client_that_waits_and_goes_away_while_a_script_runs_gets_nothing() {
+    let server = Server::start(&["--busy-reply-threshold", "20"]);
+    let (mut client, mut other, mut waiter) = (server.connect(), server.connect(), server.connect());
+    waiter.send(&request(&[b"BLPOP", b"list", b"0"]));
+    while !ask(&mut other, &[b"INFO", b"clients"]).contains("blocked_clients:1") {}
+    let script =
+        b"local n = redis.call('RPUSH', 'list', 'x') while n < 3e7 do n = n + 1 end return redis.call('LLEN', 'list')";
+    client.send(&request(&[b"EVAL", script, b"0"]));
+    until_busy(&mut other);
+    drop(waiter);
+    // Time for the server to notice; if it does not, the waiter is served after the script, as if it had gone later.
+    for _ in 0..50 {
+        ask(&mut other, &[b"PING"]);
+    }
+    assert_eq!(read(&mut client), ":1");
+    server.is_well();
+}
