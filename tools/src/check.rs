@@ -3,7 +3,9 @@
 //! A finding is damage if bytes are wrong or missing that somebody was promised or that retention keeps; a torn tail, which a
 //! power cut leaves and nobody was promised, is a note.
 
+use crate::dataset::firn::FirnStore;
 use crate::folder::{self, Finding, FolderView, SegmentView, Severity, SnapshotView};
+use crate::repair::frame_keys;
 use crate::target::{Kind, Target};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError};
@@ -15,6 +17,7 @@ use firn_engine::snapshot::reader::SnapshotReader;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// All that a check came to.
 struct Report {
@@ -38,7 +41,7 @@ struct FileLine {
 /// Runs the check.
 pub(crate) fn run(path: &Path, json: bool, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     let report = match Target::of(path)? {
-        Target::Folder(disk) => check_folder(&*disk)?,
+        Target::Folder(disk) => check_folder(&disk)?,
         Target::File { disk, name, kind: Kind::Snapshot } => check_snapshot(&*disk, &name),
         Target::File { disk, name, kind: Kind::Segment { first, epoch } } => {
             check_segment(&*disk, &name, first, epoch)?
@@ -318,8 +321,37 @@ fn unreadable_segment(name: &str, failure: &firn_engine::log::reader::ReadFailur
     }
 }
 
-fn check_folder(disk: &dyn Disk) -> Result<Report, ToolError> {
-    let view = folder::view(disk, true, &|len| text::progress(len, "verifying"))?;
+/// Keys that a finding names at most.
+const KEYS_NAMED: usize = 10;
+
+/// Adds what is damaged behind the first damage of a segment, and the keys that damaged frames seem to name.
+fn look_closer(disk: &Arc<dyn Disk>, findings: &mut Vec<Finding>) -> Result<(), ToolError> {
+    let Ok(store) = FirnStore::open(Arc::clone(disk)) else { return Ok(()) };
+    for stretch in store.damaged_stretches()? {
+        if !findings.iter().any(|it| it.file == stretch.file && it.offset == Some(stretch.offset)) {
+            findings.push(Finding {
+                severity: Severity::Damage,
+                file: stretch.file,
+                offset: Some(stretch.offset),
+                lsn: None,
+                message: format!("bytes up to {} are no valid frames either", stretch.to_offset),
+            });
+        }
+    }
+    for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Damage) {
+        let Some(offset) = finding.offset else { continue };
+        let keys = frame_keys(&store, &finding.file, offset)?;
+        if !keys.is_empty() {
+            let shown: Vec<String> = keys.iter().take(KEYS_NAMED).map(|key| text::word(key, false)).collect();
+            let more = if keys.len() > KEYS_NAMED { ", ..." } else { "" };
+            finding.message.push_str(&format!("; it is about {}{more}", shown.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+fn check_folder(disk: &Arc<dyn Disk>) -> Result<Report, ToolError> {
+    let view = folder::view(&**disk, true, &|len| text::progress(len, "verifying"))?;
     let mut findings = folder_findings(&view);
     let mut files = Vec::new();
     for snapshot in view.snapshots.iter().rev() {
@@ -333,6 +365,9 @@ fn check_folder(disk: &dyn Disk) -> Result<Report, ToolError> {
         files.push(segment_line(segment));
         findings.extend(segment.findings.iter().cloned());
         findings.extend(segment_finding(&view, at, segment));
+    }
+    if findings.iter().any(|finding| finding.severity == Severity::Damage) {
+        look_closer(disk, &mut findings)?;
     }
     let (recovery, recovery_text, refused) = verdict(&view);
     Ok(Report { files, findings, recovery: Some(recovery), recovery_text, refused })

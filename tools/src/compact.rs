@@ -92,7 +92,8 @@ pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, To
             made.borrow_mut().as_mut().map_or(Ok(()), |made: &mut NewStore| made.push(db, position, entry))
         },
     )?;
-    let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to compact".to_owned()))?.finish()?;
+    let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to compact".to_owned()))?;
+    let made = made.finish(&info.libraries)?;
     if let Some(aside) = &aside {
         std::fs::rename(&args.path, aside).map_err(|error| failed(&args.path, error))?;
         std::fs::rename(&output, &args.path).map_err(|error| failed(&output, error))?;

@@ -86,8 +86,10 @@ pub(crate) fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Outcome, To
                 Ok(())
             })?;
         }
-        Dataset::Snapshot(_) => {
-            return Err(ToolError::Usage("a snapshot has no history: give the store's folder or a segment".to_owned()));
+        Dataset::Snapshot(_) | Dataset::Lines(_) => {
+            return Err(ToolError::Usage(
+                "it holds a state and no history: give the store's folder or a segment".to_owned(),
+            ));
         }
     }
     let (shown, json) = (printer.shown, args.json);

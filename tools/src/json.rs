@@ -30,6 +30,17 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes that [`bytes`] made this of.
+pub(crate) fn to_bytes(value: &Value) -> Option<Vec<u8>> {
+    if let Value::String(text) = value {
+        return Some(text.clone().into_bytes());
+    }
+    let hex = value.as_object().filter(|object| object.len() == 1)?.get("hex")?.as_str()?;
+    let half = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some(half(*high)? << 4 | half(*low)?)).collect()
+}
+
 /// Writes [`bytes`] without a tree in memory.
 fn put(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
     match std::str::from_utf8(bytes) {

@@ -4,9 +4,11 @@
 //! 2. What a person reads goes to standard output; progress, and nothing else, to standard error; errors there too.
 //! 3. Exit codes are part of the interface ([`Outcome`]).
 
+mod backup;
 mod check;
 mod commands;
 mod compact;
+mod convert;
 mod dataset;
 mod diff;
 mod filter;
@@ -18,9 +20,12 @@ mod json;
 mod keys;
 mod make;
 mod moment;
+mod parquet;
 mod ping;
 mod records;
+mod repair;
 mod restore;
+mod serve;
 mod server;
 mod show;
 mod sort;
@@ -90,6 +95,25 @@ enum Command {
     /// Memory is what Firn's server takes for the data.
     #[command(after_help = STATS_EXAMPLES)]
     Stats(stats::StatsArgs),
+    /// Makes a mended copy of a damaged store, which loses only what cannot be read, and names that.
+    ///
+    /// Single changed bytes are found by their checksums and put right. Else frames and blocks that do not verify are left out one by one; the
+    /// damaged bytes are set aside. The damaged store itself is only read.
+    #[command(after_help = REPAIR_EXAMPLES)]
+    Repair(repair::RepairArgs),
+    /// Writes the keys in another form: a Firn store, JSON Lines, CSV, Parquet, commands for redis-cli --pipe.
+    #[command(after_help = CONVERT_EXAMPLES)]
+    Convert(convert::ConvertArgs),
+    /// Makes a consistent, verified copy of a store that may be in use.
+    ///
+    /// Files that never change are linked, so that a backup takes little room and time; the next one shares them too.
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(backup::BackupArgs),
+    /// Mounts a state read-only over RESP, so that redis-cli and other clients can query a file.
+    ///
+    /// A snapshot is there at once, however large: keys are read from it when they are asked for.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(serve::ServeArgs),
     /// Asks a server whether it serves: for health checks.
     ///
     /// Logs in if the environment has a password, sends PING, and tells by the exit code whether PONG came.
@@ -104,6 +128,35 @@ const PING_EXAMPLES: &str = "Examples:
   firn ping --host cache.example --port 6390 --tls --cacert ca.pem
 
 Exit codes: 0 it answered, 1 it did not, or with an error, 2 the command line is wrong.";
+
+const REPAIR_EXAMPLES: &str = "Examples:
+  firn check firn-data                       what is damaged
+  firn repair firn-data -o mended            a store without the damage, and mended-set-aside with the damaged bytes
+  firn repair firn-data -o mended --json | jq .lost_keys
+
+Exit codes: 0 nothing was lost, 1 something was lost and is named, 2 the command line is wrong, 3 something could not be read or written.";
+
+const CONVERT_EXAMPLES: &str = "Examples:
+  firn convert firn-data all.jsonl                          one JSON object a key
+  firn convert all.jsonl new-store                          and back
+  firn convert firn-data - --format resp | redis-cli --pipe    into any server
+  firn convert firn-data users.csv --match 'user:*' --redact '*password*' --redact '*token*'
+
+Exit codes: 0 done, 1 damage was met (nothing was made), 2 the command line is wrong, 3 something could not be read or written.";
+
+const BACKUP_EXAMPLES: &str = "Examples:
+  firn backup firn-data /backups --keep 14      every night: the newest two weeks
+  firn check /backups/2026-11-25T200000-000Z    a backup is a store like any other
+  firn diff /backups/2026-11-25T200000-000Z firn-data
+
+Exit codes: 0 done, 1 the store is damaged (no backup was made), 2 the command line is wrong, 3 something could not be read or written.";
+
+const SERVE_EXAMPLES: &str = "Examples:
+  firn serve firn-data --to 1h &
+  redis-cli -p 6399 HGETALL user:1
+  firn serve backup/snap-....snap --port 7000
+
+Exit codes: 1 damage was met, 2 the command line is wrong, 3 something could not be read, or the port is taken. Otherwise it runs until it is ended.";
 
 const COMPACT_EXAMPLES: &str = "Examples:
   firn compact firn-data -o smaller      a new store beside it; the old one may be in use
@@ -248,6 +301,10 @@ fn main() -> ExitCode {
         Command::Diff(args) => diff::run(args, &mut out),
         Command::Stats(args) => stats::run(args, &mut out),
         Command::Ping(args) => ping::run(args, &mut out),
+        Command::Repair(args) => repair::run(args, &mut out),
+        Command::Convert(args) => convert::run(args, &mut out),
+        Command::Backup(args) => backup::run(args, &mut out),
+        Command::Serve(args) => serve::run(args, &mut out),
     };
     let result = result.and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     let outcome = result.unwrap_or_else(|error| {

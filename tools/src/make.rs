@@ -6,7 +6,7 @@
 
 use crate::ToolError;
 use crate::dataset::StateInfo;
-use crate::dataset::firn::snapshot_error;
+use crate::dataset::firn::{libraries_of, snapshot_error};
 use crate::moment::now_ms;
 use crate::sort::Sorter;
 use crate::text;
@@ -15,6 +15,7 @@ use firn_engine::disk::{Disk, OpenMode, write_all_at};
 use firn_engine::format::{FileHeader, FileKind, StoreId};
 use firn_engine::key::HashSeed;
 use firn_engine::keyspace::entry::{self, Assembly};
+use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::{Entry, entry_digest};
 use firn_engine::limits::BLOCK_LEN_TARGET;
 use firn_engine::snapshot::index::AuxPair;
@@ -109,8 +110,8 @@ impl NewStore {
         Ok(self.writer.as_mut().expect("it was just made"))
     }
 
-    /// Finishes it and reads it back.
-    pub(crate) fn finish(mut self) -> Result<Made, ToolError> {
+    /// Finishes it, with these libraries of functions, and reads it back.
+    pub(crate) fn finish(mut self, libraries: &Libraries) -> Result<Made, ToolError> {
         if let Some(sorter) = self.sorter.take() {
             let shaping = Shaping::new(self.seed);
             sorter.sorted(&mut |db, position, bytes| {
@@ -129,6 +130,9 @@ impl NewStore {
                 };
                 decode(bytes)
             })?;
+        }
+        for (_, source) in libraries.iter() {
+            self.writer()?.push_library(source).map_err(|error| snapshot_error(&error))?;
         }
         self.writer()?;
         let writer = self.writer.take().expect("there is one");
@@ -155,7 +159,9 @@ impl NewStore {
             bar.inc(row.end() - row.offset);
         }
         bar.finish_and_clear();
-        if (found, digest) != (entries, self.digest) {
+        let kept = libraries_of(&reader);
+        let same = kept.iter().eq(libraries.iter());
+        if (found, digest) != (entries, self.digest) || !same {
             return Err(ToolError::Damage(format!(
                 "{name} does not hold what was written: {found} entries of {entries}"
             )));

@@ -7,6 +7,7 @@ use crate::moment::{self, now_ms};
 use crate::server::{Address, Server};
 use crate::text;
 use crate::{Outcome, ToolError};
+use firn_engine::keyspace::libraries::Libraries;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -68,6 +69,7 @@ pub(crate) fn run(args: &RestoreArgs, out: &mut dyn Write) -> Result<Outcome, To
             }
             Ok(())
         })?;
+        server.libraries(&libraries(&info, &filter))?;
         server.settle()?;
         let place = address.shown();
         if args.json {
@@ -135,7 +137,13 @@ pub(crate) fn store(
         },
     )?;
     let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to make a store of".to_owned()))?;
-    Ok((info, made.finish()?))
+    let made = made.finish(&libraries(&info, filter))?;
+    Ok((info, made))
+}
+
+/// The libraries that belong to what was chosen: all or, with chosen keys, none.
+pub(crate) fn libraries(info: &StateInfo, filter: &Filter) -> Libraries {
+    if filter.wants_all_keys() { info.libraries.clone() } else { Libraries::default() }
 }
 
 fn some(number: u64, what: &str) -> String {

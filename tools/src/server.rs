@@ -6,6 +6,7 @@
 
 use crate::ToolError;
 use crate::commands;
+use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::{Entry, Value};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -177,6 +178,11 @@ impl Server {
         self.write.write_all(&self.out).map_err(|error| self.failed(&error))?;
         self.out.clear();
         Ok(self.reply()? == Some(1))
+    }
+
+    /// Loads libraries of functions, in place of those of the same names.
+    pub(crate) fn libraries(&mut self, libraries: &Libraries) -> Result<(), ToolError> {
+        libraries.iter().try_for_each(|(_, source)| self.send(&[b"FUNCTION", b"LOAD", b"REPLACE", source]))
     }
 
     /// Writes a key, in place of what the server has unless that is to be kept. Says whether it did.

@@ -55,6 +55,34 @@ fn a_compact_store_is_equal_and_smaller() {
 }
 
 #[test]
+fn libraries_of_functions_go_where_the_data_goes() {
+    let at = tempfile::tempdir().expect("a folder");
+    let (folder, small) = (at.path().join("store"), at.path().join("small"));
+    let clock = Arc::new(ManualClock::new(BEGIN_MS));
+    let store = Store::open_folder(&folder, &options(&clock)).expect("a new store");
+    for name in ["one", "two", "three"] {
+        let source = format!("#!lua name={name}\n-- {name}");
+        run(&store, 0, &[b"FUNCTION", b"LOAD", b"REPLACE", source.as_bytes()]);
+        run(&store, 0, &[b"SET", name.as_bytes(), b"v"]);
+    }
+    let ticket = store.request_snapshot();
+    while store.step() {}
+    store.wait_snapshot(ticket).expect("a snapshot");
+    run(&store, 0, &[b"FUNCTION", b"DELETE", b"two"]);
+    run(&store, 0, &[b"FUNCTION", b"LOAD", b"REPLACE", b"#!lua name=four\n"]);
+    store.close().expect("a clean end");
+    firn(&["compact", shown(&folder), "-o", shown(&small)]).ended(0);
+    let made = common::open_again(&small, &firn_engine::store::Options { threads: false, ..Default::default() });
+    let names: Vec<_> = made.lock().keyspace.libraries.iter().map(|(name, _)| name.to_vec()).collect();
+    assert_eq!(names, [&b"four"[..], b"one", b"three"]);
+    made.close().expect("a clean end");
+    let commands = firn(&["convert", shown(&folder), "-", "--format", "resp"]).ended(0).out;
+    assert_eq!(commands.matches("FUNCTION").count(), 3, "{commands}");
+    let chosen = firn(&["convert", shown(&folder), "-", "--format", "resp", "--match", "one"]).ended(0).out;
+    assert_eq!(chosen.matches("FUNCTION").count(), 0, "{chosen}");
+}
+
+#[test]
 fn a_diff_names_what_differs_and_nothing_else() {
     let at = tempfile::tempdir().expect("a folder");
     let folder = at.path().join("store");
@@ -135,7 +163,10 @@ fn statistics_count_everything_once() {
 
 #[test]
 fn every_help_teaches() {
-    for command in ["inspect", "check", "get", "history", "restore", "compact", "diff", "stats"] {
+    for command in [
+        "inspect", "check", "get", "history", "restore", "compact", "diff", "stats", "repair", "convert", "backup",
+        "serve",
+    ] {
         let help = firn(&[command, "--help"]).ended(0).out;
         assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{command}: {help}");
     }

@@ -8,7 +8,7 @@ use super::block::{BlockInfo, BlockKind, encode_block};
 use super::index::{
     AuxPair, FOOTER_LEN, Footer, INDEX_ROWS_MAX, IndexRow, check_layout, encode_aux, encode_rows, sort_rows,
 };
-use super::{BadSnapshot, SnapshotError};
+use super::{BadSnapshot, LIBRARY_AUX, SnapshotError};
 use crate::disk::{Disk, File, OpenMode, write_all_at};
 use crate::format::{FileHeader, FileKind, FileName, Seed};
 use crate::keyspace::{Entry, entry};
@@ -91,6 +91,17 @@ impl OrderedWriter {
         let result = self.push_parts(db, position, entry, &mut part);
         self.part = part;
         result
+    }
+
+    /// Adds a library of functions; in any place among the entries.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Disk`].
+    pub fn push_library(&mut self, source: &[u8]) -> Result<(), SnapshotError> {
+        self.close()?;
+        let mut payload = Vec::new();
+        encode_aux(&[AuxPair { name: LIBRARY_AUX.into(), value: source.to_vec() }], &mut payload);
+        self.append(BlockInfo { kind: BlockKind::Auxiliary, db: 0, count: 1, first: 0, last: 0 }, &payload)
     }
 
     fn push_parts(
@@ -242,11 +253,13 @@ mod tests {
                 let entry = Entry { key: key.as_bytes(), value, deadline: Some(77), edited: false, access: 3 };
                 writer.push(db, hash_seed.position(key.as_bytes()), &entry).unwrap();
             }
+            writer.push_library(format!("#!lua name=lib{db}\n").as_bytes()).unwrap();
         }
         let name = writer.finish().unwrap();
         let reader = SnapshotReader::open(&*disk, &name, None).unwrap();
         let verified = reader.verify_all(|_| {}, |_, error| panic!("{error}")).unwrap();
         assert_eq!((verified.entries, reader.footer().lsn), (10_000, 9));
+        assert_eq!(reader.aux().iter().filter(|pair| pair.name == b"library").count(), 2);
         let found = reader.find(3, b"key:3:17", &mut BlockBuffer::default(), |entry| entry.deadline).unwrap();
         assert_eq!(found, Some(Some(77)));
     }

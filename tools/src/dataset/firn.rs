@@ -13,20 +13,31 @@ use crate::text;
 use firn_engine::disk::{Disk, OpenMode};
 use firn_engine::format::StoreId;
 use firn_engine::key::HashSeed;
+use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::log::Lsn;
 use firn_engine::log::chain::{Link, chain, needed};
 use firn_engine::log::reader::{End, ReadFailure, Scan, SegmentReader};
 use firn_engine::log::segment::Identity;
 use firn_engine::recovery::judge::{Found, SegmentFound, Verdict, judge};
 use firn_engine::recovery::survey::Survey;
-use firn_engine::snapshot::SnapshotError;
 use firn_engine::snapshot::reader::{BlockBuffer, SnapshotReader};
+use firn_engine::snapshot::{LIBRARY_AUX, SnapshotError};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// What an error of a snapshot is for the one who runs the tool.
 pub(crate) fn snapshot_error(error: &SnapshotError) -> ToolError {
     if error.is_damage() { ToolError::Damage(error.to_string()) } else { ToolError::Unreadable(error.to_string()) }
+}
+
+/// The libraries that a snapshot holds.
+pub(crate) fn libraries_of(reader: &SnapshotReader) -> Libraries {
+    let mut libraries = Libraries::default();
+    for pair in reader.aux().iter().filter(|pair| pair.name == LIBRARY_AUX.as_bytes()) {
+        // A snapshot is loaded only if all of its libraries are right; here the others are shown all the same.
+        let _ = libraries.load(&pair.value);
+    }
+    libraries
 }
 
 /// A snapshot, or nothing: the base of a store that has none.
@@ -51,6 +62,11 @@ impl SnapshotBase {
         self.reader.as_ref()
     }
 
+    /// The reader itself.
+    pub(crate) fn into_reader(self) -> Option<SnapshotReader> {
+        self.reader
+    }
+
     /// LSN and time.
     pub(crate) fn info(&self) -> StateInfo {
         let header = self.reader.as_ref().map(SnapshotReader::header);
@@ -58,6 +74,7 @@ impl SnapshotBase {
             lsn: Some(header.map_or(0, |header| header.number)),
             time_ms: header.map(|header| header.created_ms),
             ordered: Some(self.seed),
+            libraries: Libraries::default(),
         }
     }
 
@@ -102,6 +119,10 @@ impl Base for SnapshotBase {
         true
     }
 
+    fn libraries(&self) -> Libraries {
+        self.reader.as_ref().map_or_else(Libraries::default, libraries_of)
+    }
+
     fn databases(&self) -> Vec<usize> {
         self.reader.as_ref().map_or_else(Vec::new, |reader| reader.databases().iter().map(|db| *db as usize).collect())
     }
@@ -138,6 +159,19 @@ pub(crate) struct FirnStore {
     pub(crate) links: Vec<Link>,
 }
 
+/// Bytes of a segment that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Stretch {
+    /// The segment.
+    pub(crate) file: String,
+    /// Where they begin.
+    pub(crate) offset: u64,
+    /// Where frames go on.
+    pub(crate) to_offset: u64,
+    /// The LSN of the record there.
+    pub(crate) to_lsn: Lsn,
+}
+
 /// How far records are there without a gap behind a base.
 struct Reach {
     /// The last record's LSN.
@@ -160,7 +194,8 @@ impl FirnStore {
         self.survey.segments.iter().chain(&self.survey.snapshots).map(|(.., len)| len).sum()
     }
 
-    fn snapshot(&self, name: &str) -> Result<SnapshotReader, SnapshotError> {
+    /// Opens a snapshot of it.
+    pub(crate) fn snapshot(&self, name: &str) -> Result<SnapshotReader, SnapshotError> {
         SnapshotReader::open(&*self.disk, name, Some(self.identity.store))
     }
 
@@ -228,6 +263,54 @@ impl FirnStore {
         Ok((base, FirnTail { store: self, covered, from: covered + 1, to: reach.last, damages }, reach.last))
     }
 
+    /// The newest snapshot whose every block verifies.
+    pub(crate) fn whole_snapshot(&self, damages: &Damages) -> Result<SnapshotBase, ToolError> {
+        self.newest_snapshot(Lsn::MAX, damages).map(|(base, _)| base)
+    }
+
+    /// The records behind `covered` as far as there are any, the last one's LSN and time. Damage is left out if `damages` allows it.
+    pub(crate) fn tail_behind<'s>(
+        &'s self,
+        covered: Lsn,
+        damages: &'s Damages,
+    ) -> Result<(FirnTail<'s>, Lsn, u64), ToolError> {
+        let reach = self.reach(covered, Lsn::MAX, damages)?;
+        // To the end, so that what is wrong with it is told.
+        Ok((FirnTail { store: self, covered, from: covered + 1, to: Lsn::MAX, damages }, reach.last, reach.time_ms))
+    }
+
+    /// All records that can be read, in order.
+    pub(crate) fn all_records<'s>(&'s self, damages: &'s Damages) -> FirnTail<'s> {
+        FirnTail { store: self, covered: 0, from: 0, to: Lsn::MAX, damages }
+    }
+
+    /// Stretches of the segments that cannot be read, torn tails included.
+    pub(crate) fn damaged_stretches(&self) -> Result<Vec<Stretch>, ToolError> {
+        let mut stretches = Vec::new();
+        for link in &self.links {
+            let name = &self.survey.segments[link.index].2;
+            let scan =
+                self.reader(link, Lsn::MAX, |reader| reader.scan()).map_err(|failure| read_failed(name, &failure))?;
+            for skipped in &scan.skipped {
+                stretches.push(Stretch {
+                    file: name.clone(),
+                    offset: skipped.offset,
+                    to_offset: skipped.to_offset,
+                    to_lsn: skipped.to_lsn,
+                });
+            }
+            if matches!(scan.end, End::Broken(_)) && scan.offset < scan.len {
+                stretches.push(Stretch {
+                    file: name.clone(),
+                    offset: scan.offset,
+                    to_offset: scan.len,
+                    to_lsn: Lsn::MAX,
+                });
+            }
+        }
+        Ok(stretches)
+    }
+
     fn never_at(&self, last: Lsn, limit: Lsn) -> ToolError {
         ToolError::Usage(format!(
             "the last record of {} is LSN {last}: it has never been at LSN {limit}",
@@ -256,7 +339,12 @@ impl FirnStore {
             return Err(self.never_at(reach.last, limit));
         }
         let time_ms = if reach.last > covered { Some(reach.time_ms) } else { base.info().time_ms };
-        let info = StateInfo { lsn: Some(reach.last), time_ms, ordered: Some(self.identity.hash_seed) };
+        let info = StateInfo {
+            lsn: Some(reach.last),
+            time_ms,
+            ordered: Some(self.identity.hash_seed),
+            libraries: Libraries::default(),
+        };
         Ok((base, FirnTail { store: self, covered, from: covered + 1, to: reach.last, damages }, info))
     }
 
@@ -440,6 +528,11 @@ impl Tail for FirnTail<'_> {
                 break;
             }
             let name = &self.store.survey.segments[link.index].2;
+            if self.damages.is_lenient() && next > 0 && link.first > next {
+                let message = format!("records {next} to {} are in no file", link.first - 1);
+                let (severity, file) = (Severity::Damage, name.clone());
+                self.damages.report(Finding { severity, file, offset: None, lsn: Some(next), message })?;
+            }
             let covered = if self.damages.is_lenient() { Lsn::MAX } else { self.covered };
             let file = self.store.disk.open(name, OpenMode::Read).map_err(unreadable(name))?;
             let opened = SegmentReader::open(&*file, link.first, link.epoch, Some(self.store.identity.store));

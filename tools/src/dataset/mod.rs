@@ -9,6 +9,7 @@
 pub(crate) mod change;
 pub(crate) mod firn;
 pub(crate) mod keys;
+pub(crate) mod lines;
 pub(crate) mod state;
 
 use crate::filter::Filter;
@@ -21,11 +22,13 @@ use firn::{FirnStore, SegmentHistory, SnapshotBase};
 use firn_engine::disk::Disk;
 use firn_engine::key::HashSeed;
 use firn_engine::keyspace::Entry;
+use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::log::Lsn;
 use firn_engine::snapshot::reader::SnapshotReader;
+use lines::Lines;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Takes entries: database, position under the base's seed, entry.
 pub(crate) type Visit<'v> = dyn FnMut(usize, u64, &Entry<'_>) -> Result<(), ToolError> + 'v;
@@ -45,6 +48,10 @@ pub(crate) trait Base {
     fn databases(&self) -> Vec<usize>;
     /// How many entries, and how long they are, about.
     fn size(&self) -> (u64, u64);
+    /// Libraries of functions.
+    fn libraries(&self) -> Libraries {
+        Libraries::default()
+    }
     /// Visits the entries of one database, or of all, whose positions are in `range`.
     fn visit(&self, db: Option<usize>, range: RangeInclusive<u64>, visit: &mut Visit<'_>) -> Result<(), ToolError>;
 }
@@ -114,10 +121,12 @@ pub(crate) enum Dataset {
     Segment(SegmentHistory),
     /// One Firn snapshot.
     Snapshot(SnapshotBase),
+    /// JSON Lines: a file, or standard input.
+    Lines(Option<PathBuf>),
 }
 
 /// Facts about a state that was asked for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct StateInfo {
     /// Its LSN, where there are LSNs.
     pub(crate) lsn: Option<Lsn>,
@@ -125,6 +134,8 @@ pub(crate) struct StateInfo {
     pub(crate) time_ms: Option<u64>,
     /// If entries come in order of position within a database: the positions' seed.
     pub(crate) ordered: Option<HashSeed>,
+    /// Libraries of functions; known when all entries have been visited.
+    pub(crate) libraries: Libraries,
 }
 
 impl Dataset {
@@ -133,6 +144,12 @@ impl Dataset {
     /// # Errors
     /// [`ToolError`].
     pub(crate) fn open(path: &Path) -> Result<Dataset, ToolError> {
+        if path.as_os_str() == "-" {
+            return Ok(Dataset::Lines(None));
+        }
+        if path.is_file() && lines::is_lines(path) {
+            return Ok(Dataset::Lines(Some(path.to_owned())));
+        }
         match Target::of(path)? {
             Target::Folder(disk) => Ok(Dataset::Store(FirnStore::open(disk)?)),
             Target::File { disk, name, kind: Kind::Segment { first, epoch } } => {
@@ -145,12 +162,26 @@ impl Dataset {
         }
     }
 
+    /// The newest snapshot of a store's folder, by itself.
+    ///
+    /// # Errors
+    /// [`ToolError`].
+    pub(crate) fn newest_snapshot_of(folder: &Path) -> Result<SnapshotBase, ToolError> {
+        let Dataset::Store(store) = Dataset::open(folder)? else {
+            return Err(ToolError::Usage(format!("{} is no folder", folder.display())));
+        };
+        let (_, _, name, _) =
+            store.survey.snapshots.first().ok_or_else(|| ToolError::Usage("the store has no snapshot".to_owned()))?;
+        open_snapshot(&*store.disk, name)
+    }
+
     /// What kind it is, in words.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Dataset::Store(_) => "a Firn store",
             Dataset::Segment(_) => "a log segment",
             Dataset::Snapshot(_) => "a snapshot",
+            Dataset::Lines(_) => "JSON Lines",
         }
     }
 
@@ -170,13 +201,14 @@ impl Dataset {
     ) -> Result<StateInfo, ToolError> {
         match self {
             Dataset::Store(store) => {
-                let (base, tail, info) = store.at(to, damages)?;
+                let (base, tail, mut info) = store.at(to, damages)?;
                 begin(&info)?;
-                state::visit(&base, &tail, memory, filter, damages, visit)?;
+                info.libraries = state::visit(&base, &tail, memory, filter, damages, visit)?;
                 Ok(info)
             }
             Dataset::Snapshot(snapshot) => {
-                let info = snapshot.info();
+                let mut info = snapshot.info();
+                info.libraries = snapshot.libraries();
                 match to {
                     Some(Moment::Lsn(lsn)) if Some(lsn) == info.lsn => {}
                     None => {}
@@ -194,6 +226,18 @@ impl Dataset {
                 snapshot.lenient_visit(damages, &mut wanted)?;
                 Ok(info)
             }
+            Dataset::Lines(path) => {
+                if to.is_some() {
+                    return Err(ToolError::Usage("JSON Lines hold one state and know no moments".to_owned()));
+                }
+                let info = StateInfo::default();
+                begin(&info)?;
+                let mut wanted = |db: usize, position: u64, entry: &Entry<'_>| {
+                    if filter.wants(db, entry) { visit(db, position, entry) } else { Ok(()) }
+                };
+                Lines::new(path.clone(), damages).visit(None, 1..=u64::MAX, &mut wanted)?;
+                Ok(info)
+            }
             Dataset::Segment(segment) => Err(ToolError::Usage(format!(
                 "{} holds changes, not keys: give the store's folder (or look at the changes: firn inspect --records)",
                 segment.name
@@ -207,6 +251,7 @@ impl Dataset {
             Dataset::Store(store) => store.bytes(),
             Dataset::Snapshot(snapshot) => snapshot.size().1,
             Dataset::Segment(_) => 0,
+            Dataset::Lines(path) => path.as_ref().and_then(|path| path.metadata().ok()).map_or(1 << 30, |it| it.len()),
         }
     }
 }

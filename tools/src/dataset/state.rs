@@ -19,6 +19,7 @@ use crate::folder::{Finding, Severity};
 use firn_engine::command::{Args, NoReply, Session};
 use firn_engine::engine::Engine;
 use firn_engine::key::HashSeed;
+use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::{Deadline, Entry, Keyspace, Value};
 use firn_engine::log::Effects;
 use std::collections::{HashMap, HashSet};
@@ -43,16 +44,11 @@ struct Survey {
     rest_stays: bool,
     anything: bool,
     changes: u64,
+    libraries: Libraries,
 }
 
 impl Survey {
-    fn of(
-        tail: &dyn Tail,
-        seed: HashSeed,
-        base: (u64, u64),
-        filter: &Filter,
-        damages: &Damages,
-    ) -> Result<Survey, ToolError> {
+    fn of(tail: &dyn Tail, base: &dyn Base, filter: &Filter, damages: &Damages) -> Result<Survey, ToolError> {
         let mut survey = Survey {
             touched: Vec::new(),
             slices: vec![0; 1 << SLICE_BITS],
@@ -61,8 +57,11 @@ impl Survey {
             rest_stays: true,
             anything: false,
             changes: 0,
+            libraries: Libraries::default(),
         };
-        let mean = base.1.checked_div(base.0).unwrap_or(0) + BESIDE_KEY;
+        survey.libraries = base.libraries();
+        let (seed, (entries, bytes)) = (base.seed(), base.size());
+        let mean = bytes.checked_div(entries).unwrap_or(0) + BESIDE_KEY;
         let mut keys = Vec::new();
         tail.visit(&mut |change| {
             survey.changes += 1;
@@ -78,6 +77,7 @@ impl Survey {
                 return damages.report(unknown(change));
             };
             match touches {
+                Touches::Nothing if change.words[0].eq_ignore_ascii_case(b"FUNCTION") => survey.library(change.words),
                 Touches::Nothing => {}
                 Touches::Databases => survey.databases(change),
                 Touches::Anything => survey.anything = true,
@@ -96,6 +96,22 @@ impl Survey {
             Ok(())
         })?;
         Ok(survey)
+    }
+
+    /// FUNCTION as the log has it.
+    fn library(&mut self, words: &[&[u8]]) {
+        match words[1..] {
+            // The one who recorded it had understood it.
+            [_, _, source] => {
+                let _ = self.libraries.load(source);
+            }
+            [_, name] => {
+                self.libraries.delete(name);
+            }
+            _ => {
+                self.libraries.flush();
+            }
+        }
     }
 
     fn grow(&mut self, databases: usize) {
@@ -272,7 +288,7 @@ impl Small {
     }
 }
 
-/// Visits what `base` and `tail` give, as far as `filter` wants it.
+/// Visits what `base` and `tail` give, as far as `filter` wants it. Gives the libraries of functions.
 pub(crate) fn visit(
     base: &dyn Base,
     tail: &dyn Tail,
@@ -280,14 +296,15 @@ pub(crate) fn visit(
     filter: &Filter,
     damages: &Damages,
     visit: &mut Visit<'_>,
-) -> Result<(), ToolError> {
+) -> Result<Libraries, ToolError> {
     let seed = base.seed();
     let mut emit = |db: usize, position: u64, entry: &Entry<'_>| {
         if filter.wants(db, entry) { visit(db, position, entry) } else { Ok(()) }
     };
-    let mut survey = Survey::of(tail, seed, base.size(), filter, damages)?;
+    let mut survey = Survey::of(tail, base, filter, damages)?;
     if survey.changes == 0 {
-        return base.visit(None, 1..=u64::MAX, &mut emit);
+        base.visit(None, 1..=u64::MAX, &mut emit)?;
+        return Ok(survey.libraries);
     }
     let databases = base.databases().last().map_or(0, |last| last + 1).max(survey.at.len());
     let linked_positions = std::mem::take(&mut survey.linked);
@@ -359,7 +376,7 @@ pub(crate) fn visit(
             range.emit(db, &mut changed, u64::MAX, &mut emit)?;
         }
         if end == u64::MAX {
-            return Ok(());
+            return Ok(survey.libraries);
         }
         start = end + 1;
     }

@@ -15,7 +15,7 @@ const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--ground:#11171d;--card:#1a222b;--ink:#e6edf3;--soft:#8b9bab;--line:#2b3641;--bar:#5b9be0;--faint:#232d37}}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:40px 24px 64px}header{margin-bottom:28px}h1{font-size:26px;font-weight:650;margin:0 0 4px;letter-spacing:-.01em;overflow-wrap:anywhere}
-.sub{color:var(--soft)}.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:14px;margin-bottom:14px}
+.sub{color:var(--soft)}.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:14px;margin-bottom:14px}
 .card,section{background:var(--card);border:1px solid var(--line);border-radius:12px}.card{padding:16px 18px}.card b{display:block;font-size:25px;font-weight:650;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
 .card span{color:var(--soft);font-size:13px}section{padding:20px 22px;margin-top:14px}h2{font-size:16px;font-weight:650;margin:0 0 2px}section>p{margin:0 0 14px;color:var(--soft);font-size:13.5px}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:14px}.two section{margin-top:0}.two{margin-top:14px}
@@ -158,7 +158,7 @@ fn patterns(page: &mut String, stats: &Stats) {
         put!(
             page,
             "<tr><td><code>{}</code><td class=\"b\"><i style=\"width:{:.2}%\"></i><td>{}<td>{}<td>{}<td>{:.1} %</tr>",
-            escaped(&text::word(pattern.as_bytes(), false)),
+            escaped(&super::shown(pattern)),
             share(count.bytes, most),
             text::count(count.keys),
             text::size(count.bytes),
@@ -317,7 +317,20 @@ fn map(page: &mut String, stats: &Stats) {
                 text::size(leaf_count.bytes)
             );
         }
-        let room = (tile.width / 7.4) as usize;
+        for (leaf, area) in squarified(&leaf_weights, &tile).iter().enumerate().skip(1) {
+            let Some((rest, _)) = shown.get(leaf) else { break };
+            let fits = rest.chars().count() as f64 * 6.6 + 14.0 < area.width && area.height > 22.0;
+            if fits && !rest.is_empty() {
+                put!(
+                    page,
+                    "<text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                    area.x + 8.0,
+                    area.y + 17.0,
+                    escaped(rest)
+                );
+            }
+        }
+        let room = (tile.width / 8.2) as usize;
         let label = if name.is_empty() { "(empty)" } else { name };
         if room >= 4 && tile.height > 20.0 {
             let label: String = if label.chars().count() > room {

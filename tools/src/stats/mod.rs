@@ -242,6 +242,12 @@ fn pattern(key: &[u8], separators: &[char]) -> String {
     pattern
 }
 
+/// A pattern as a person reads it: as it is, unless it holds what a terminal would not show.
+fn shown(pattern: &str) -> String {
+    let plain = !pattern.is_empty() && pattern.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '"');
+    if plain { pattern.to_owned() } else { text::quoted(pattern.as_bytes(), false) }
+}
+
 /// Whether a word tells things of a kind apart rather than kinds: a number, a hexadecimal or long random-looking word, bytes.
 fn is_identifier(word: &str) -> bool {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
@@ -396,7 +402,7 @@ fn print(stats: &Stats, info: &StateInfo, out: &mut dyn Write) -> Result<(), Too
     }
     head(out, "patterns")?;
     for (pattern, count) in stats.top_patterns() {
-        row(out, &text::word(pattern.as_bytes(), false), &count)?;
+        row(out, &shown(pattern), &count)?;
     }
     head(out, "sizes")?;
     for (at, count) in stats.sizes.iter().enumerate().filter(|(_, count)| count.keys > 0) {
