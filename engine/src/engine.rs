@@ -132,6 +132,8 @@ pub struct Settings {
     pub string_len_max: usize,
     /// When collections change their form.
     pub shaping: Shaping,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: RESTORE takes payloads whose checksum is wrong.
+    pub skip_dump_checksum: bool,
     /// Whether `maxmemory-policy` is one of LFU: `Entry::access` is a frequency counter then, else a time of use.
     pub lfu: bool,
 }
@@ -140,7 +142,14 @@ impl Settings {
     /// The defaults, for a store with this seed.
     pub fn new(seed: HashSeed) -> Settings {
         let string_len_max = crate::limits::STRING_LEN_MAX;
-        Settings { events: 0, active_expire: true, string_len_max, lfu: false, shaping: Shaping::new(seed) }
+        Settings {
+            events: 0,
+            active_expire: true,
+            string_len_max,
+            skip_dump_checksum: false,
+            lfu: false,
+            shaping: Shaping::new(seed),
+        }
     }
 
     /// Whether events of `class` are asked for.

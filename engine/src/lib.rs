@@ -4,6 +4,7 @@
 //! single-writer object: no threads, no clock, no locks. [`store::Store`] is the thin shell with those around it.
 //! The crate knows nothing of sockets, tokio or RESP bytes.
 
+pub mod aof;
 pub mod command;
 pub mod debug;
 pub mod disk;
@@ -11,6 +12,7 @@ pub mod engine;
 pub mod format;
 pub mod glob;
 pub mod hll;
+pub mod import;
 pub mod key;
 pub mod keyspace;
 pub mod limits;
@@ -18,6 +20,7 @@ pub mod log;
 pub mod notices;
 pub mod number;
 pub mod planted;
+pub mod rdb;
 pub mod recovery;
 pub mod snapshot;
 pub mod store;

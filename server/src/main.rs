@@ -10,6 +10,7 @@ mod config;
 mod daemon;
 mod dispatch;
 mod execute;
+mod import;
 mod limits;
 mod log;
 mod maintenance;

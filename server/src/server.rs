@@ -1,6 +1,7 @@
 //! What all threads of the server share.
 
 use crate::acl::Acl;
+use crate::admin::migrate::Connections;
 use crate::client::Clients;
 use crate::config::Config;
 use crate::net::listener::Rebind;
@@ -49,6 +50,8 @@ pub(crate) struct Server {
     pub(crate) tls: Tls,
     /// Listeners on their way to the acceptor.
     pub(crate) rebind: Rebind,
+    /// MIGRATE's connections to other servers.
+    pub(crate) migrating: Connections,
     /// 40 random hexadecimal digits: INFO's `run_id`.
     pub(crate) run_id: String,
     /// This program.

@@ -1,6 +1,7 @@
 //! From the command line to a server that accepts connections.
 
 use crate::acl::{self, Acl};
+use crate::admin::migrate::Connections;
 use crate::client::Clients;
 use crate::command::ServerCommand;
 use crate::config::command_line::{self, Start};
@@ -154,6 +155,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         runtimes: OnceLock::new(),
         tls: Tls::default(),
         rebind: Rebind::default(),
+        migrating: Connections::default(),
         run_id: run_id(),
         executable,
         started,

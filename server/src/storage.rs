@@ -1,15 +1,16 @@
 //! The configuration's words about the store, in the engine's terms; opening it at the start.
 
 use crate::config::Config;
+use crate::import::RedisFiles;
 use crate::log;
 use firn_engine::key::HashSeed;
-use firn_engine::recovery::survey::redis_file;
 use firn_engine::recovery::{OpenError, RecoveryReport};
 use firn_engine::snapshot::retention::Retention;
 use firn_engine::snapshot::schedule::{AutoCompaction, SavePoint};
 use firn_engine::store::{Options, Store, SyncPolicy, Tuning};
 use firn_engine::value::Shaping;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -67,9 +68,14 @@ pub(crate) fn shaping(config: &Config, seed: HashSeed) -> Shaping {
 /// [`OpenError`]: which file, where, and what to do.
 pub(crate) fn open(config: &Config) -> Result<Store, OpenError> {
     let folder = config.path("appenddirname");
-    if !folder.exists() {
-        refuse_beside_redis(config)?;
-    }
+    let redis_files = RedisFiles {
+        dir: config.path("dir").display().to_string(),
+        dump: config.path("dbfilename"),
+        log: config.path("appendfilename"),
+        folder: folder.clone(),
+        prefer_log: config.bool("appendonly"),
+        truncated: config.bool("aof-load-truncated"),
+    };
     let options = Options {
         databases: config.number("databases") as usize,
         policy: policy(config),
@@ -79,25 +85,14 @@ pub(crate) fn open(config: &Config) -> Result<Store, OpenError> {
         tuning: tuning(config),
         allow_empty: config.bool("allow-empty-store"),
         shaping: shaping(config, HashSeed([0; 16])),
+        import: Some(Arc::new(redis_files)),
+        import_lfu: config.choice("maxmemory-policy").ends_with("lfu"),
         progress: Some(report_progress),
         ..Options::default()
     };
     let store = Store::open_folder(&folder, &options)?;
     tell(store.report(), &folder);
     Ok(store)
-}
-
-/// A folder with data of Redis and no store is not taken for a new one: nobody shall think that their data is gone.
-fn refuse_beside_redis(config: &Config) -> Result<(), OpenError> {
-    let dir = config.path("dir");
-    let here = |source| OpenError::Io { doing: "listing", file: dir.display().to_string(), source };
-    for entry in std::fs::read_dir(".").map_err(here)? {
-        let name = entry.map_err(here)?.file_name();
-        if let Some(file) = redis_file([&*name.to_string_lossy()]) {
-            return Err(OpenError::RedisFiles { folder: dir.display().to_string(), file: file.to_owned() });
-        }
-    }
-    Ok(())
 }
 
 /// Long work says once a second how far it is.
@@ -114,7 +109,20 @@ fn report_progress(what: &str, done: u64, of: u64) {
 
 fn tell(report: &RecoveryReport, folder: &Path) {
     let folder = folder.display();
-    if report.created {
+    if let Some(imported) = &report.imported {
+        log::notice(format_args!(
+            "A new store was made in {folder} from {}: {} keys of RDB ({} more were dead), {} commands, {:.3} seconds. The files stay as they \
+             are and are not looked at again",
+            imported.source,
+            imported.keys,
+            imported.expired,
+            imported.commands,
+            report.took_ms as f64 / 1000.0
+        ));
+        for warning in &imported.warnings {
+            log::warning(format_args!("{warning}"));
+        }
+    } else if report.created {
         log::notice(format_args!("A new store was made in {folder}"));
     } else {
         log::notice(format_args!(

@@ -7,6 +7,7 @@ mod args;
 mod bitmaps;
 mod blocking;
 mod counters;
+pub mod dump;
 mod error;
 mod expiry;
 mod flush;

@@ -1,7 +1,7 @@
 //! All commands on data: the list that dispatch, replay, COMMAND and ACL go by.
 
 use super::{
-    Command, NameIndex, bitmaps, counters, expiry, flush, function, geo, hashes, hyperloglog, keys, lcs, lists,
+    Command, NameIndex, bitmaps, counters, dump, expiry, flush, function, geo, hashes, hyperloglog, keys, lcs, lists,
     move_keys, object, ranges, scan, sets, sort, sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
@@ -74,6 +74,9 @@ static STRINGS_AND_KEYS: &[&Command] = &[
     &move_keys::RENAMENX,
     &move_keys::COPY,
     &move_keys::MOVE,
+    &dump::DUMP,
+    &dump::RESTORE,
+    &dump::RESTORE_ASKING,
     &flush::SWAPDB,
     &flush::FLUSHDB,
     &flush::FLUSHALL,
@@ -100,6 +103,7 @@ pub fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
         (None, "HGETALL" | "HKEYS" | "HVALS") => &["nondeterministic_output_order"],
         (None, "HRANDFIELD" | "HSCAN") => &["nondeterministic_output"],
         (None, "SCAN") => &["nondeterministic_output", "request_policy:special", "response_policy:special"],
+        (None, "DUMP") => &["nondeterministic_output"],
         (None, "RANDOMKEY") => &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
         (None, "TTL" | "PTTL" | "ZRANDMEMBER" | "ZSCAN")
         | (Some("OBJECT"), "ENCODING" | "FREQ" | "IDLETIME" | "REFCOUNT") => &["nondeterministic_output"],

@@ -238,6 +238,9 @@ impl Assembly {
             if collection.is_gone() {
                 return Err(BadEntry::Value(BadValue::Empty));
             }
+            if !collection.is_whole() {
+                return Err(BadEntry::Value(BadValue::Stream));
+            }
             return Ok(Some(Whole::Collection(collection)));
         }
         let key = if key.is_empty() { stored.key.into() } else { key };

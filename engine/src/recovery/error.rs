@@ -2,6 +2,7 @@
 
 use super::judge::Refusal;
 use super::replay::ReplayError;
+use crate::import::ImportError;
 use crate::snapshot::SnapshotError;
 use std::io;
 
@@ -24,8 +25,8 @@ pub enum OpenError {
     },
     /// Files of Redis or Valkey, and no store.
     #[error(
-        "{folder} holds {file}, a file of Redis or Valkey, and no Firn store: it is not started empty beside it. Importing such files \
-         is not part of this release; move it away, or choose another folder with `dir` or `appenddirname`"
+        "{folder} holds {file}, a file of Redis or Valkey, and no Firn store: it is not started empty beside it. Move it away, or choose \
+         another folder with `dir` or `appenddirname`; where it lies in `dir` under its configured name, it is imported"
     )]
     RedisFiles {
         /// The folder.
@@ -33,6 +34,9 @@ pub enum OpenError {
         /// The file.
         file: String,
     },
+    /// Files of Redis or Valkey cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The folder is not empty, and nothing in it is of a Firn store.
     #[error(
         "{folder} holds {file}, which is not a file of a Firn store: choose an empty folder with `dir` or `appenddirname`"

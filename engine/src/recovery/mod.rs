@@ -16,6 +16,7 @@ pub use error::OpenError;
 use crate::disk::{DirLock, Disk, OpenMode, read_full_at, write_all_at};
 use crate::engine::Engine;
 use crate::format::{BadHeader, FileHeader, FileKind, FileName, StoreId};
+use crate::import::{ImportReport, import};
 use crate::key::HashSeed;
 use crate::keyspace::Keyspace;
 use crate::log::chain::{Link, chain, needed};
@@ -66,6 +67,8 @@ pub struct RecoveryReport {
     pub took_ms: u64,
     /// Whether the store is new.
     pub created: bool,
+    /// What it was filled with.
+    pub imported: Option<ImportReport>,
 }
 
 /// A store's state, ready to go on.
@@ -108,13 +111,23 @@ pub fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered, OpenEr
         io::ErrorKind::WouldBlock => OpenError::InUse(source.to_string()),
         _ => OpenError::Io { doing: "locking", file: disk.describe(), source },
     })?;
-    let survey = Survey::of(&**disk)?;
+    let mut survey = Survey::of(&**disk)?;
     let created = survey.is_new();
     let fresh = Identity {
         store: StoreId(std::array::from_fn(|at| options.entropy[at])),
         hash_seed: HashSeed(std::array::from_fn(|at| options.entropy[16 + at])),
     };
-    if created && let Some(file) = &survey.foreign {
+    let mut imported = None;
+    if created && let Some(from) = &options.import {
+        imported = import(disk, fresh, options, &**from)?;
+        if imported.is_some() {
+            // From here on a store as any other, that was closed after its first snapshot: what was written is read back whole.
+            survey = Survey::of(&**disk)?;
+        }
+    }
+    if survey.is_new()
+        && let Some(file) = &survey.foreign
+    {
         let (folder, file) = (disk.describe(), file.clone());
         return Err(match survey::redis_file([&*file]) {
             Some(_) => OpenError::RedisFiles { folder, file },
@@ -123,7 +136,7 @@ pub fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered, OpenEr
     }
     let identity = match survey.identity {
         Some(identity) => identity,
-        None if created => fresh,
+        None if survey.is_new() => fresh,
         None if options.allow_empty && survey.segments.is_empty() && survey.snapshots.is_empty() => fresh,
         // There are files, and none of them says whose they are.
         None => {
@@ -143,6 +156,7 @@ pub fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered, OpenEr
     let loaded = load_state(disk, &survey, identity, options)?;
     let mut recovered = begin_epoch(disk, &survey, identity, loaded, options, lock)?;
     recovered.report.created = created;
+    recovered.report.imported = imported;
     recovered.report.took_ms = options.clock.monotonic_ms() - began;
     Ok(recovered)
 }

@@ -20,6 +20,7 @@ pub use status::Status;
 use crate::command::{Args, Reply, Session, table};
 use crate::disk::{Disk, real::RealDisk};
 use crate::engine::Engine;
+use crate::import::Import;
 use crate::limits;
 use crate::log::Lsn;
 use crate::log::commit::{Log, LogOptions};
@@ -69,6 +70,10 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// 40 random bytes: identity and hash seed of a new store, and the engine's generator.
     pub entropy: [u8; 40],
+    /// What a new store is filled with, if it finds anything.
+    pub import: Option<Arc<dyn Import>>,
+    /// Whether what is imported is for a policy of LFU: then files' frequencies of use count, else their times.
+    pub import_lfu: bool,
     /// Told while the store is being opened: what is done, how far, of how much (0: unknown).
     pub progress: Option<fn(&str, u64, u64)>,
 }
@@ -103,6 +108,8 @@ impl Default for Options {
             threads: true,
             clock: Arc::new(SystemClock::default()),
             entropy,
+            import: None,
+            import_lfu: false,
             progress: None,
         }
     }

@@ -14,6 +14,7 @@ pub mod ahead;
 pub mod hash;
 pub mod list;
 pub mod listpack;
+pub mod part;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;
@@ -250,6 +251,11 @@ impl Collection {
     /// Whether its key is to be removed. A stream stays when it is empty.
     pub fn is_gone(&self) -> bool {
         !matches!(self, Collection::Stream(_)) && self.view().is_empty()
+    }
+
+    /// Whether all that [`Collection::decode_part`] needs has come, for what is then one whole value.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self, Collection::Stream(stream) if !stream.has_header())
     }
 
     /// Bytes it takes besides itself, by size classes of the allocator; constant time. What a clone shares is counted in both.

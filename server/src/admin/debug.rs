@@ -60,6 +60,8 @@ const HELP: &[&str] = &[
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Setting it to 0 disables expiring keys in background when they are not",
     "    accessed. Setting it to 1 reenables back the default.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Setting it to 1 lets RESTORE take payloads whose checksum is wrong.",
     "SLEEP <seconds>",
     "    Stop the server for <seconds>. Decimals allowed.",
     "STRINGMATCH-LEN <pattern> <length>",
@@ -68,7 +70,7 @@ const HELP: &[&str] = &[
     "    Keep elements of large lists from this length on alone; 0 for the default.",
     "CHANGE-REPL-ID, PAUSE-CRON <0|1>,",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>, REPLYBUFFER RESIZING <0|1>,",
-    "SET-DISABLE-DENY-SCRIPTS <0|1>, SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "SET-DISABLE-DENY-SCRIPTS <0|1>",
     "    Accepted for Redis' own tests; there is nothing here that they change.",
     "HELP",
     "    Print this help.",
@@ -195,8 +197,11 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             }
             reply.ok();
         }
-        ("change-repl-id", 2)
-        | ("pause-cron" | "set-disable-deny-scripts" | "set-skip-checksum-validation" | "dict-resizing", 3) => {
+        ("set-skip-checksum-validation", 3) => {
+            call.engine().settings.skip_dump_checksum = flag(args.get(2));
+            reply.ok();
+        }
+        ("change-repl-id", 2) | ("pause-cron" | "set-disable-deny-scripts" | "dict-resizing", 3) => {
             reply.ok();
         }
         _ => return Err(help::unknown_or_arity("DEBUG", args)),

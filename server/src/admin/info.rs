@@ -366,7 +366,7 @@ fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("pubsubshard_channels", 0);
     text.field("latest_fork_usec", 0);
     text.field("total_forks", 0);
-    text.field("migrate_cached_sockets", 0);
+    text.field("migrate_cached_sockets", call.server.migrating.len());
     text.field("slave_expires_tracked_keys", 0);
     for name in ["hits", "misses", "key_hits", "key_misses"] {
         text.field(&format!("active_defrag_{name}"), 0);

@@ -10,6 +10,7 @@ pub(crate) mod info;
 mod latency;
 mod lolwut;
 mod memory;
+pub(crate) mod migrate;
 mod monitor;
 pub(crate) mod persistence;
 mod reload;
@@ -31,6 +32,7 @@ pub(crate) static COMMANDS: &[&ServerCommand] = &[
     &latency::LATENCY,
     &lolwut::LOLWUT,
     &memory::MEMORY,
+    &migrate::MIGRATE,
     &monitor::MONITOR,
     &persistence::BGREWRITEAOF,
     &persistence::BGSAVE,

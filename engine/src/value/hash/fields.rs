@@ -3,10 +3,11 @@
 //! A field's payload in the table is a byte that says whether a deadline follows, the deadline (u64 LE, Unix ms), and the value.
 
 use super::deadlines::Deadlines;
-use super::{Field, Held, StoredField, is_dead};
+use super::{Field, Held, is_dead};
 use crate::key::{HashSeed, Key};
 use crate::keyspace::size_class;
 use crate::value::listpack::Element;
+use crate::value::part;
 use crate::value::table::{self, ChunkAhead, LoadElement, Table};
 use std::sync::Arc;
 
@@ -79,11 +80,13 @@ impl Fields {
     }
 
     /// Adds fields of a snapshot; false if one of them was there, or comes twice.
-    pub(super) fn load(&mut self, fields: &[StoredField<'_>]) -> bool {
+    pub(super) fn load(&mut self, fields: &[part::Field<'_>]) -> bool {
+        let deadlines: Vec<[u8; 8]> = fields.iter().map(|field| field.deadline.unwrap_or(0).to_le_bytes()).collect();
         let payloads: Vec<[&[u8]; 3]> = fields
             .iter()
-            .map(|field| match field.deadline {
-                Some(deadline) => [MORTAL, deadline, field.value],
+            .zip(&deadlines)
+            .map(|(field, deadline)| match field.deadline {
+                Some(_) => [MORTAL, deadline, field.value],
                 None => [IMMORTAL, &[], field.value],
             })
             .collect();
@@ -95,7 +98,7 @@ impl Fields {
         for field in fields {
             if let Some(deadline) = field.deadline {
                 let position = self.table.key(field.name).position;
-                self.note(position, None, Some(u64::from_le_bytes(*deadline)));
+                self.note(position, None, Some(deadline));
             }
         }
         true

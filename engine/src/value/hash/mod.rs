@@ -13,11 +13,10 @@ mod tests;
 
 use super::ahead::Ahead;
 use super::listpack::{self, Element, Listpack, Needle};
+use super::part::{self, put_field, take_field};
 use super::{BadValue, Shaping};
 use crate::key::HashSeed;
 use crate::keyspace::size_class;
-use crate::limits::STRING_LEN_MAX;
-use crate::log::pending::{put_varint, take_varint};
 use fields::Fields;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -282,7 +281,7 @@ impl Hash {
                 return check_distinct(Listpack::new(bytes), &shaping.seed);
             }
             let mut behind = rest;
-            let field = StoredField::take(&mut behind)?;
+            let field = take_field(&mut behind)?;
             let longest = field.name.len().max(field.value.len());
             let full = Listpack::new(bytes).len() / 2 >= shaping.hash_max_listpack_entries;
             let fits = longest <= shaping.hash_max_listpack_value && !full && bytes.len() <= PACKED_LEN_MAX;
@@ -297,40 +296,10 @@ impl Hash {
         }
         let mut loaded = Vec::new();
         while !rest.is_empty() {
-            loaded.push(StoredField::take(&mut rest)?);
+            loaded.push(take_field(&mut rest)?);
         }
         if self.unpack(&shaping.seed).load(&loaded) { Ok(()) } else { Err(BadValue::Twice) }
     }
-}
-
-/// A field as a snapshot has it.
-struct StoredField<'a> {
-    name: &'a [u8],
-    value: &'a [u8],
-    /// Unix ms, u64 LE.
-    deadline: Option<&'a [u8; 8]>,
-}
-
-impl<'a> StoredField<'a> {
-    fn take(rest: &mut &'a [u8]) -> Result<StoredField<'a>, BadValue> {
-        let head = take_varint(rest).ok_or(BadValue::Short)?;
-        let name = take_bytes(rest, head >> 1)?;
-        let deadline = match head & 1 {
-            0 => None,
-            _ => {
-                let (deadline, after) = rest.split_first_chunk().ok_or(BadValue::Short)?;
-                *rest = after;
-                Some(deadline)
-            }
-        };
-        let len = take_varint(rest).ok_or(BadValue::Short)?;
-        Ok(StoredField { name, value: take_bytes(rest, len)?, deadline })
-    }
-}
-
-fn take_bytes<'a>(rest: &mut &'a [u8], len: u64) -> Result<&'a [u8], BadValue> {
-    let len = usize::try_from(len).ok().filter(|&len| len <= STRING_LEN_MAX).ok_or(BadValue::Length)?;
-    rest.split_off(..len).ok_or(BadValue::Short)
 }
 
 /// Where the field called `name` is in a packed hash.
@@ -515,17 +484,11 @@ fn pairs(run: Listpack<'_>) -> impl Iterator<Item = Field<'_>> {
     run.pairs().map(|(name, value)| Field { name, value, deadline: None })
 }
 
-fn encode_field(field: &Field<'_>, out: &mut Vec<u8>) {
-    let mut text = listpack::IntegerText::new();
-    let name = field.name.as_bytes(&mut text);
-    put_varint(out, (name.len() as u64) << 1 | u64::from(field.deadline.is_some()));
-    out.extend_from_slice(name);
-    if let Some(at) = field.deadline {
-        out.extend_from_slice(&at.to_le_bytes());
-    }
-    let value = field.value.as_bytes(&mut text);
-    put_varint(out, value.len() as u64);
-    out.extend_from_slice(value);
+/// Appends a field in the form of parts.
+pub(crate) fn encode_field(field: &Field<'_>, out: &mut Vec<u8>) {
+    let (mut name_text, mut value_text) = (listpack::IntegerText::new(), listpack::IntegerText::new());
+    let (name, value) = (field.name.as_bytes(&mut name_text), field.value.as_bytes(&mut value_text));
+    put_field(out, part::Field { name, value, deadline: field.deadline });
 }
 
 /// Fields by number, in the order of [`HashView::fields`]; each takes constant or logarithmic time.

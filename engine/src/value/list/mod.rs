@@ -14,11 +14,10 @@ mod view;
 pub use view::ListView;
 
 use super::listpack::{self, Element, Listpack, Needle};
+use super::part::take_bytes;
 use super::tree::Tree;
 use super::{BadValue, Shaping};
 use crate::keyspace::size_class;
-use crate::limits::STRING_LEN_MAX;
-use crate::log::pending::take_varint;
 use node::{Limit, Node};
 use std::ops::Range;
 use view::Kept;
@@ -220,11 +219,8 @@ impl List {
     /// [`BadValue`].
     pub fn decode_part(&mut self, mut part: &[u8], shaping: &Shaping) -> Result<(), BadValue> {
         while !part.is_empty() {
-            let len = take_varint(&mut part).ok_or(BadValue::Short)?;
-            let len = usize::try_from(len).ok().filter(|len| *len <= STRING_LEN_MAX).ok_or(BadValue::Length)?;
-            let (element, rest) = part.split_at_checked(len).ok_or(BadValue::Short)?;
+            let element = take_bytes(&mut part)?;
             self.push(false, std::iter::once(element), shaping);
-            part = rest;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Reading a list, however it is kept.
 
 use super::{List, Nodes};
-use crate::log::pending::put_varint;
 use crate::value::listpack::{Element, IntegerText, Listpack, Needle};
+use crate::value::part::put_bytes;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 use std::ops::Range;
@@ -152,8 +152,7 @@ impl<'a> ListView<'a> {
         self.visit(at..len, false, |element| {
             let mut text = IntegerText::new();
             let bytes = element.as_bytes(&mut text);
-            put_varint(out, bytes.len() as u64);
-            out.extend_from_slice(bytes);
+            put_bytes(out, bytes);
             at += 1;
             out.len() < end
         });

@@ -11,11 +11,10 @@ mod tests;
 
 use super::ahead::Ahead;
 use super::listpack::{self, Element, IntegerText, Listpack, Needle};
+use super::part::{put_bytes, take_bytes};
 use super::table::{self, LoadElement, Table};
 use super::{BadValue, Packing, Shaping};
 use crate::keyspace::size_class;
-use crate::limits::STRING_LEN_MAX;
-use crate::log::pending::{put_varint, take_varint};
 use crate::number::parse_integer;
 use integers::Integers;
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -258,11 +257,7 @@ impl Set {
     pub fn decode_part(&mut self, mut part: &[u8], shaping: &Shaping) -> Result<(), BadValue> {
         let mut members = Vec::new();
         while !part.is_empty() {
-            let len = take_varint(&mut part).ok_or(BadValue::Length)?;
-            let len = usize::try_from(len).ok().filter(|len| *len <= STRING_LEN_MAX).ok_or(BadValue::Length)?;
-            let (member, rest) = part.split_at_checked(len).ok_or(BadValue::Short)?;
-            members.push(member);
-            part = rest;
+            members.push(take_bytes(&mut part)?);
         }
         let max = shaping.set_max_intset_entries.max(shaping.set_max_listpack_entries);
         let all_new = if !self.is_packed() || self.view().len() + members.len() > max {
@@ -384,8 +379,7 @@ impl<'a> SetView<'a> {
                 return Some(rank);
             }
             let bytes = member.as_bytes(&mut text);
-            put_varint(out, bytes.len() as u64);
-            out.extend_from_slice(bytes);
+            put_bytes(out, bytes);
         }
         None
     }

@@ -14,10 +14,9 @@ mod tests;
 
 use super::ahead::{Ahead, Wanted};
 use super::listpack::Listpack;
+use super::part::{put_scored, take_scored};
 use super::{BadValue, Shaping};
 use crate::keyspace::size_class;
-use crate::limits;
-use crate::log::pending::{put_varint, take_varint};
 use large::Large;
 pub(super) use large::ScoreAhead;
 use leaf::compare;
@@ -161,14 +160,14 @@ impl SortedSet {
     pub fn decode_part(&mut self, mut part: &[u8], shaping: &Shaping) -> Result<(), BadValue> {
         let (mut count, mut longest, mut rest) = (0, 0, part);
         while !rest.is_empty() {
-            let (_, member) = take_element(&mut rest)?;
+            let (_, member) = take_scored(&mut rest)?;
             (count, longest) = (count + 1, longest.max(member.len()));
         }
         self.expect(count, longest, shaping);
         let mut previous: Option<(f64, &[u8])> = None;
         let mut in_order = true;
         while !part.is_empty() {
-            let (score, member) = take_element(&mut part)?;
+            let (score, member) = take_scored(&mut part)?;
             if let Form::Large(large) = &mut self.form {
                 in_order = in_order
                     && match previous {
@@ -198,23 +197,6 @@ impl SortedSet {
             Form::Packed(_) => unreachable!("it was made large"),
         }
     }
-}
-
-/// The next element of a part.
-fn take_element<'p>(part: &mut &'p [u8]) -> Result<(f64, &'p [u8]), BadValue> {
-    let (score, rest) = part.split_first_chunk::<8>().ok_or(BadValue::Short)?;
-    *part = rest;
-    let score = f64::from_le_bytes(*score);
-    if score.is_nan() {
-        return Err(BadValue::Score);
-    }
-    let len = take_varint(part).and_then(|len| usize::try_from(len).ok()).ok_or(BadValue::Length)?;
-    if len > limits::STRING_LEN_MAX {
-        return Err(BadValue::Length);
-    }
-    let (member, rest) = part.split_at_checked(len).ok_or(BadValue::Short)?;
-    *part = rest;
-    Ok((score, member))
 }
 
 impl<'a> SortedSetView<'a> {
@@ -308,9 +290,7 @@ impl<'a> SortedSetView<'a> {
     pub fn encode(self, from: u64, budget: usize, out: &mut Vec<u8>) -> Option<u64> {
         let (begin, mut next) = (out.len(), from);
         self.each_while(usize::try_from(from).unwrap_or(usize::MAX), usize::MAX, false, |member, score| {
-            out.extend_from_slice(&score.to_le_bytes());
-            put_varint(out, member.len() as u64);
-            out.extend_from_slice(member);
+            put_scored(out, member, score);
             next += 1;
             out.len() - begin < budget
         });

@@ -1,0 +1,305 @@
+//! Commands of an append-only file, one by one or in transactions, from any source of bytes.
+
+use crate::limits::STRING_LEN_LIMIT;
+use crate::number::parse_integer;
+use crate::rdb::RdbError;
+use crate::rdb::input::Input;
+use std::fmt;
+use std::io::{self, Read};
+use std::ops::Range;
+
+/// Words of one command, at most (as `*` may announce them).
+const WORDS_MAX: i64 = i32::MAX as i64;
+/// Longest line with a length, its type and CRLF not counted.
+const DIGITS_MAX: usize = 20;
+/// Longest annotation, as in Redis.
+const ANNOTATION_LEN_MAX: usize = 1024;
+
+/// Why reading stopped.
+#[derive(Debug)]
+pub enum AofError {
+    /// The source failed.
+    Read {
+        /// So many bytes were read before.
+        offset: u64,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The bytes end inside a command, or inside a transaction: a file that was still being written when the power failed ends so.
+    Cut {
+        /// Where the command or transaction begins.
+        offset: u64,
+    },
+    /// The bytes are no commands.
+    Bad {
+        /// Where what is wrong begins.
+        offset: u64,
+        /// What is wrong.
+        why: BadAof,
+    },
+}
+
+/// Every way for bytes to be no command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[allow(missing_docs)] // The texts say it.
+pub enum BadAof {
+    #[error("a command begins with {0:#04x}, not with '*'")]
+    NotACommand(u8),
+    #[error("a word begins with {0:#04x}, not with '$'")]
+    NotAWord(u8),
+    #[error("a length is no strict integer, or out of range")]
+    Length,
+    #[error("CRLF is missing")]
+    NoCrlf,
+    #[error("an annotation is longer than 1024 bytes")]
+    Annotation,
+    #[error("MULTI within MULTI")]
+    NestedMulti,
+    #[error("EXEC or DISCARD without MULTI")]
+    ExecWithoutMulti,
+}
+
+impl AofError {
+    /// Where it is.
+    pub fn offset(&self) -> u64 {
+        match self {
+            AofError::Read { offset, .. } | AofError::Cut { offset } | AofError::Bad { offset, .. } => *offset,
+        }
+    }
+}
+
+impl fmt::Display for AofError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AofError::Read { offset, source } => write!(f, "reading failed at byte {offset}: {source}"),
+            AofError::Cut { offset } => {
+                write!(f, "the file ends inside the command or transaction that begins at byte {offset}")
+            }
+            AofError::Bad { offset, why } => write!(f, "at byte {offset}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for AofError {}
+
+/// A command.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Command {
+    /// Where it begins.
+    pub offset: u64,
+    /// Unix seconds of the last annotation before it.
+    pub time: Option<u64>,
+    bytes: Vec<u8>,
+    words: Vec<Range<usize>>,
+}
+
+impl Command {
+    /// Its words; there is at least one.
+    pub fn words(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.words.iter().map(|word| &self.bytes[word.clone()])
+    }
+
+    /// Whether its first word is this, in any case of letters.
+    pub fn is(&self, name: &str) -> bool {
+        self.words().next().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+/// Reads commands.
+pub struct CommandReader<R> {
+    input: Input<R>,
+    time: Option<u64>,
+}
+
+impl<R> fmt::Debug for CommandReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandReader").finish_non_exhaustive()
+    }
+}
+
+/// Why a command could not be taken: [`AofError`] without the place where the command begins.
+enum Stop {
+    Cut,
+    Error(AofError),
+}
+
+impl From<RdbError> for Stop {
+    fn from(error: RdbError) -> Stop {
+        match error {
+            RdbError::Read { offset, source } => Stop::Error(AofError::Read { offset, source }),
+            // All that the input itself finds wrong is that it ends.
+            RdbError::Bad { .. } => Stop::Cut,
+        }
+    }
+}
+
+fn bad(offset: u64, why: BadAof) -> Stop {
+    Stop::Error(AofError::Bad { offset, why })
+}
+
+impl<R: Read> CommandReader<R> {
+    /// Reads from `source`, whose next byte is that at `offset` of its file.
+    pub fn new(source: R, offset: u64) -> CommandReader<R> {
+        let mut input = Input::new(source, offset);
+        input.forget_checksum();
+        CommandReader { input, time: None }
+    }
+
+    /// How many bytes were read.
+    pub fn offset(&self) -> u64 {
+        self.input.offset()
+    }
+
+    /// Takes the next command into `command`; false at the end.
+    ///
+    /// # Errors
+    /// [`AofError`].
+    pub fn take(&mut self, command: &mut Command) -> Result<bool, AofError> {
+        let mut offset = self.input.offset();
+        match self.try_take(command, &mut offset) {
+            Ok(found) => Ok(found),
+            Err(Stop::Cut) => Err(AofError::Cut { offset }),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+
+    /// `offset` becomes that of the command.
+    fn try_take(&mut self, command: &mut Command, offset: &mut u64) -> Result<bool, Stop> {
+        let input = &mut self.input;
+        loop {
+            *offset = input.offset();
+            if !input.has_more()? {
+                return Ok(false);
+            }
+            match input.byte()? {
+                b'*' => break,
+                b'#' => self.time = take_annotation(input, *offset)?.or(self.time),
+                other => return Err(bad(*offset, BadAof::NotACommand(other))),
+            }
+        }
+        let count = take_number(input, *offset)?;
+        if !(1..=WORDS_MAX).contains(&count) {
+            return Err(bad(*offset, BadAof::Length));
+        }
+        (command.offset, command.time) = (*offset, self.time);
+        command.bytes.clear();
+        command.words.clear();
+        for _ in 0..count {
+            let at = input.offset();
+            match input.byte()? {
+                b'$' => {}
+                other => return Err(bad(at, BadAof::NotAWord(other))),
+            }
+            let len = take_number(input, at)?;
+            if !(0..=STRING_LEN_LIMIT as i64).contains(&len) {
+                return Err(bad(at, BadAof::Length));
+            }
+            let start = command.bytes.len();
+            input.append(len as u64, &mut command.bytes)?;
+            command.words.push(start..command.bytes.len());
+            let at = input.offset();
+            if input.take()? != *b"\r\n" {
+                return Err(bad(at, BadAof::NoCrlf));
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A strict integer and CRLF.
+fn take_number<R: Read>(input: &mut Input<R>, offset: u64) -> Result<i64, Stop> {
+    let mut digits = [0; DIGITS_MAX];
+    let mut len = 0;
+    loop {
+        match input.byte()? {
+            b'\r' => break,
+            digit if len < DIGITS_MAX => {
+                digits[len] = digit;
+                len += 1;
+            }
+            _ => return Err(bad(offset, BadAof::Length)),
+        }
+    }
+    if input.byte()? != b'\n' {
+        return Err(bad(offset, BadAof::NoCrlf));
+    }
+    parse_integer(&digits[..len]).ok_or(bad(offset, BadAof::Length))
+}
+
+/// The rest of a line that begins with `#`; the time, if it is one.
+fn take_annotation<R: Read>(input: &mut Input<R>, offset: u64) -> Result<Option<u64>, Stop> {
+    let mut line = Vec::new();
+    loop {
+        match input.byte()? {
+            b'\n' => break,
+            byte if line.len() < ANNOTATION_LEN_MAX => line.push(byte),
+            _ => return Err(bad(offset, BadAof::Annotation)),
+        }
+    }
+    let text = line.strip_suffix(b"\r").ok_or(bad(offset, BadAof::NoCrlf))?;
+    let seconds = text.strip_prefix(b"TS:").and_then(parse_integer);
+    Ok(seconds.and_then(|seconds| u64::try_from(seconds).ok()))
+}
+
+/// Reads commands that belong together: a transaction, or one command alone.
+#[derive(Debug)]
+pub struct Groups<R> {
+    reader: CommandReader<R>,
+    /// Kept for use again.
+    spare: Vec<Command>,
+}
+
+impl<R: Read> Groups<R> {
+    /// Groups of what `reader` gives.
+    pub fn new(reader: CommandReader<R>) -> Groups<R> {
+        Groups { reader, spare: Vec::new() }
+    }
+
+    /// How many bytes were read.
+    pub fn offset(&self) -> u64 {
+        self.reader.offset()
+    }
+
+    /// Takes the next group into `group`: the commands between MULTI and EXEC, without these; none of a transaction that was discarded. False
+    /// at the end. All of a transaction is in memory.
+    ///
+    /// # Errors
+    /// [`AofError`]: of a transaction that is not whole, [`AofError::Cut`] has the offset of MULTI.
+    pub fn take(&mut self, group: &mut Vec<Command>) -> Result<bool, AofError> {
+        self.spare.append(group);
+        let mut first = self.spare.pop().unwrap_or_default();
+        if !self.reader.take(&mut first)? {
+            return Ok(false);
+        }
+        let begin = first.offset;
+        if first.is("EXEC") || first.is("DISCARD") {
+            return Err(AofError::Bad { offset: begin, why: BadAof::ExecWithoutMulti });
+        }
+        if !first.is("MULTI") {
+            group.push(first);
+            return Ok(true);
+        }
+        loop {
+            let mut command = self.spare.pop().unwrap_or_default();
+            match self.reader.take(&mut command) {
+                Ok(true) => {}
+                Ok(false) | Err(AofError::Cut { .. }) => {
+                    group.clear();
+                    return Err(AofError::Cut { offset: begin });
+                }
+                Err(error) => return Err(error),
+            }
+            if command.is("EXEC") {
+                return Ok(true);
+            }
+            if command.is("DISCARD") {
+                group.clear();
+                return Ok(true);
+            }
+            if command.is("MULTI") {
+                return Err(AofError::Bad { offset: command.offset, why: BadAof::NestedMulti });
+            }
+            group.push(command);
+        }
+    }
+}
