@@ -55,6 +55,8 @@ pub struct Engine {
     pub refused: Refused,
     /// The clock jumped while nobody looked: until this monotonic time, dead keys are hidden but not deleted by themselves.
     pub hold_expiry_until_ms: u64,
+    /// Clients are paused until this monotonic time: see [`Engine::pause_expiry`].
+    paused_until_ms: u64,
     /// Clients that wait for keys.
     pub waiting: Waiters,
     /// Keys that clients watch.
@@ -183,6 +185,7 @@ impl Engine {
             discarded: Vec::new(),
             refused: Refused::Nothing,
             hold_expiry_until_ms: 0,
+            paused_until_ms: 0,
             waiting: Waiters::default(),
             watches: Watches::default(),
             in_transaction: false,
@@ -409,9 +412,20 @@ impl Engine {
         }
     }
 
-    /// Whether dead keys stay hidden without being deleted: the clock may be wrong, or the log takes no record of it.
+    /// For so long from now on nothing changes by itself: dead keys are hidden, and deleted later; 0 ends it.
+    pub fn pause_expiry(&mut self, for_ms: u64) {
+        self.paused_until_ms = self.monotonic_ms.saturating_add(for_ms);
+    }
+
+    /// Whether clients are paused, and nothing may change by itself (see [`Engine::pause_expiry`]).
+    pub fn is_paused(&self) -> bool {
+        self.monotonic_ms < self.paused_until_ms
+    }
+
+    /// Whether dead keys stay hidden without being deleted: the clock may be wrong, clients are paused, or the log takes no record of
+    /// it.
     pub(crate) fn holds_expiry(&self) -> bool {
-        self.monotonic_ms < self.hold_expiry_until_ms || matches!(self.refused, Refused::Writes(_))
+        self.monotonic_ms < self.hold_expiry_until_ms || self.is_paused() || matches!(self.refused, Refused::Writes(_))
     }
 }
 

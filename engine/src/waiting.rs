@@ -194,6 +194,11 @@ impl Waiters {
         self.ready.extend(names.into_iter().map(|(_, name)| name));
     }
 
+    /// The words that a waiter's command is run with; `None` if it was served (or never there).
+    pub fn words(&self, id: WaiterId) -> Option<Vec<&[u8]>> {
+        Some(self.by_id.get(&id)?.words.iter().map(Vec::as_slice).collect())
+    }
+
     /// Takes a waiter out of every line; `None` if it was served (or never there).
     pub fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let waiter = self.by_id.remove(&id)?;

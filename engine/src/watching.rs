@@ -121,6 +121,18 @@ pub struct Watching {
     keys: Vec<(usize, Box<[u8]>)>,
 }
 
+impl Watching {
+    /// How many keys that are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
 impl Engine {
     /// Has `watching` watch a key as well.
     pub fn watch(&mut self, watching: &mut Watching, db: usize, key: Key<'_>) {

@@ -35,6 +35,8 @@ enum End {
     TimedOut,
     /// By CLIENT UNBLOCK ERROR.
     Unblocked,
+    /// Its user may not run the command any more; the error reply.
+    Denied(String),
 }
 
 /// Where the end of a wait is told to the connection's task.
@@ -112,6 +114,16 @@ pub(crate) fn park(
     After::Await(Box::pin(Blocked { server: server.clone(), info, seat, id, plan, timer, ended: false }))
 }
 
+/// Ends the wait of a blocked client with an error if `refuses` gives one for the words of its command.
+pub(crate) fn review(engine: &mut Engine, info: &ClientInfo, refuses: impl FnOnce(&[&[u8]]) -> Option<String>) {
+    let Some((id, seat)) = info.blocked.lock().clone() else { return };
+    let Some(words) = engine.waiting.words(id) else { return };
+    if let Some(error) = refuses(&words) {
+        engine.waiting.remove(id);
+        seat.tell(End::Denied(error));
+    }
+}
+
 /// CLIENT UNBLOCK; says whether the client was blocked.
 pub(crate) fn unblock(engine: &mut Engine, info: &ClientInfo, error: bool) -> bool {
     let blocked = info.blocked.lock().clone();
@@ -159,6 +171,7 @@ impl Future for Blocked {
                 count_errors(&self.server, &self.plan);
                 Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
             }
+            End::Denied(error) => Answer::write(move |reply| reply.error(&error)),
         })
     }
 }

@@ -189,8 +189,14 @@ pub(crate) struct ClientInfo {
     pub(crate) bytes_out: AtomicU64,
     /// Commands queued since MULTI; -1 outside of a transaction.
     pub(crate) queued: AtomicI32,
-    /// Whether it watches keys.
-    pub(crate) watching: AtomicBool,
+    /// Memory of what is queued, in bytes.
+    pub(crate) queued_bytes: AtomicUsize,
+    /// Keys it watches.
+    pub(crate) watched: AtomicU32,
+    /// CLIENT CAPA REDIRECT.
+    pub(crate) redirects: AtomicBool,
+    /// The part of `Clients::memory` that is this client's.
+    pub(crate) told_memory: AtomicUsize,
     /// Channels it listens to.
     pub(crate) channels: AtomicU32,
     /// Patterns it listens to.
@@ -243,6 +249,8 @@ impl ClientInfo {
 pub(crate) struct Clients {
     next_id: AtomicU64,
     connected: AtomicUsize,
+    /// Memory of all clients as they told it last, in bytes.
+    pub(crate) memory: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
 }
 

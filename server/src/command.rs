@@ -37,6 +37,8 @@ pub(crate) enum After {
     /// No reply was written: the future brings it. Until then this client's next commands wait, other clients' do not. The future is
     /// dropped if the client goes away; work that must go on belongs into a task or thread of its own.
     Await(Pending),
+    /// The command has not begun: it is looked at again when the future ends.
+    Postpone(Pending),
 }
 
 /// A reply that comes later.
@@ -44,6 +46,8 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer>>>;
 
 /// The reply that was awaited.
 pub(crate) enum Answer {
+    /// None: the command is looked at again.
+    Retry,
     /// Still to be written.
     Write(WriteReply),
     /// Already written in the client's protocol, by a command that had the client's state meanwhile.
@@ -73,6 +77,7 @@ impl Answer {
         match self {
             Answer::Write(write) => write(reply),
             Answer::Returned { bytes, .. } | Answer::Written { bytes, .. } => reply.written(&bytes),
+            Answer::Retry => {}
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::observe::monitor;
 use crate::resp::parser::{Batch, Request};
 use crate::resp::writer::Writer;
 use crate::server::Server;
+use crate::session::pause::{self, Level};
 use crate::session::transaction;
 use crate::settings::Settings;
 use crate::table::{Entry, Runner};
@@ -130,6 +131,13 @@ pub(crate) fn execute(
         } else {
             run(server, settings, client, &mut lock, plan, words, &mut writer)
         };
+        if let After::Postpone(pending) = after {
+            // It has not begun, and is looked at again.
+            executed -= 1;
+            outcome.end = request_start;
+            outcome.next = Next::Await(pending);
+            break;
+        }
         meter.end(plan);
         if writer.errors != errors {
             count_errors(server, plan);
@@ -156,7 +164,7 @@ pub(crate) fn execute(
         match after {
             After::Nothing => {}
             After::Close => outcome.next = Next::Close,
-            After::Await(pending) => outcome.next = Next::Await(pending),
+            After::Await(pending) | After::Postpone(pending) => outcome.next = Next::Await(pending),
         }
         if (listens || client.listens()) && lock.held().is_some_and(|engine| engine.outgoing) {
             outcome.next = match outcome.next {
@@ -177,7 +185,8 @@ pub(crate) fn execute(
 
     let queued = client.transaction.as_ref().map_or(-1, |transaction| transaction.len() as i32);
     client.info.queued.store(queued, Ordering::Relaxed);
-    client.info.watching.store(client.watching.is_some(), Ordering::Relaxed);
+    client.info.queued_bytes.store(client.transaction.as_ref().map_or(0, |queue| queue.room()), Ordering::Relaxed);
+    client.info.watched.store(client.watching.as_ref().map_or(0, |keys| keys.len() as u32), Ordering::Relaxed);
     let plans = &scratch.plans[..executed];
     outcome.ended = Instant::now();
     let (share, longest) = meter.share(executed, (outcome.ended - began).as_nanos() as u64);
@@ -319,6 +328,11 @@ fn run(
     }
     if !client.subscriptions.is_empty() && client.protocol == 2 && refuse_listener(server, client, plan, writer) {
         return After::Nothing;
+    }
+    if server.pause.level() != Level::None
+        && let Some(pending) = pause::postpone(server, client, plan)
+    {
+        return After::Postpone(pending);
     }
     if client.transaction.is_some() && !flags.has(Flags::UNQUEUED) {
         transaction::queue(server, client, plan, words, writer);

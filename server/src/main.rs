@@ -16,6 +16,7 @@ mod log;
 mod maintenance;
 mod net;
 mod observe;
+mod oom_score;
 mod pubsub;
 mod resp;
 mod scripting;
@@ -28,6 +29,7 @@ mod stats;
 mod storage;
 mod supervise;
 mod table;
+mod title;
 
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
@@ -37,5 +39,7 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    // SAFETY: no other thread runs yet, and the command line was just read for the only time.
+    unsafe { title::make_room() };
     start::run(&args)
 }

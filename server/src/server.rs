@@ -10,6 +10,8 @@ use crate::net::tls::Tls;
 use crate::observe::Observe;
 use crate::observe::monitor::Monitors;
 use crate::scripting::Scripting;
+use crate::oom_score::OomScore;
+use crate::session::pause::Pause;
 use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -36,6 +38,10 @@ pub(crate) struct Server {
     pub(crate) commands: Table,
     /// Every user.
     pub(crate) acl: Acl,
+    /// CLIENT PAUSE.
+    pub(crate) pause: Pause,
+    /// How soon the kernel ends the process when memory is short.
+    pub(crate) oom_score: OomScore,
     /// Every connection.
     pub(crate) clients: Clients,
     /// Counters.

@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) bulk_len_max: u64,
     /// `io-threads`: runtimes that serve connections.
     pub(crate) io_threads: usize,
+    /// `maxmemory-clients` in bytes; 0 is no limit.
+    pub(crate) clients_memory_max: u64,
     /// `hz`: maintenance ticks a second.
     pub(crate) hz: u32,
     /// `maxmemory` in bytes; 0 is no limit. Commands that need memory are refused above it.
@@ -86,6 +88,7 @@ impl Default for Settings {
             ],
             bulk_len_max: 512 << 20,
             io_threads: 1,
+            clients_memory_max: 0,
             hz: 10,
             maxmemory: 0,
             busy_reply_ms: 5000,

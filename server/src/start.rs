@@ -12,13 +12,15 @@ use crate::net::runtime::{Runtime, RuntimeHandle};
 use crate::net::tls::{self, Tls};
 use crate::observe::Observe;
 use crate::observe::monitor::Monitors;
+use crate::oom_score::OomScore;
 use crate::pubsub::{self, hub::Hub};
 use crate::server::Server;
+use crate::session::pause::Pause;
 use crate::settings::{Published, Settings};
 use crate::shutdown;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::{admin, allocator, daemon, maintenance, scripting, session, storage, supervise};
+use crate::{admin, allocator, daemon, maintenance, scripting, session, storage, supervise, title};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -120,6 +122,8 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     supervise::begin(config.choice("supervised"));
     greet(&config);
     let acl = users(&config, &commands)?;
+    let oom_score = OomScore::default();
+    oom_score.apply(&config).map_err(|reason| abort(format_args!("oom-score-adj: {reason}")))?;
 
     let mut settings = config.settings();
     let room = daemon::raise_open_files(settings.maxclients);
@@ -150,6 +154,8 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         settings: Published::new(settings.clone()),
         commands,
         acl,
+        pause: Pause::default(),
+        oom_score,
         clients: Clients::default(),
         stats: Stats::default(),
         runtimes: OnceLock::new(),
@@ -168,6 +174,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     scripting::load_libraries(&server);
     maintenance::measure_memory(&server);
     log::notice(format_args!("Server initialized"));
+    title::show(&server.config.lock());
     if !pidfile.as_os_str().is_empty()
         && let Err(error) = daemon::write_pid(&pidfile)
     {

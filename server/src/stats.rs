@@ -36,6 +36,8 @@ pub(crate) struct Stats {
     pub(crate) output_buffer_closed: AtomicU64,
     /// Failed authentications.
     pub(crate) auth_denied: AtomicU64,
+    /// Clients closed because all together took too much memory.
+    pub(crate) evicted_clients: AtomicU64,
     /// Commands that the ACLs denied.
     pub(crate) command_denied: AtomicU64,
     /// Commands denied for one of their keys.
@@ -83,6 +85,7 @@ impl Stats {
             &self.query_buffer_closed,
             &self.output_buffer_closed,
             &self.auth_denied,
+            &self.evicted_clients,
             &self.command_denied,
             &self.key_denied,
             &self.channel_denied,

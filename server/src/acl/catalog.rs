@@ -79,6 +79,7 @@ pub(crate) struct Known {
     categories: u32,
     /// What it does to the keys of each key spec; the last one counts for all keys that follow.
     access: Box<[Access]>,
+    has_keys: bool,
     varies: Varies,
     /// Its channels.
     pub(crate) channels: Channels,
@@ -99,6 +100,8 @@ impl Known {
             container: container.map(|(id, _)| id),
             categories: categories::bits(spec),
             access: flags.split('|').map(Access::of).collect(),
+            // Shard channels have a place among the cluster's slots as keys have, and so stand in key specs.
+            has_keys: !flags.is_empty() && !flags.contains("NOT_KEY"),
             varies: match name.as_str() {
                 "set" => Varies::Set,
                 "bitfield" => Varies::Bitfield,
@@ -137,6 +140,7 @@ impl Known {
             if index >= words.len() || allowed(index, access) { Ok(()) } else { Err(index) }
         };
         match self.spec.keys {
+            _ if !self.has_keys => Ok(()),
             Keys::None => Ok(()),
             Keys::Range { .. } => self.spec.key_range(words.len()).try_for_each(&mut one),
             Keys::Found { find, .. } => {
@@ -146,6 +150,20 @@ impl Known {
             }
         }
     }
+}
+
+/// The key-spec flags of a command whose access its words decide.
+pub(crate) fn varying_flags(name: &str, words: &[&[u8]]) -> Option<&'static str> {
+    let access = match name {
+        "SET" => set_access(words),
+        "BITFIELD" => bitfield_access(words),
+        _ => return None,
+    };
+    Some(match access {
+        Access::READ => "RO ACCESS",
+        Access::WRITE => "OW UPDATE",
+        _ => "RW ACCESS UPDATE",
+    })
 }
 
 /// SET reads the old value only with GET.

@@ -109,6 +109,11 @@ fn allows_channel(selector: &Selector, channel: &[u8], is_pattern: bool) -> bool
         })
 }
 
+/// Whether a user may use this channel, or this pattern of channels.
+pub(crate) fn check_channel(user: &User, channel: &[u8], is_pattern: bool) -> bool {
+    user.all_selectors().any(|selector| allows_channel(selector, channel, is_pattern))
+}
+
 /// SORT's BY and GET read keys whose names are made of the elements: only who may read every key may use them.
 fn check_sort(known: &Known, user: &User, id: CommandId, words: &[&[u8]]) -> Result<(), Denied> {
     if !matches!(known.name.as_str(), "sort" | "sort_ro") {

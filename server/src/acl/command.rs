@@ -1,7 +1,7 @@
 //! ACL: looks at users, changes them, and tells what they were denied.
 
 use super::model::{Selector, User};
-use super::{Denied, check, command_name, disconnect, file, grammar, log, opens_channels, password, rules};
+use super::{Denied, check, command_name, disconnect, file, grammar, log, opens_channels, password, review, rules};
 use crate::admin::{categories, configuration, help};
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::config::rewrite;
@@ -180,6 +180,7 @@ fn acl(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) ->
             }
             let result = call.server.acl.set_user(grammar(call.server), name, rules);
             result.map_err(|why| CommandError::text(format!("ERR {why}")))?;
+            review(call, Some(name));
             reply.ok();
         }
         ("DELUSER", names) => return delete(call, names, reply),
@@ -362,6 +363,7 @@ fn load_or_save(call: &mut ServerCall<'_, '_>, load: bool, reply: &mut dyn Reply
     let grammar = grammar(call.server);
     let users = file::load(&path, grammar).map_err(|errors| CommandError::text(format!("ERR {errors}")))?;
     let gone = call.server.acl.replace(users, grammar.catalog.len());
+    review(call, None);
     reply.ok();
     Ok(close_own(call, &gone))
 }

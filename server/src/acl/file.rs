@@ -101,7 +101,7 @@ pub(crate) fn is_implied(user: &User, password: &[u8]) -> bool {
 /// The first line that is wrong.
 pub(crate) fn configured(config: &Config, grammar: Grammar<'_>) -> Result<Vec<User>, FatalError> {
     let mut users = vec![default_user(grammar.catalog.len(), config.bytes("requirepass"))];
-    for line in config.users() {
+    for (at, line) in config.users().iter().enumerate() {
         let wrong = |reason: String| FatalError { place: Some(line.place.clone()), reason };
         let declared = |what: &[u8], why: &dyn std::fmt::Display| {
             wrong(format!("Error in user declaration '{}': {why}", String::from_utf8_lossy(what)))
@@ -113,7 +113,8 @@ pub(crate) fn configured(config: &Config, grammar: Grammar<'_>) -> Result<Vec<Us
         let mut user = User::new(name, grammar.catalog.len(), grammar.all_channels);
         if name == b"default" {
             user.sanitize = Sanitize::Yes; // As by `reset`.
-        } else if users.iter().any(|known| &known.name[..] == name) {
+        }
+        if config.users()[..at].iter().any(|earlier| earlier.words[0] == *name) {
             let why = "Duplicate user found. A user can only be defined once in config files";
             return Err(declared(name, &why));
         }

@@ -20,9 +20,11 @@ pub(crate) use log::Context;
 pub(crate) use model::User;
 pub(crate) use rules::Grammar;
 
+use crate::blocking;
 use crate::client::{Client, ClientInfo};
+use crate::command::ServerCall;
 use crate::config::Config;
-use crate::dispatch::Plan;
+use crate::dispatch::{self, Plan};
 use crate::net::runtime::Message;
 use crate::server::Server;
 use crate::session::client_list::describe;
@@ -194,7 +196,14 @@ impl Acl {
         let users = self.users.lock();
         client.acl_version = self.version.load(Ordering::Acquire);
         match users.by_name.get(&client.user.name) {
-            Some(user) if user.serial == client.user.serial => client.set_user(user.clone()),
+            Some(user) if user.serial == client.user.serial => {
+                let allowed = |(name, is_pattern): (&[u8], bool)| check::check_channel(user, name, is_pattern);
+                if !Arc::ptr_eq(user, &client.user) && !client.subscriptions.all().all(allowed) {
+                    // It would go on hearing what it may not hear any more.
+                    client.info.closing.store(true, Ordering::Relaxed);
+                }
+                client.set_user(user.clone());
+            }
             // It is gone, and the connection is about to be closed.
             _ => {
                 client.authenticated = false;
@@ -345,6 +354,31 @@ pub(crate) fn admit_queued(server: &Server, client: &Client, plan: &Plan, words:
             ),
         }
     })
+}
+
+/// Has clients that sit and wait notice at once that users have changed: those of `user`, or all. Who listens to channels looks at them
+/// itself; a blocked command that is not allowed any more ends with an error.
+fn review(call: &mut ServerCall<'_, '_>, user: Option<&[u8]>) {
+    let server = call.server;
+    for info in server.clients.all() {
+        let known = info.user.lock().clone();
+        if user.is_some_and(|name| known.name[..] != *name) {
+            continue;
+        }
+        if info.is_subscriber() {
+            info.runtime.send(Message::Wake(info.id));
+        }
+        if info.blocked.lock().is_none() {
+            continue;
+        }
+        // Of a user that is no more, the connection is closed.
+        let Some(user) = server.acl.get(&known.name) else { continue };
+        blocking::review(call.engine(), &info, |words| {
+            let plan = dispatch::plan(&server.commands, words, &server.seed);
+            let denied = check(server, &user, &plan, words).err()?;
+            Some(denied.reply(&user, command_name(server, &plan)))
+        });
+    }
 }
 
 /// Closes the connections of users that are no more; whether that of client `me` is among them.

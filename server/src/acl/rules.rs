@@ -180,14 +180,15 @@ fn add_keys(selector: &mut Selector, rule: &[u8]) -> Result<(), RuleError> {
     let (access, pattern) = match rule.strip_prefix(b"%") {
         None => (Access::BOTH, &rule[1..]),
         Some(rest) => {
-            let tilde = rest.iter().position(|&byte| byte == b'~').ok_or(RuleError::Syntax)?;
+            // Without a tilde the pattern is the empty one, as in Redis.
+            let tilde = rest.iter().position(|&byte| byte == b'~').unwrap_or(rest.len());
             let access = match rest[..tilde].to_ascii_uppercase().as_slice() {
                 b"R" => Access::READ,
                 b"W" => Access::WRITE,
                 b"RW" | b"WR" => Access::BOTH,
                 _ => return Err(RuleError::Syntax),
             };
-            (access, &rest[tilde + 1..])
+            (access, rest.get(tilde + 1..).unwrap_or_default())
         }
     };
     if has_spaces(pattern) {
@@ -379,6 +380,7 @@ mod tests {
             ("+select|0 +select", "off resetchannels -@all +select"),
             ("+@read -@read +@READ", "off resetchannels -@all +@read"),
             ("%R~a %W~a %rw~b %W~c ~d", "off ~a ~b %W~c ~d resetchannels -@all"),
+            ("%R", "off %R~ resetchannels -@all"),
             ("&a &b", "off resetchannels &a &b -@all"),
             ("allkeys allchannels allcommands", "off ~* &* +@all"),
             (
@@ -409,7 +411,7 @@ mod tests {
             ("%X~a", "%X~a: Syntax error"),
             ("%RR~a", "%RR~a: Syntax error"),
             ("%~a", "%~a: Syntax error"),
-            ("%R", "%R: Syntax error"),
+            ("%", "%: Syntax error"),
             ("nope", "nope: Syntax error"),
             ("(nope)", "(nope): Syntax error"),
             ("(on)", "(on): Syntax error"),

@@ -7,7 +7,8 @@ use crate::config::table::DIRECTIVES;
 use crate::config::{Config, SetError};
 use crate::net::tls;
 use crate::pubsub::notify;
-use crate::storage;
+use crate::session::client_memory;
+use crate::{storage, title};
 use firn_engine::engine::Engine;
 use firn_engine::value::Shaping;
 
@@ -37,6 +38,13 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         })?;
         call.server.rebind.replace(listeners);
     }
+    if changed("oom-score-adj") || changed("oom-score-adj-values") {
+        let name = if changed("oom-score-adj") { "oom-score-adj" } else { "oom-score-adj-values" };
+        if let Err(reason) = call.server.oom_score.apply(new) {
+            undo_score(call, old);
+            return Err(SetError::failed(name, reason));
+        }
+    }
     let store = &call.server.store;
     if changed("appendonly") {
         call.lock.release(); // The store's locks come first.
@@ -50,6 +58,7 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
                     }
                 }
             }
+            undo_score(call, old);
             return Err(SetError::failed("appendonly", format!("Unable to turn the log on or off: {error}")));
         }
     }
@@ -58,6 +67,9 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         store.set_policy(storage::policy(new));
     }
     store.tune(|tuning| *tuning = storage::tuning(new));
+    if changed("proc-title-template") {
+        title::show(new);
+    }
     if changed("loglevel") {
         crate::log::set_level(crate::start::level(new.choice("loglevel")));
     }
@@ -71,8 +83,20 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         call.server.acl.set_default_password(new.bytes("requirepass"));
     }
     call.server.acl.tune(new);
-    call.server.settings.publish(new.settings());
+    let settings = new.settings();
+    let limit = settings.clients_memory_max;
+    call.server.settings.publish(settings);
+    if limit > 0 {
+        client_memory::evict(call.server, limit);
+    }
     Ok(())
+}
+
+/// A change that failed leaves the process' OOM score as it was; where the kernel does not even allow that, the log says so.
+fn undo_score(call: &ServerCall<'_, '_>, old: &Config) {
+    if let Err(reason) = call.server.oom_score.apply(old) {
+        crate::log::warning(format_args!("oom-score-adj: {reason}"));
+    }
 }
 
 /// The settings that commands on data look at. Also called once at the start.

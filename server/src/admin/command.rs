@@ -2,7 +2,9 @@
 
 use super::categories;
 use super::help;
+use super::key_specs::{self, Begin, Find, KeySpec};
 use super::syntax::{self, Argument, ArgumentKind};
+use crate::acl::catalog;
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::table::{Entry, Table};
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Keys, Reply, Spec};
@@ -251,72 +253,57 @@ fn statuses(names: &[&'static str], reply: &mut dyn Reply) {
 }
 
 fn write_key_specs(spec: &Spec, reply: &mut dyn Reply) {
-    let (access, range) = match spec.keys {
-        Keys::None => return reply.set(0),
-        Keys::Range { first, last, step, access } => (access, Some((first, last, step))),
-        Keys::Found { access, .. } => (access, None),
-    };
+    let specs = key_specs::of(spec);
+    reply.set(specs.len());
+    for KeySpec { flags, begin, find } in specs {
+        reply.map(3);
+        reply.bulk(b"flags");
+        statuses(&key_specs::shown_flags(flags), reply);
+        reply.bulk(b"begin_search");
+        match begin {
+            Begin::Index(index) => write_part("index", &[("index", index)], reply),
+            Begin::Keyword(keyword, from) => {
+                write_part_of("keyword", 2, reply);
+                reply.bulk(b"keyword");
+                reply.bulk(keyword.as_bytes());
+                reply.bulk(b"startfrom");
+                reply.integer(from);
+            }
+            Begin::Unknown => write_part("unknown", &[], reply),
+        }
+        reply.bulk(b"find_keys");
+        match find {
+            Find::Range { last, step, limit } => {
+                write_part("range", &[("lastkey", last), ("keystep", step), ("limit", limit)], reply);
+            }
+            Find::Counted => write_part("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)], reply),
+            Find::Unknown => write_part("unknown", &[], reply),
+        }
+    }
+}
+
+/// Half a key spec: its type, and the beginning of its fields.
+fn write_part_of(kind: &str, fields: usize, reply: &mut dyn Reply) {
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(kind.as_bytes());
+    reply.bulk(b"spec");
+    reply.map(fields);
+}
+
+fn write_part(kind: &str, fields: &[(&str, i64)], reply: &mut dyn Reply) {
+    write_part_of(kind, fields.len(), reply);
+    for (field, value) in fields {
+        reply.bulk(field.as_bytes());
+        reply.integer(*value);
+    }
+}
+
+/// What is done to key `number` of a command; the last spec is about all keys that follow.
+fn access_of(spec: &Spec, words: &[&[u8]], access: &'static str, number: usize) -> Vec<&'static str> {
     let specs = access.split('|').count();
-    reply.set(specs);
-    for number in 0..specs {
-        // Where each key has a spec of its own, each spec is about one key.
-        let range = range.map(|(first, last, step)| match specs {
-            1 => (first, last, step),
-            _ => (first + number as u16 * step, (first + number as u16 * step) as i16, 1),
-        });
-        write_key_spec(access_flags(access, number), range, reply);
-    }
-}
-
-fn write_key_spec(mut flags: Vec<&'static str>, range: Option<(u16, i16, u16)>, reply: &mut dyn Reply) {
-    reply.map(3);
-    reply.bulk(b"flags");
-    if range.is_none() && !flags.contains(&"incomplete") {
-        flags.push("incomplete");
-    }
-    statuses(&flags, reply);
-    let part = |name: &str, kind: &str, fields: &[(&str, i64)], reply: &mut dyn Reply| {
-        reply.bulk(name.as_bytes());
-        reply.map(2);
-        reply.bulk(b"type");
-        reply.bulk(kind.as_bytes());
-        reply.bulk(b"spec");
-        reply.map(fields.len());
-        for (field, value) in fields {
-            reply.bulk(field.as_bytes());
-            reply.integer(*value);
-        }
-    };
-    match range {
-        Some((first, last, step)) => {
-            // A last key that is counted from the start is told relative to the first one.
-            let last = if last >= 0 { i64::from(last) - i64::from(first) } else { i64::from(last) };
-            part("begin_search", "index", &[("index", i64::from(first))], reply);
-            part("find_keys", "range", &[("lastkey", last), ("keystep", i64::from(step)), ("limit", 0)], reply);
-        }
-        None => {
-            part("begin_search", "unknown", &[], reply);
-            part("find_keys", "unknown", &[], reply);
-        }
-    }
-}
-
-/// Flags of key spec `number` (of the only one, if there are fewer) as Redis writes them: all in lower case but for what is done to
-/// the key as a whole.
-fn access_flags(access: &'static str, number: usize) -> Vec<&'static str> {
-    let lower = |flag: &'static str| match flag {
-        "ACCESS" => "access",
-        "UPDATE" => "update",
-        "INSERT" => "insert",
-        "DELETE" => "delete",
-        "VARIABLE_FLAGS" => "variable_flags",
-        "INCOMPLETE" => "incomplete",
-        "NOT_KEY" => "not_key",
-        other => other,
-    };
-    let mut specs = access.split('|');
-    let own = specs.nth(number).unwrap_or(access.split('|').next().unwrap_or_default());
-    own.split_ascii_whitespace().map(lower).collect()
+    let own = access.split('|').nth(number.min(specs - 1)).unwrap_or_default();
+    key_specs::shown_flags(catalog::varying_flags(spec.name, words).unwrap_or(own))
 }
 
 fn docs(table: &Table, names: &[&[u8]], reply: &mut dyn Reply) {
@@ -349,10 +336,7 @@ fn write_docs(named: Named<'_>, reply: &mut dyn Reply) {
     }
     if !arguments.is_empty() {
         reply.bulk(b"arguments");
-        let key_specs = match spec.keys {
-            Keys::None => 0,
-            Keys::Range { access, .. } | Keys::Found { access, .. } => access.split('|').count(),
-        };
+        let key_specs = key_specs::of(spec).len();
         write_arguments(&arguments, key_specs, &mut 0, reply);
     }
     if !subcommands.is_empty() {
@@ -460,7 +444,7 @@ fn keys(table: &Table, words: &[&[u8]], with_flags: bool, reply: &mut dyn Reply)
         }
         reply.bulk(words[index]);
         if with_flags {
-            statuses(&access_flags(access, number), reply);
+            statuses(&access_of(spec, words, access, number), reply);
         }
     }
     Ok(())

@@ -162,7 +162,7 @@ fn clients(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("tracking_clients", 0);
     text.field("pubsub_clients", 0);
     let watched = call.engine().watches.len();
-    let watching = all.iter().filter(|client| client.watching.load(Ordering::Relaxed)).count();
+    let watching = all.iter().filter(|client| client.watched.load(Ordering::Relaxed) > 0).count();
     text.field("watching_clients", watching);
     text.field("clients_in_timeout_table", 0);
     text.field("total_watched_keys", watched);
@@ -194,12 +194,7 @@ impl Memory {
         let dataset = call.engine().keyspace.used_bytes();
         let used = allocator::allocated_bytes().unwrap_or(dataset);
         let peak = PEAK.fetch_max(used, Ordering::Relaxed).max(used);
-        let clients = call.server.clients.all().into_iter().map(|client| {
-            let room = client.query_len.load(Ordering::Relaxed)
-                + client.query_free.load(Ordering::Relaxed)
-                + client.output_room.load(Ordering::Relaxed);
-            room as u64
-        });
+        let clients = call.server.clients.all().into_iter().map(|client| client.memory() as u64);
         Memory {
             used,
             peak,
@@ -355,7 +350,7 @@ fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("expired_time_cap_reached_count", 0);
     text.field("expire_cycle_cpu_milliseconds", 0);
     text.field("evicted_keys", engine.evicted_keys);
-    text.field("evicted_clients", 0);
+    text.field("evicted_clients", read(&stats.evicted_clients));
     text.field("evicted_scripts", call.server.scripting.numbers.evicted.load(Ordering::Relaxed));
     text.field("total_eviction_exceeded_time", 0);
     text.field("current_eviction_exceeded_time", 0);

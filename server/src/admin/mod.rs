@@ -7,6 +7,7 @@ mod config;
 mod debug;
 pub(crate) mod help;
 pub(crate) mod info;
+mod key_specs;
 mod latency;
 mod lolwut;
 mod memory;

@@ -323,6 +323,14 @@ impl Config {
         }
     }
 
+    /// `maxmemory-clients` in bytes, also where it is a part of `maxmemory`; 0 is no limit.
+    fn clients_memory_max(&self) -> u64 {
+        match self.value("maxmemory-clients") {
+            Value::Percent(percent) => (u128::from(self.size("maxmemory")) * u128::from(*percent) / 100) as u64,
+            _ => self.size("maxmemory-clients"),
+        }
+    }
+
     /// `client-output-buffer-limit`: normal, replica, pubsub.
     pub(crate) fn output_limits(&self) -> [OutputLimit; 3] {
         match self.value("client-output-buffer-limit") {
@@ -353,6 +361,7 @@ impl Config {
             output_limits: self.output_limits(),
             bulk_len_max: self.size("proto-max-bulk-len"),
             io_threads: self.number("io-threads") as usize,
+            clients_memory_max: self.clients_memory_max(),
             hz: self.number("hz") as u32,
             maxmemory: self.size("maxmemory"),
             busy_reply_ms: self.size("busy-reply-threshold"),

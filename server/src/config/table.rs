@@ -204,7 +204,7 @@ rows! {
     "maxclients", Kind::Int(1, u32::MAX as i64), "10000", LIVE, Acts("connections at most");
     "client-query-buffer-limit", Kind::Memory(1 << 20, i64::MAX as u64), "1gb", LIVE, Acts("unparsed bytes of a client at most; more closes it");
     "client-output-buffer-limit", Kind::OutputLimits, "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", LIVE, Acts("unsent bytes of a client at most; more closes it");
-    "maxmemory-clients", Kind::MemoryOrPercent, "0", LIVE, Nothing("buffers are bounded per client, by client-query-buffer-limit and client-output-buffer-limit");
+    "maxmemory-clients", Kind::MemoryOrPercent, "0", LIVE, Acts("memory of all clients at most, in bytes or as a part of maxmemory; who takes most is closed; 0 is no limit");
     "proto-max-bulk-len", Kind::Memory(1 << 20, firn_engine::limits::STRING_LEN_LIMIT as u64), "512mb", LIVE, Acts("longest string");
     "io-threads", Kind::Int(1, 256), "1", FIXED, Acts("network threads; each also executes its clients' commands");
     "io-threads-do-reads", Kind::Bool, "no", FIXED, Nothing("network threads always read, parse and write");
@@ -268,10 +268,10 @@ rows! {
     "watchdog-period", COUNT, "0", LIVE.and(HIDDEN), Nothing(CRASH);
     "enable-debug-assert", Kind::Bool, "no", FIXED.and(HIDDEN), Nothing(CRASH);
     "always-show-logo", Kind::Bool, "no", FIXED, Nothing("there is no logo");
-    "set-proc-title", Kind::Bool, "yes", FIXED, Nothing("the process keeps the title it was started with");
-    "proc-title-template", Kind::Text(title), "\"{title} {listen-addr} {server-mode}\"", LIVE, Nothing("the process keeps the title it was started with");
-    "oom-score-adj", Kind::Choice(&["no", "yes", "relative", "absolute"]), "no", LIVE, Nothing("the process keeps the score it was started with; use OOMScoreAdjust=");
-    "oom-score-adj-values", Kind::OomScores, "0 200 800", LIVE, Nothing("the process keeps the score it was started with; use OOMScoreAdjust=");
+    "set-proc-title", Kind::Bool, "yes", FIXED, Acts("whether the process shows a title of its own");
+    "proc-title-template", Kind::Text(title), "\"{title} {listen-addr} {server-mode}\"", LIVE, Acts("what ps shows of the process");
+    "oom-score-adj", Kind::Choice(&["no", "yes", "relative", "absolute"]), "no", LIVE, Acts("sets the kernel's OOM score of the process: added to what it was, or absolute");
+    "oom-score-adj-values", Kind::OomScores, "0 200 800", LIVE, Acts("the first is the score; those of replicas and children are for Redis");
     "disable-thp", Kind::Bool, "yes", FIXED, Nothing("without fork, huge pages do no harm");
     "jemalloc-bg-thread", Kind::Bool, "yes", LIVE, Nothing("the allocator is set at build time");
     "server-cpulist" / "server_cpulist", ANY, "\"\"", LIVE, Nothing(CPUS);

@@ -20,6 +20,7 @@ use crate::observe::command_log::Kind;
 use crate::resp::parser::{Bounds, Parser, ProtocolError};
 use crate::resp::writer::Writer;
 use crate::server::Server;
+use crate::session::client_memory;
 use crate::settings::Settings;
 use firn_engine::log::Lsn;
 use std::cell::{Cell, RefCell};
@@ -165,6 +166,7 @@ impl Connection {
         }
         self.info.output_len.store(output.len(), Ordering::Relaxed);
         self.info.output_room.store(output.bytes.capacity(), Ordering::Relaxed);
+        client_memory::account(&runtime.server, &self.info, || runtime.settings().clients_memory_max);
     }
 
     /// Closes it if it is idle for too long, or takes too much memory with replies that it does not read.
@@ -270,6 +272,8 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
         tokio::time::sleep(BUSY_RETRY).await;
     }
     task.client.leave(&runtime.server);
+    connection.info.closing.store(true, Ordering::Relaxed);
+    client_memory::forget(&runtime.server, &connection.info);
 }
 
 impl Task<'_> {
@@ -280,6 +284,12 @@ impl Task<'_> {
 
     fn poll(&mut self, cx: &mut Context<'_>, pending: &mut Option<Pending>, finishing: bool) -> Poll<Event> {
         let connection = &**self.connection;
+        if self.client.listens() && !finishing {
+            self.runtime.server.acl.renew(&mut self.client);
+            if connection.info.closing.load(Ordering::Relaxed) {
+                connection.end();
+            }
+        }
         if connection.ended.get() {
             return Poll::Ready(Event::Ended);
         }
@@ -389,7 +399,8 @@ impl Task<'_> {
         let info = &self.connection.info;
         info.query_len.store(self.query.len(), Ordering::Relaxed);
         info.query_free.store(self.query.capacity() - self.query.len(), Ordering::Relaxed);
-        turn
+        client_memory::account(&self.runtime.server, info, || self.runtime.settings().clients_memory_max);
+        if info.closing.load(Ordering::Relaxed) && !matches!(turn, Turn::Finish) { Turn::End } else { turn }
     }
 
     fn read_and_execute(&mut self, buffer: &mut Vec<u8>, own: bool) -> Turn {
@@ -526,6 +537,7 @@ impl Task<'_> {
         let mut output = connection.output.borrow_mut();
         let start = output.bytes.len();
         match answer {
+            Answer::Retry => return,
             Answer::Write(write) => {
                 let protocol = self.client.protocol;
                 write(&mut Writer::new(&mut output.bytes, protocol, &self.runtime.server.stats));

@@ -34,6 +34,8 @@ pub(crate) enum Message {
     ServeUnix(std::os::unix::net::UnixStream, Arc<ClientInfo>),
     /// Close this client.
     Kill(u64),
+    /// Have this client's task look at what has changed.
+    Wake(u64),
 }
 
 /// What other threads hold of a runtime.
@@ -325,6 +327,11 @@ impl Runtime {
                 Message::Kill(id) => {
                     if let Some(connection) = self.connection(id) {
                         connection.end();
+                    }
+                }
+                Message::Wake(id) => {
+                    if let Some(connection) = self.connection(id) {
+                        connection.wake();
                     }
                 }
             }

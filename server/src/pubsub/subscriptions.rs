@@ -58,6 +58,12 @@ impl Subscriptions {
         }
     }
 
+    /// All names, each with whether it is a pattern.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let plain = self.channels.iter().chain(&self.shards).map(|name| (&**name, false));
+        plain.chain(self.patterns.iter().map(|name| (&**name, true)))
+    }
+
     /// The names of a kind.
     pub(crate) fn names(&mut self, kind: Kind) -> Vec<Box<[u8]>> {
         self.of(kind).iter().cloned().collect()

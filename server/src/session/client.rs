@@ -1,16 +1,19 @@
 //! CLIENT: what a client tells about itself, and what it may do to others.
 
-use super::client_list::{Filter, describe};
+use super::client_filter::{Filter, NOT_POSITIVE};
+use super::client_list::describe;
+use super::pause;
 use crate::blocking;
 use crate::client::{Client, ReplyMode};
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::net::runtime::Message;
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
-use firn_engine::number::parse_integer;
 use std::sync::atomic::Ordering;
 
 const PLAIN: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE);
 const ADMIN: Flags = PLAIN.and(Flags::ADMIN);
+/// Also while a script keeps the server busy.
+const BUSY: Flags = PLAIN.and(Flags::ALLOW_BUSY);
 
 const BASE: Spec = Spec {
     name: "",
@@ -35,7 +38,22 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
         summary: "A container for client connection commands.",
         complexity: "Depends on subcommand.",
         subcommands: &[
-            Spec { name: "GETNAME", since: "2.6.9", summary: "Returns the name of the connection.", ..BASE },
+            Spec {
+                name: "CAPA",
+                arity: Arity::AtLeast(3),
+                flags: BUSY,
+                since: "8.0.0",
+                summary: "Says what the client can handle.",
+                syntax: "capability [capability ...]",
+                ..BASE
+            },
+            Spec {
+                name: "GETNAME",
+                flags: BUSY,
+                since: "2.6.9",
+                summary: "Returns the name of the connection.",
+                ..BASE
+            },
             Spec {
                 name: "HELP",
                 since: "5.0.0",
@@ -43,7 +61,13 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
                 summary: "Returns helpful text about the different subcommands.",
                 ..BASE
             },
-            Spec { name: "ID", since: "5.0.0", summary: "Returns the unique client ID of the connection.", ..BASE },
+            Spec {
+                name: "ID",
+                flags: BUSY,
+                since: "5.0.0",
+                summary: "Returns the unique client ID of the connection.",
+                ..BASE
+            },
             Spec { name: "INFO", since: "6.2.0", summary: "Returns information about the connection.", ..BASE },
             Spec {
                 name: "KILL",
@@ -60,13 +84,13 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
                 flags: ADMIN,
                 summary: "Lists open connections.",
                 complexity: "O(N) where N is the number of client connections",
-                syntax: "[TYPE NORMAL | MASTER | REPLICA | PUBSUB] [ID client-id [client-id ...]]",
+                syntax: "[filter [filter ...]]",
                 ..BASE
             },
             Spec {
                 name: "NO-EVICT",
                 arity: Arity::Exactly(3),
-                flags: ADMIN,
+                flags: ADMIN.and(Flags::ALLOW_BUSY),
                 since: "7.0.0",
                 summary: "Sets the client eviction mode of the connection.",
                 syntax: "ON | OFF",
@@ -75,14 +99,25 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
             Spec {
                 name: "NO-TOUCH",
                 arity: Arity::Exactly(3),
+                flags: BUSY,
                 since: "7.2.0",
                 summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
                 syntax: "ON | OFF",
                 ..BASE
             },
             Spec {
+                name: "PAUSE",
+                arity: Arity::AtLeast(3),
+                flags: ADMIN,
+                since: "3.0.0",
+                summary: "Has commands wait: all of them, or those that may write.",
+                syntax: "timeout [WRITE | ALL]",
+                ..BASE
+            },
+            Spec {
                 name: "REPLY",
                 arity: Arity::Exactly(3),
+                flags: BUSY.and(Flags::NO_MULTI),
                 since: "3.2.0",
                 summary: "Instructs the server whether to reply to commands.",
                 syntax: "ON | OFF | SKIP",
@@ -91,6 +126,7 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
             Spec {
                 name: "SETINFO",
                 arity: Arity::Exactly(4),
+                flags: BUSY,
                 since: "7.2.0",
                 summary: "Sets information specific to the client or connection.",
                 syntax: "LIB-NAME libname | LIB-VER libver",
@@ -99,6 +135,7 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
             Spec {
                 name: "SETNAME",
                 arity: Arity::Exactly(3),
+                flags: BUSY,
                 since: "2.6.9",
                 summary: "Sets the connection name.",
                 syntax: "connection-name",
@@ -114,6 +151,14 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
                 syntax: "client-id [TIMEOUT | ERROR]",
                 ..BASE
             },
+            Spec {
+                name: "UNPAUSE",
+                flags: ADMIN,
+                since: "6.2.0",
+                summary: "Has commands wait no more.",
+                complexity: "O(N) Where N is the number of paused clients",
+                ..BASE
+            },
         ],
         ..BASE
     },
@@ -122,6 +167,10 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
 
 const HELP: &[&str] = &[
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CAPA <option> [options...]",
+    "    The client claims its some capability options. Options are:",
+    "    * REDIRECT",
+    "      The client can handle redirection.",
     "GETNAME",
     "    Return the name of the current connection.",
     "ID",
@@ -131,31 +180,20 @@ const HELP: &[&str] = &[
     "KILL <ip:port>",
     "    Kill connection made from <ip:port>.",
     "KILL <option> <value> [<option> <value> [...]]",
-    "    Kill connections. Options are:",
-    "    * ADDR (<ip:port>|<unixsocket>:0)",
-    "      Kill connections made from the specified address",
-    "    * LADDR (<ip:port>|<unixsocket>:0)",
-    "      Kill connections made to specified local address",
-    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
-    "      Kill connections by type.",
-    "    * USER <username>",
-    "      Kill connections authenticated by <username>.",
-    "    * SKIPME (YES|NO)",
-    "      Skip killing current connection (default: yes).",
-    "    * ID <client-id>",
-    "      Kill connections by client id.",
-    "    * MAXAGE <maxage>",
-    "      Kill connections older than the specified age.",
-    "LIST [options ...]",
-    "    Return information about client connections. Options:",
-    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
-    "      Return clients of specified type.",
-    "    * ID id [id ...]",
-    "      Return clients of specified IDs only.",
+    "    Kill connections that pass all filters. SKIPME (YES|NO) skips the current connection (default: yes).",
+    "LIST [<option> <value> [...]]",
+    "    Return information about client connections that pass all filters. SKIPME (YES|NO) skips the current one (default: no).",
+    "    Filters of KILL and LIST; NOT- before all but MAXAGE and IDLE turns them round:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB), ID <client-id> [<client-id>...], USER <username>,",
+    "      ADDR (<ip:port>|<unixsocket>:0), LADDR (<ip:port>|<unixsocket>:0), IP <ip>, NAME <client-name>,",
+    "      LIB-NAME <name>, LIB-VER <version>, FLAGS <flags>, DB <db-id>, CAPA <capa>,",
+    "      MAXAGE <seconds> (connected for so long), IDLE <seconds> (idle for so long)",
     "NO-EVICT (ON|OFF)",
     "    Protect current client connection from eviction.",
     "NO-TOUCH (ON|OFF)",
     "    Will not touch LRU/LFU stats when this mode is on.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
     "REPLY (ON|OFF|SKIP)",
     "    Control the replies sent to the current connection.",
     "SETINFO <option> <value>",
@@ -166,6 +204,8 @@ const HELP: &[&str] = &[
     "    Assign the name <name> to the current connection.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
     "HELP",
     "    Print this help.",
 ];
@@ -205,6 +245,15 @@ fn client(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
             reply.ok();
         }
         b"UNBLOCK" => unblock(call, args, reply)?,
+        b"PAUSE" => pause::pause(call, args, reply)?,
+        b"UNPAUSE" => pause::unpause(call, reply),
+        b"CAPA" => {
+            // Servers of other kinds redirect such clients; nothing here does, but what a client said is shown.
+            if args.words()[2..].iter().any(|word| word.eq_ignore_ascii_case(b"redirect")) {
+                call.client.info.redirects.store(true, Ordering::Relaxed);
+            }
+            reply.ok();
+        }
         b"REPLY" => set_reply_mode(call.client, args, reply)?,
         b"HELP" => {
             reply.array(HELP.len());
@@ -277,24 +326,13 @@ fn set_info(client: &Client, attribute: &[u8], value: &[u8]) -> Result<(), Comma
 }
 
 fn list(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
-    let mut filter = Filter::default();
-    let mut at = 2;
-    if args.len() == 4 && args.is(at, "type") {
-        filter.set_type(args.get(3))?;
-        at = 4;
-    } else if args.len() > 3 && args.is(at, "id") {
-        for index in 3..args.len() {
-            let id = parse_integer(args.get(index)).filter(|&id| id > 0);
-            filter.ids.push(id.ok_or_else(|| CommandError::text("ERR Invalid client ID"))? as u64);
-        }
-        at = args.len();
-    }
-    if at != args.len() {
-        return Err(CommandError::Syntax);
-    }
+    call.unlock(); // The filter may look at the configuration.
+    let filter = Filter::parse(call.server, &args.words()[2..], "ERR Invalid client ID")?;
+    let (me, skip_me) = (call.client.info.id, filter.skip_me.unwrap_or(false));
     let mut text = String::new();
     for info in call.server.clients.all() {
-        if filter.wants(call.server, &info) {
+        let shown = info.id == me && !skip_me || info.id != me && !info.closing.load(Ordering::Relaxed);
+        if shown && filter.wants(call.server, &info) {
             describe(call.server, &info, &mut text);
             text.push('\n');
         }
@@ -304,48 +342,13 @@ fn list(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -
 }
 
 fn kill(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
-    let mut filter = Filter::default();
     let old_form = args.len() == 3;
-    let mut skip_me = !old_form;
-    if old_form {
-        filter.addr = Some(args.get(2).to_vec());
-    } else if args.len() % 2 == 1 {
-        return Err(CommandError::Syntax);
-    }
-    for at in (2..args.len() - 1).step_by(2).take(if old_form { 0 } else { usize::MAX }) {
-        let value = args.get(at + 1);
-        if args.is(at, "id") {
-            let id = parse_integer(value).filter(|&id| id > 0);
-            filter.ids.push(id.ok_or_else(|| CommandError::text("ERR client-id should be greater than 0"))? as u64);
-        } else if args.is(at, "type") {
-            filter.set_type(value)?;
-        } else if args.is(at, "addr") {
-            filter.addr = Some(value.to_vec());
-        } else if args.is(at, "laddr") {
-            filter.laddr = Some(value.to_vec());
-        } else if args.is(at, "maxage") {
-            let age = parse_integer(value)
-                .ok_or_else(|| CommandError::text("ERR maxage is not an integer or out of range"))?;
-            if age <= 0 {
-                return Err(CommandError::text("ERR maxage should be greater than 0"));
-            }
-            filter.age_min_s = Some(age as u64);
-        } else if args.is(at, "user") {
-            let Some(user) = call.server.acl.get(value) else {
-                let user = String::from_utf8_lossy(value);
-                return Err(CommandError::text(format!("ERR No such user '{user}'")));
-            };
-            filter.user = Some(user.name.to_vec());
-        } else if args.is(at, "skipme") {
-            skip_me = match value.to_ascii_lowercase().as_slice() {
-                b"yes" => true,
-                b"no" => false,
-                _ => return Err(CommandError::Syntax),
-            };
-        } else {
-            return Err(CommandError::Syntax);
-        }
-    }
+    call.unlock(); // The filter may look at the configuration.
+    let filter = match old_form {
+        true => Filter::of_address(args.get(2)),
+        false => Filter::parse(call.server, &args.words()[2..], NOT_POSITIVE)?,
+    };
+    let skip_me = filter.skip_me.unwrap_or(true);
     let (mut killed, mut after) = (0, After::Nothing);
     for info in call.server.clients.all() {
         let me = info.id == call.client.info.id;

@@ -1,75 +1,25 @@
-//! How CLIENT LIST shows a client, and which clients a filter of CLIENT LIST and CLIENT KILL means.
+//! How CLIENT LIST and CLIENT INFO show a client.
 
 use crate::client::ClientInfo;
 use crate::server::Server;
-use firn_engine::command::CommandError;
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 
-/// Which clients are meant: those that match everything that is given.
-#[derive(Debug, Default)]
-pub(crate) struct Filter {
-    /// Any of these; empty is all.
-    pub(crate) ids: Vec<u64>,
-    /// The other end.
-    pub(crate) addr: Option<Vec<u8>>,
-    /// Our end.
-    pub(crate) laddr: Option<Vec<u8>>,
-    /// Connected for at least so long.
-    pub(crate) age_min_s: Option<u64>,
-    /// Logged in as this user.
-    pub(crate) user: Option<Vec<u8>>,
-    /// A type of clients that there are none of here.
-    nobody: bool,
-    /// Those that listen to channels, or those that do not.
-    subscribers: Option<bool>,
-}
+/// Bytes of unsent replies that are shown as Redis' fixed buffer (`obl`); what is beyond is shown as its list of blocks.
+const FIXED_OUTPUT_LEN: usize = 16 * 1024;
 
-impl Filter {
-    /// TYPE.
-    ///
-    /// # Errors
-    /// No such type.
-    pub(crate) fn set_type(&mut self, name: &[u8]) -> Result<(), CommandError> {
-        match name.to_ascii_lowercase().as_slice() {
-            b"normal" => self.subscribers = Some(false),
-            b"pubsub" => self.subscribers = Some(true),
-            b"master" | b"slave" | b"replica" => self.nobody = true,
-            _ => {
-                let name = String::from_utf8_lossy(name);
-                return Err(CommandError::text(format!("ERR Unknown client type '{name}'")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether this client is meant.
-    pub(crate) fn wants(&self, server: &Server, info: &ClientInfo) -> bool {
-        !self.nobody
-            && self.subscribers.is_none_or(|wanted| wanted == info.is_subscriber())
-            && (self.ids.is_empty() || self.ids.contains(&info.id))
-            && self.addr.as_ref().is_none_or(|addr| addr == info.addr.as_bytes())
-            && self.laddr.as_ref().is_none_or(|laddr| laddr == info.laddr.as_bytes())
-            && self.user.as_ref().is_none_or(|user| *user == info.user.lock().name[..])
-            && self.age_min_s.is_none_or(|age| (server.clock_ms() - info.created_ms) / 1000 >= age)
-    }
-}
-
-/// One line of CLIENT LIST, without its end.
-pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
-    let now_ms = server.clock_ms();
-    let names = info.names.lock().clone();
-    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+/// The letters that say what a client is and does.
+pub(crate) fn flags(info: &ClientInfo) -> String {
     let mut flags = String::new();
     for (flag, set) in [
         ('O', info.monitoring.load(Ordering::Relaxed)),
         ('P', info.is_subscriber()),
-        ('b', info.waiting.load(Ordering::Relaxed)),
-        ('c', info.closing.load(Ordering::Relaxed)),
-        ('e', info.no_evict.load(Ordering::Relaxed)),
-        ('x', info.queued.load(Ordering::Relaxed) >= 0),
-        ('T', info.no_touch.load(Ordering::Relaxed)),
+        ('x', info.queued.load(Relaxed) >= 0),
+        ('b', info.waiting.load(Relaxed)),
+        ('c', info.closing.load(Relaxed)),
         ('U', info.unix),
+        ('e', info.no_evict.load(Relaxed)),
+        ('T', info.no_touch.load(Relaxed)),
     ] {
         if set {
             flags.push(flag);
@@ -78,37 +28,58 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
     if flags.is_empty() {
         flags.push('N');
     }
-    let query_len = info.query_len.load(Ordering::Relaxed);
-    let query_free = info.query_free.load(Ordering::Relaxed);
-    let output_len = info.output_len.load(Ordering::Relaxed);
-    let output_room = info.output_room.load(Ordering::Relaxed);
-    let total = query_len + query_free + output_room + size_of::<ClientInfo>();
-    let events = if output_len > 0 { "rw" } else { "r" };
-    // Writing into a string cannot fail.
-    let _ = write!(
-        text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={} qbuf={query_len} \
-         qbuf-free={query_free} argv-mem=0 multi-mem=0 rbs={output_room} rbp=0 obl={output_len} oll=0 omem=0 tot-mem={total} \
-         events={events} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
-        info.id,
-        info.addr,
-        info.laddr,
-        info.fd,
-        shown(&names.name),
-        now_ms.saturating_sub(info.created_ms) / 1000,
-        now_ms.saturating_sub(info.active_ms.load(Ordering::Relaxed)) / 1000,
-        info.db.load(Ordering::Relaxed),
-        info.channels.load(Ordering::Relaxed),
-        info.patterns.load(Ordering::Relaxed),
-        info.shard_channels.load(Ordering::Relaxed),
-        info.queued.load(Ordering::Relaxed),
-        server.commands.name_of(info.last_command.load(Ordering::Relaxed)),
-        info.user.lock().shown_name(),
-        info.protocol.load(Ordering::Relaxed),
-        shown(&names.lib_name),
-        shown(&names.lib_ver),
-        info.bytes_in.load(Ordering::Relaxed),
-        info.bytes_out.load(Ordering::Relaxed),
-        info.commands.load(Ordering::Relaxed),
-    );
+    flags
+}
+
+/// One line of CLIENT LIST, without its end.
+pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
+    let now_ms = server.clock_ms();
+    let names = info.names.lock().clone();
+    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let output_len = info.output_len.load(Relaxed);
+    let listed_len = output_len.saturating_sub(FIXED_OUTPUT_LEN);
+    let seconds_since = |ms: u64| now_ms.saturating_sub(ms) / 1000;
+    let fields: [(&str, &dyn std::fmt::Display); 35] = [
+        ("id", &info.id),
+        ("addr", &info.addr),
+        ("laddr", &info.laddr),
+        ("fd", &info.fd),
+        ("name", &shown(&names.name)),
+        ("age", &seconds_since(info.created_ms)),
+        ("idle", &seconds_since(info.active_ms.load(Relaxed))),
+        ("flags", &flags(info)),
+        ("db", &info.db.load(Relaxed)),
+        ("sub", &info.channels.load(Relaxed)),
+        ("psub", &info.patterns.load(Relaxed)),
+        ("ssub", &info.shard_channels.load(Relaxed)),
+        ("multi", &info.queued.load(Relaxed)),
+        ("qbuf", &info.query_len.load(Relaxed)),
+        ("qbuf-free", &info.query_free.load(Relaxed)),
+        ("argv-mem", &0),
+        ("multi-mem", &info.queued_bytes.load(Relaxed)),
+        ("rbs", &info.output_room.load(Relaxed)),
+        ("rbp", &info.output_room.load(Relaxed)),
+        ("obl", &(output_len - listed_len)),
+        ("oll", &listed_len.div_ceil(FIXED_OUTPUT_LEN)),
+        ("omem", &listed_len),
+        ("tot-mem", &info.memory()),
+        ("events", &if output_len > 0 { "rw" } else { "r" }),
+        ("cmd", &server.commands.name_of(info.last_command.load(Relaxed))),
+        ("user", &info.user.lock().shown_name().into_owned()),
+        ("redir", &-1),
+        ("resp", &info.protocol.load(Relaxed)),
+        ("lib-name", &shown(&names.lib_name)),
+        ("lib-ver", &shown(&names.lib_ver)),
+        // Up to here as Redis 7.2 shows them; what later servers add follows.
+        ("watch", &info.watched.load(Relaxed)),
+        ("capa", &if info.redirects.load(Relaxed) { "r" } else { "" }),
+        ("tot-net-in", &info.bytes_in.load(Relaxed)),
+        ("tot-net-out", &info.bytes_out.load(Relaxed)),
+        ("tot-cmds", &info.commands.load(Relaxed)),
+    ];
+    for (at, (name, value)) in fields.into_iter().enumerate() {
+        let space = if at == 0 { "" } else { " " };
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{space}{name}={value}");
+    }
 }

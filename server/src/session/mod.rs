@@ -1,8 +1,11 @@
 //! Commands about the connection itself.
 
 pub(crate) mod client;
+pub(crate) mod client_filter;
 pub(crate) mod client_list;
+pub(crate) mod client_memory;
 mod connection;
+pub(crate) mod pause;
 pub(crate) mod transaction;
 
 pub(crate) use connection::REDIS_VERSION;

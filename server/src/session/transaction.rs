@@ -41,6 +41,16 @@ struct Queued {
 }
 
 impl Transaction {
+    /// Flags of all queued commands together.
+    pub(crate) fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Memory that it takes, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
     /// Commands queued so far.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
@@ -347,7 +357,7 @@ fn run(exec: &mut ServerCall<'_, '_>, transaction: &Transaction, queued: &Queued
     match after {
         After::Await(pending) => Part::Pending(pending),
         // QUIT is never queued, and nothing else closes.
-        After::Nothing | After::Close => Part::Bytes(bytes),
+        After::Nothing | After::Close | After::Postpone(_) => Part::Bytes(bytes),
     }
 }
 

@@ -202,6 +202,22 @@ impl<S: Read + Write> Connection<S> {
     }
 }
 
+impl Connection<UnixStream> {
+    /// To a server that comes up on this socket.
+    pub(crate) fn over(socket: &std::path::Path) -> Self {
+        let began = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(began.elapsed() < PATIENCE, "it does not come up: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        Connection { stream, rest: Vec::new() }
+    }
+}
+
 /// A command as RESP.
 pub(crate) fn encode(words: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", words.len()).into_bytes();
