@@ -2,6 +2,7 @@
 
 use crate::command::After;
 use crate::resp::writer::Writer;
+use crate::scripting::only_reads;
 use crate::table::{CommandStats, Table};
 use firn_engine::command::{Flags, Keys, Spec};
 use firn_engine::key::HashSeed;
@@ -109,6 +110,10 @@ pub(crate) fn plan(table: &Table, words: &[&[u8]], seed: &HashSeed) -> Plan {
         return plan;
     }
     plan.verdict = Verdict::Run;
+    if plan.flags.has(Flags::MAY_REPLICATE) && spec.name == "EVAL" && only_reads(words[1]) {
+        // CLIENT PAUSE WRITE lets it through.
+        plan.flags = plan.flags.without(Flags::MAY_REPLICATE);
+    }
     if let Keys::Range { first, .. } = spec.keys
         && usize::from(first) < words.len()
     {

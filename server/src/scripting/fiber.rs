@@ -158,7 +158,7 @@ async fn drive(mut fiber: Fiber, server: Arc<Server>) -> Answer {
             let answer = pending.await;
             answer.give(&mut writer(&mut bytes));
         }
-        Ok(After::Nothing | After::Close) => {}
+        Ok(After::Nothing | After::Close | After::Postpone(_)) => {}
         Err(error) => writer(&mut bytes).error(&error.to_string()),
     }
     Answer::Returned { client: Box::new(client), bytes }

@@ -39,6 +39,7 @@ mod watch;
 mod words;
 
 pub(crate) use fiber::on_fiber;
+pub(crate) use shebang::only_reads;
 pub(crate) use words::Words;
 
 use crate::command::ServerCommand;

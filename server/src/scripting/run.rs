@@ -221,7 +221,7 @@ impl Run {
                 std::mem::swap(&mut self.client.session, &mut self.session);
                 match after {
                     Ok(After::Nothing) => None,
-                    Ok(After::Close | After::Await(_)) => Some(NOT_ALLOWED.into()),
+                    Ok(After::Close | After::Await(_) | After::Postpone(_)) => Some(NOT_ALLOWED.into()),
                     Err(error) => {
                         writer.error(&error.to_string());
                         None

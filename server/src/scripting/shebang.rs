@@ -49,6 +49,11 @@ pub(super) struct Shebang {
     pub(super) code: usize,
 }
 
+/// Whether a script says that it only reads.
+pub(crate) fn only_reads(source: &[u8]) -> bool {
+    of_script(source).is_ok_and(|first| first.flags.is_some_and(|flags| flags.has(ScriptFlags::NO_WRITES)))
+}
+
 /// Reads a script's first line.
 ///
 /// # Errors
