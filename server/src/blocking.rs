@@ -171,7 +171,10 @@ impl Future for Blocked {
                 count_errors(&self.server, &self.plan);
                 Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
             }
-            End::Denied(error) => Answer::write(move |reply| reply.error(&error)),
+            End::Denied(error) => {
+                count_errors(&self.server, &self.plan);
+                Answer::write(move |reply| reply.error(&error))
+            }
         })
     }
 }
