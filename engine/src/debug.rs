@@ -161,7 +161,7 @@ pub fn digest_value(engine: &Engine, db: usize, key: Key<'_>) -> Digest {
 pub fn object_line(engine: &Engine, db: usize, key: Key<'_>) -> Option<String> {
     let entry = engine.keyspace.db(db).get(key).filter(|entry| !engine.is_dead(entry))?;
     let encoding = encoding(&entry);
-    let (len, access) = (serialized_len(entry.value), entry.access);
+    let (len, access) = (serialized_len(entry.value), entry.access >> 8); // As Redis' 24 bits.
     let idle = idle_seconds(&entry, engine.now_ms);
     let address = entry.key.as_ptr();
     Some(format!(

@@ -2,11 +2,13 @@
 //! passed in, so that a test can replay any run exactly.
 
 use crate::command::{Args, Call, Command, CommandError, Flags, Reply, Session, reclaim_fields};
+use crate::eviction::{Memory, MemorySettings};
 use crate::key::{HashSeed, Key};
 use crate::keyspace::{Db, DeadKeys, Entry, ExpirePass, Keyspace};
 use crate::limits::{FRAME_PAYLOAD_TARGET, RECORD_LEN_MAX};
 use crate::log::Effects;
 use crate::notices::{Change, Receiver};
+use crate::prefixes::{PrefixEvents, prefix_events_of};
 use crate::value::Shaping;
 use crate::waiting::Waiters;
 use crate::watching::Watches;
@@ -49,8 +51,10 @@ pub struct Engine {
     pub(crate) unsettled: bool,
     /// `Session::client` of the running command.
     pub(crate) actor: u64,
-    /// Flushed databases: the shell takes them after the batch and drops them outside the lock. See [`Engine::discard`].
-    pub discarded: Vec<Db>,
+    /// The state of the memory limit.
+    pub memory: Memory,
+    /// What happened to keys by prefix, by rows of the keyspace's table.
+    pub(crate) prefix_events: Vec<PrefixEvents>,
     /// What the shell refuses while the log cannot take writes.
     pub refused: Refused,
     /// The clock jumped while nobody looked: until this monotonic time, dead keys are hidden but not deleted by themselves.
@@ -121,6 +125,8 @@ pub struct Stats {
     /// Fields of hashes.
     pub expired_fields: u64,
     pub evicted_keys: u64,
+    /// Keys whose large values were freed elsewhere.
+    pub lazyfreed_objects: u64,
 }
 
 /// Settings that commands look at; CONFIG SET changes them under the engine's lock.
@@ -136,8 +142,8 @@ pub struct Settings {
     pub shaping: Shaping,
     /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: RESTORE takes payloads whose checksum is wrong.
     pub skip_dump_checksum: bool,
-    /// Whether `maxmemory-policy` is one of LFU: `Entry::access` is a frequency counter then, else a time of use.
-    pub lfu: bool,
+    /// The memory limit; changed by [`Engine::set_memory`].
+    pub memory: MemorySettings,
 }
 
 impl Settings {
@@ -149,7 +155,7 @@ impl Settings {
             active_expire: true,
             string_len_max,
             skip_dump_checksum: false,
-            lfu: false,
+            memory: MemorySettings::default(),
             shaping: Shaping::new(seed),
         }
     }
@@ -182,7 +188,8 @@ impl Engine {
             outgoing: false,
             unsettled: false,
             actor: 0,
-            discarded: Vec::new(),
+            memory: Memory::default(),
+            prefix_events: Vec::new(),
             refused: Refused::Nothing,
             hold_expiry_until_ms: 0,
             paused_until_ms: 0,
@@ -305,13 +312,9 @@ impl Engine {
         }
     }
 
-    /// Hands a flushed database to the shell, which drops it outside the lock. If nobody took those of earlier commands they are
-    /// dropped here: an engine without a shell keeps at most as many as there are databases.
+    /// Has a flushed database freed: by the shell, outside the lock, if it is large ([`Keyspace::pop_dead`]).
     pub fn discard(&mut self, db: Db) {
-        if self.discarded.len() >= self.keyspace.databases() {
-            self.discarded.clear();
-        }
-        self.discarded.push(db);
+        self.keyspace.bury_database(db);
     }
 
     /// The next 64 random bits (splitmix64).
@@ -347,12 +350,12 @@ impl Engine {
         !self.replaying && entry.deadline.is_some_and(|at| at <= self.now_ms)
     }
 
-    /// A database in which entries that are written or used are marked with this second ([`Entry::access`]: 24 bits of it, never
-    /// 0). A replay does not know when a key was used; an LFU policy counts otherwise.
+    /// A database in which entries that are written or used remember it ([`Entry::access`]). A replay does not know when a key was
+    /// used.
     #[inline]
     pub fn db_now(&mut self, db: usize) -> &mut Db {
-        let access = if self.replaying || self.settings.lfu { 0 } else { access_of(self.now_ms) };
-        self.keyspace.db_mut(db).at(access)
+        let usage = self.usage();
+        self.keyspace.db_mut(db).at(usage)
     }
 
     /// Deletes a dead key: DEL goes to the log, so that a replay needs no clock.
@@ -361,6 +364,9 @@ impl Engine {
         self.changed_or_reclaimed(db, key, true);
         self.effect(db, &[b"DEL", key.bytes]);
         self.stats.expired_keys += 1;
+        if let Some(row) = self.keyspace.prefix_row(key.bytes) {
+            self.prefix_events(row).expired += 1;
+        }
         self.event(EventClass::Expired, "expired", db, key.bytes);
     }
 }
@@ -439,12 +445,6 @@ pub(crate) fn splitmix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// [`Entry::access`] of an entry used at Unix time `now_ms`: 24 bits of the second, never 0, which says "not known".
-#[inline]
-pub(crate) fn access_of(now_ms: u64) -> u32 {
-    ((now_ms / 1000) as u32 & 0x00ff_ffff).max(1)
-}
-
 impl Call<'_> {
     /// The live entry of `key` for a command that only reads, which counts as use of the key; counts a hit or a miss, deletes a
     /// dead key, and makes the reply wait if the key's newest change is not yet durable.
@@ -482,20 +482,27 @@ impl Call<'_> {
         if self.engine.effects.in_flight(key.position) {
             self.session.promise = self.engine.effects.last();
         }
-        let access = if self.engine.settings.lfu || !touch { 0 } else { access_of(self.engine.now_ms) };
         let engine = &mut *self.engine;
         let now_ms = engine.now_ms;
-        let found = if access == 0 {
-            engine.keyspace.db(db).get(key)
+        let row = engine.keyspace.prefix_row(key.bytes);
+        let found = if touch {
+            let usage = engine.usage();
+            engine.keyspace.db_mut(db).at(usage).touch(key)
         } else {
-            engine.keyspace.db_mut(db).at(access).touch(key)
+            engine.keyspace.db(db).get(key)
         };
         // While expiry is held, dead keys are still there: hidden.
         let found = found.filter(|entry| !held || entry.deadline.is_none_or(|at| at > now_ms));
         if found.is_some() {
             engine.stats.keyspace_hits += 1;
+            if let Some(row) = row {
+                prefix_events_of(&mut engine.prefix_events, row).hits += 1;
+            }
         } else {
             engine.stats.keyspace_misses += 1;
+            if let Some(row) = row {
+                prefix_events_of(&mut engine.prefix_events, row).misses += 1;
+            }
             // The entry is borrowed, so `Engine::event` cannot be called.
             if engine.settings.wants(EventClass::KeyMiss) && !engine.replaying {
                 engine.events.push(Event { class: EventClass::KeyMiss, name: "keymiss", db, key: key.bytes.into() });

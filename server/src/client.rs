@@ -179,8 +179,10 @@ pub(crate) struct ClientInfo {
     pub(crate) query_free: AtomicUsize,
     /// Bytes of replies that have not left.
     pub(crate) output_len: AtomicUsize,
-    /// Memory of the output buffer.
+    /// Memory of the output buffer, as counted in [`Clients::rooms`].
     pub(crate) output_room: AtomicUsize,
+    /// Memory of its own query buffer, as counted there.
+    pub(crate) query_room: AtomicUsize,
     /// Commands it ran.
     pub(crate) commands: AtomicU64,
     /// Bytes it sent.
@@ -252,9 +254,36 @@ pub(crate) struct Clients {
     /// Memory of all clients as they told it last, in bytes.
     pub(crate) memory: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
+    /// Bytes of all clients' buffers, so that the memory limit knows of them at once.
+    rooms: AtomicUsize,
 }
 
 impl Clients {
+    /// Bytes of all clients' buffers.
+    #[inline]
+    pub(crate) fn rooms(&self) -> usize {
+        self.rooms.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a client's buffer takes `now` bytes; `counted` is the client's own note of it.
+    #[inline]
+    pub(crate) fn count_room(&self, counted: &AtomicUsize, now: usize) {
+        let before = counted.load(Ordering::Relaxed);
+        if now != before {
+            counted.store(now, Ordering::Relaxed);
+            self.rooms.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// Adds all buffers up anew: clients go away in the midst of things.
+    pub(crate) fn recount_rooms(&self) {
+        let room = |client: &Arc<ClientInfo>| {
+            client.query_room.load(Ordering::Relaxed) + client.output_room.load(Ordering::Relaxed)
+        };
+        let rooms = self.by_id.lock().values().map(room).sum();
+        self.rooms.store(rooms, Ordering::Relaxed);
+    }
+
     /// A number that no client had before.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed) + 1

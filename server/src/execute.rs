@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use crate::table::{Entry, Runner};
 use arrayvec::ArrayVec;
 use firn_engine::command::{Args, Flags, Group, Reply};
+use firn_engine::eviction::{OUT_OF_MEMORY, Room};
 use firn_engine::key::{HashSeed, Key};
 use firn_engine::keyspace::Keyspace;
 use firn_engine::value::ahead::Wanted;
@@ -320,7 +321,7 @@ fn run(
         writer.error_bytes(error.as_bytes());
         return After::Nothing;
     }
-    if flags.has(Flags::DENYOOM) && settings.maxmemory > 0 && server.used_bytes(lock.get()) > settings.maxmemory {
+    if settings.maxmemory > 0 && is_out_of_memory(server, client, lock, plan, words) {
         plan.verdict = Verdict::Refused;
         transaction::spoil(client);
         writer.error(OUT_OF_MEMORY);
@@ -364,8 +365,15 @@ fn refuse_listener(server: &Server, client: &mut Client, plan: &mut Plan, writer
     true
 }
 
-/// What is answered to a command that may need memory when there is none left.
-pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+/// Makes room for a command that may need memory, by eviction; whether there is none. Queueing any command takes memory as well.
+fn is_out_of_memory(server: &Server, client: &Client, lock: &mut EngineLock, plan: &Plan, words: &[&[u8]]) -> bool {
+    let queues = client.transaction.is_some() && !plan.flags.has(Flags::UNQUEUED);
+    if !plan.flags.has(Flags::DENYOOM) && !queues {
+        return false;
+    }
+    let incoming = words.iter().map(|word| word.len()).sum();
+    server.make_room(lock.get(), incoming) == Room::OutOfMemory
+}
 
 /// Calls a command that may run, and shows it to who watches.
 #[inline]

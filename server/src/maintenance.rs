@@ -38,12 +38,19 @@ fn tell_of_the_log(server: &Server) {
     }
 }
 
-/// What is in use beyond the keyspace: buffers, tables, the log's records.
+/// What is in use beyond what is counted as it changes: tables, sessions, the allocator's own caches; and what does not count.
 pub(crate) fn measure_memory(server: &Server) {
-    let Some(allocated) = crate::allocator::allocated_bytes() else { return };
     if server.scripting.is_busy() {
         return; // A script in this very thread may have the engine.
     }
-    let keyspace = server.store.lock().keyspace.used_bytes();
-    server.other_bytes.store(allocated.saturating_sub(keyspace), Ordering::Relaxed);
+    server.clients.recount_rooms();
+    let uncounted = server.store.buffered_bytes();
+    let mut engine = server.store.lock();
+    // Under the lock, so that data does not grow between one number and the other.
+    let Some(allocated) = crate::allocator::allocated_bytes() else { return };
+    let known = engine.keyspace.used_bytes() + engine.dead_bytes() + server.clients.rooms() as u64 + uncounted;
+    server.memory.other.store(allocated.saturating_sub(known), Ordering::Relaxed);
+    server.memory.uncounted.store(uncounted, Ordering::Relaxed);
+    let (used, _) = server.used_bytes(&mut engine);
+    server.memory.peak.fetch_max(used, Ordering::Relaxed);
 }

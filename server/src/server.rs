@@ -16,6 +16,7 @@ use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
 use firn_engine::engine::Engine;
+use firn_engine::eviction::Room;
 use firn_engine::key::HashSeed;
 use firn_engine::store::Store;
 use parking_lot::Mutex;
@@ -23,6 +24,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+
+/// Memory, as of the last maintenance tick, in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    /// What counts against the limit besides data and clients' buffers.
+    pub(crate) other: AtomicU64,
+    /// What does not count: buffers of the log, of snapshots and of replicas.
+    pub(crate) uncounted: AtomicU64,
+    /// The most that was ever in use.
+    pub(crate) peak: AtomicU64,
+}
 
 /// The server: one per process.
 pub(crate) struct Server {
@@ -66,16 +78,29 @@ pub(crate) struct Server {
     pub(crate) started: Instant,
     /// Scripts.
     pub(crate) scripting: &'static Scripting,
-    /// Memory in use beyond the keyspace's, in bytes, as of the last maintenance tick.
-    pub(crate) other_bytes: AtomicU64,
     /// Which writes the log took when it was last looked at (`Accepts`).
     pub(crate) log_accepts: AtomicU8,
+    /// What of memory is known since the last maintenance tick only.
+    pub(crate) memory: Measured,
 }
 
 impl Server {
-    /// Memory in use: what the keyspace takes now, and the rest as of the last maintenance tick.
-    pub(crate) fn used_bytes(&self, engine: &Engine) -> u64 {
-        engine.keyspace.used_bytes() + self.other_bytes.load(Ordering::Relaxed)
+    /// Makes room for a command that brings `incoming` bytes: see [`Engine::make_room`].
+    pub(crate) fn make_room(&self, engine: &mut Engine, incoming: usize) -> Room {
+        engine.memory.beside = self.bytes_beside();
+        engine.make_room(incoming)
+    }
+
+    /// Memory that counts against the limit besides the engine's: clients' buffers now, and the rest as of the last tick.
+    fn bytes_beside(&self) -> u64 {
+        self.clients.rooms() as u64 + self.memory.other.load(Ordering::Relaxed)
+    }
+
+    /// Memory in use, and how much of it does not count against the limit.
+    pub(crate) fn used_bytes(&self, engine: &mut Engine) -> (u64, u64) {
+        engine.memory.beside = self.bytes_beside();
+        let uncounted = self.memory.uncounted.load(Ordering::Relaxed);
+        (engine.limited_bytes() + uncounted, uncounted)
     }
 
     /// Monotonic time since the start, in ms.

@@ -14,7 +14,7 @@ use crate::observe::Observe;
 use crate::observe::monitor::Monitors;
 use crate::oom_score::OomScore;
 use crate::pubsub::{self, hub::Hub};
-use crate::server::Server;
+use crate::server::{Measured, Server};
 use crate::session::pause::Pause;
 use crate::settings::{Published, Settings};
 use crate::shutdown;
@@ -166,8 +166,8 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         executable,
         started,
         scripting: Box::leak(Box::default()),
-        other_bytes: 0.into(),
         log_accepts: 0.into(),
+        memory: Measured::default(),
     });
     server.tls.publish(new_tls);
     server.scripting.set_memory_limit(script_memory);

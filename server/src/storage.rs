@@ -3,7 +3,9 @@
 use crate::config::Config;
 use crate::import::RedisFiles;
 use crate::log;
+use firn_engine::eviction::{MemorySettings, Policy};
 use firn_engine::key::HashSeed;
+use firn_engine::keyspace::PrefixSettings;
 use firn_engine::recovery::{OpenError, RecoveryReport};
 use firn_engine::snapshot::retention::Retention;
 use firn_engine::snapshot::schedule::{AutoCompaction, SavePoint};
@@ -59,6 +61,28 @@ pub(crate) fn shaping(config: &Config, seed: HashSeed) -> Shaping {
         stream_node_max_bytes: limit("stream-node-max-bytes"),
         stream_node_max_entries: limit("stream-node-max-entries"),
         hll_sparse_max_bytes: limit("hll-sparse-max-bytes"),
+    }
+}
+
+/// The memory limit and what is done at it.
+pub(crate) fn memory(config: &Config) -> MemorySettings {
+    let count = |name: &str| u32::try_from(config.number(name)).unwrap_or(0);
+    MemorySettings {
+        limit: config.size("maxmemory"),
+        policy: Policy::named(config.choice("maxmemory-policy")).unwrap_or_default(),
+        samples: count("maxmemory-samples") as usize,
+        tenacity: count("maxmemory-eviction-tenacity"),
+        lfu_log_factor: count("lfu-log-factor"),
+        lfu_decay_minutes: count("lfu-decay-time"),
+    }
+}
+
+/// Which statistics by key prefix there are.
+pub(crate) fn prefixes(config: &Config) -> PrefixSettings {
+    PrefixSettings {
+        listed: config.byte_words("prefix-stats").iter().map(|word| word.as_slice().into()).collect(),
+        delimiter: config.bytes("prefix-stats-delimiter").into(),
+        discovered_max: config.number("prefix-stats-max") as usize,
     }
 }
 

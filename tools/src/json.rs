@@ -194,7 +194,8 @@ pub(crate) fn write_entry(out: &mut dyn Write, db: usize, entry: &Entry<'_>) -> 
         write!(out, ",\"expires_ms\":{at}")?;
     }
     if entry.access != 0 {
-        write!(out, ",\"access\":{}", entry.access)?;
+        // As files have it.
+        write!(out, ",\"access\":{}", entry.access >> 8)?;
     }
     out.write_all(b",\"value\":")?;
     write_value(out, entry)?;

@@ -48,7 +48,7 @@ impl Lister<'_> {
             let mut details = format!("  {len}, {}, {} in memory", encoding(entry), text::size(memory_of(entry)));
             if entry.access != 0 {
                 let idle = idle_seconds(entry, self.now_ms);
-                details.push_str(&format!(", idle {}", text::span(u64::from(idle) * 1000)));
+                details.push_str(&format!(", idle {}", text::span(idle * 1000)));
             }
             details
         };

@@ -30,6 +30,11 @@ impl<'a> Args<'a> {
         self.words.len()
     }
 
+    /// Bytes of all words.
+    pub fn bytes_len(&self) -> usize {
+        self.words.iter().map(|word| word.len()).sum()
+    }
+
     /// The most bytes that these words can become in a record: as the effect's own words, and once more as names of dead keys that
     /// are deleted first. Effects that hold more than that (members that the command itself found) are the command's own matter:
     /// it asks [`crate::engine::Engine::admits`] for them, before its first change.

@@ -4,8 +4,8 @@
 //! absolute deadline: it is within the record's bound with the command itself, and replay decodes the same bytes.
 
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Keys, Reply, Spec};
-use crate::engine::{EventClass, access_of};
-use crate::keyspace::{Deadline, Value};
+use crate::engine::EventClass;
+use crate::keyspace::{Deadline, Value, usage};
 use crate::rdb::dump::{self, BadPayload, Restored};
 use crate::value::CollectionView;
 
@@ -144,8 +144,8 @@ fn restore(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Resul
     }
     // As in Redis: what the policy does not count by is left aside.
     let access = match (options.idle_seconds, options.frequency) {
-        (Some(idle), _) if !engine.settings.lfu => Some(access_of(now_ms.saturating_sub(idle.saturating_mul(1000)))),
-        (_, Some(frequency)) if engine.settings.lfu => Some(u32::from(frequency)),
+        (Some(idle), _) if !engine.settings.memory.lfu() => Some(usage::of_idle(now_ms, idle.saturating_mul(1000))),
+        (_, Some(frequency)) if engine.settings.memory.lfu() => Some(usage::of_frequency(now_ms, frequency)),
         _ => None,
     };
     if let Some(access) = access {

@@ -28,7 +28,7 @@ mod ranges;
 #[cfg(test)]
 mod record_tests;
 #[cfg(test)]
-mod replay_tests;
+pub(crate) mod replay_tests;
 mod reply;
 mod sample;
 mod scan;

@@ -2,14 +2,11 @@
 
 use super::error::excerpt;
 use super::{Args, Arity, Call, Categories, Command, CommandError, Flags, Keys, Reply, Spec};
-use crate::engine::access_of;
-use crate::keyspace::{Entry, Value};
+use crate::keyspace::{Entry, Value, usage};
 use crate::number::parse_integer;
 
 /// Longest string whose encoding is called `embstr`.
 const EMBEDDED_LEN_MAX: usize = 44;
-/// `Entry::access` holds seconds modulo this, where it holds a time.
-const ACCESS_MASK: u32 = 0xff_ffff;
 
 const SUBCOMMAND: Spec = Spec {
     arity: Arity::Exactly(3),
@@ -87,7 +84,8 @@ fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
         HELP.iter().for_each(|line| reply.simple(line));
         return Ok(());
     }
-    let lfu = call.engine.settings.lfu;
+    let memory = call.engine.settings.memory;
+    let lfu = memory.lfu();
     let now_ms = call.engine.now_ms;
     let key = call.key(args, 2);
     let Some(entry) = call.peek(key) else {
@@ -97,7 +95,9 @@ fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
     match sub.name {
         "ENCODING" => reply.bulk(encoding(&entry).as_bytes()),
         "REFCOUNT" => reply.integer(1),
-        "FREQ" if lfu => reply.integer(i64::from(entry.access & 0xff)),
+        "FREQ" if lfu => {
+            reply.integer(i64::from(usage::frequency(entry.access, now_ms, memory.lfu_decay_minutes)));
+        }
         "FREQ" => {
             return Err(CommandError::text(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
@@ -110,17 +110,14 @@ fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
                  between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        _ => reply.integer(i64::from(idle_seconds(&entry, now_ms))),
+        _ => reply.integer(idle_seconds(&entry, now_ms) as i64),
     }
     Ok(())
 }
 
 /// Seconds since an entry was used; 0 if that is not known.
-pub fn idle_seconds(entry: &Entry<'_>, now_ms: u64) -> u32 {
-    match entry.access {
-        0 => 0,
-        access => access_of(now_ms).wrapping_sub(access) & ACCESS_MASK,
-    }
+pub fn idle_seconds(entry: &Entry<'_>, now_ms: u64) -> u64 {
+    usage::idle_ms(entry.access, now_ms).unwrap_or(0) / 1000
 }
 
 /// The encoding's name as Redis would call it.

@@ -25,7 +25,7 @@ fn state(engine: &Engine) -> Vec<(usize, Vec<u8>, String)> {
 }
 
 /// Applies a group as recovery does.
-pub(super) fn replay(engine: &mut Engine, group: &Group) {
+pub(crate) fn replay(engine: &mut Engine, group: &Group) {
     engine.replaying = true;
     let (mut payload, mut words) = (group.payload(), Vec::new());
     for lsn in group.first..=group.last() {

@@ -3,9 +3,9 @@
 use super::{ImportError, ImportReport};
 use crate::aof::{AofError, Command, CommandReader, Groups};
 use crate::command::{Args, Flags, NoReply, Session, table};
-use crate::engine::{Engine, access_of};
-use crate::keyspace::Deadline;
+use crate::engine::Engine;
 use crate::keyspace::entry::{Assembly, Whole};
+use crate::keyspace::{Deadline, usage};
 use crate::rdb::{BadRdb, EntryPart, Event, Library, RdbError, Reader, Skipped, Usage};
 use std::io::Read;
 
@@ -177,10 +177,10 @@ impl<'e> Importer<'e> {
             return Ok(());
         }
         let key = self.engine.keyspace.seed().key(stored.key);
-        let lfu = self.engine.settings.lfu;
+        let lfu = self.engine.settings.memory.lfu();
         let access = match part.usage {
-            Usage::Idle(seconds) if !lfu => access_of(now_ms.saturating_sub(seconds.saturating_mul(1000))),
-            Usage::Frequency(count) if lfu => u32::from(count),
+            Usage::Idle(seconds) if !lfu => usage::of_idle(now_ms, seconds.saturating_mul(1000)),
+            Usage::Frequency(count) if lfu => usage::of_frequency(now_ms, count),
             _ => 0,
         };
         let database = self.engine.keyspace.db_mut(db);
@@ -189,10 +189,11 @@ impl<'e> Importer<'e> {
         }
         match whole {
             Whole::String(bytes) => {
-                database.at(access).set_string(key, bytes, stored.deadline.map_or(Deadline::Clear, Deadline::At));
+                database.set_string(key, bytes, stored.deadline.map_or(Deadline::Clear, Deadline::At));
             }
-            Whole::Collection(collection) => database.at(access).put_collection(key, collection, stored.deadline),
+            Whole::Collection(collection) => database.put_collection(key, collection, stored.deadline),
         }
+        database.set_access(key, access);
         self.report.keys += 1;
         Ok(())
     }

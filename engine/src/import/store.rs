@@ -3,6 +3,7 @@
 use super::{Import, ImportError, ImportReport, Importer};
 use crate::disk::Disk;
 use crate::engine::Engine;
+use crate::eviction::{Order, Policy};
 use crate::format::{FileHeader, FileKind};
 use crate::keyspace::Keyspace;
 use crate::log::Effects;
@@ -30,7 +31,8 @@ pub(crate) fn import(
 ) -> Result<Option<ImportReport>, ImportError> {
     let mut engine = Engine::new(Keyspace::new(identity.hash_seed, options.databases), Effects::new(LSN), 1);
     engine.settings.shaping = Shaping { seed: identity.hash_seed, ..options.shaping.clone() };
-    engine.settings.lfu = options.import_lfu;
+    let order = if options.import_lfu { Order::Lfu } else { Order::None };
+    engine.settings.memory.policy = Policy { order, volatile: false };
     let created_ms = options.clock.unix_ms();
     engine.now_ms = created_ms;
     let mut importer = Importer::new(&mut engine, options.progress);

@@ -3,7 +3,7 @@
 //! ```text
 //! header u64: bits 0..4 form (0 string, 1..7 a packed collection, 8 a collection of chunks)
 //!             4 has deadline | 5 edited | 6 value is outside | 7 key is long
-//!             8..16 key length | 16..40 value length (0 if outside) | 40..64 access
+//!             8..16 key length | 16..32 value length (0 if outside) | 32..64 access
 //! [deadline u64] [pointer to the value outside] [key length u64, if long] key value
 //! ```
 //! 1. A blob is 8-aligned, below 2^47, and exactly [`size_class`] of its bytes long; header and lengths tell that size.
@@ -27,15 +27,16 @@ const OUTSIDE: u64 = 1 << 6;
 const LONG_KEY: u64 = 1 << 7;
 const KEY_LEN_SHIFT: u32 = 8;
 const VALUE_LEN_SHIFT: u32 = 16;
-const VALUE_LEN_MASK: u64 = 0x00ff_ffff;
-const ACCESS_SHIFT: u32 = 40;
+const VALUE_LEN_MASK: u64 = 0xffff;
+const ACCESS_SHIFT: u32 = 32;
 const ALIGN: usize = 8;
 
-/// What takes more than this is freed away from the engine's lock.
-const LARGE_BYTES: u64 = 64 * 1024;
+/// A collection that takes more than this is freed away from the engine's lock. (A string, however long, is two blocks.)
+const LARGE_BYTES: u64 = 16 * 1024;
 
 /// Strings of this many bytes and more live outside their blob.
 pub(super) const OUTSIDE_LEN_MIN: usize = 16 * 1024;
+const _: () = assert!(OUTSIDE_LEN_MIN as u64 <= VALUE_LEN_MASK, "the length of what is inside has 16 bits");
 
 /// How the value's bytes are to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -200,7 +201,7 @@ impl Blob {
         unsafe { self.0.cast::<u64>().write(header) };
     }
 
-    /// Sets the 24 bits of use.
+    /// Sets the 32 bits of use.
     pub(super) fn set_access(&mut self, access: u32) {
         let header = self.view().header();
         self.set_header(header & !(u64::MAX << ACCESS_SHIFT) | u64::from(access) << ACCESS_SHIFT);
@@ -419,7 +420,7 @@ impl<'a> BlobRef<'a> {
     /// Whether freeing this would take longer than a command should: many chunks.
     #[inline]
     pub(super) fn is_large(self) -> bool {
-        self.header() & OUTSIDE != 0 && self.used_bytes() > LARGE_BYTES
+        self.form() == Form::Chunks && self.used_bytes() > LARGE_BYTES
     }
 
     /// Length of the value's bytes; 0 for one that is made of chunks, of which nothing is copied when it is captured.
@@ -449,11 +450,17 @@ impl<'a> BlobRef<'a> {
         (self.header() & HAS_DEADLINE != 0).then(|| self.word(1))
     }
 
+    /// The 32 bits of use.
+    #[inline]
+    pub(super) fn access(self) -> u32 {
+        (self.header() >> ACCESS_SHIFT) as u32
+    }
+
     /// All but key and value.
     #[inline]
     pub(super) fn traits(self) -> Traits {
         let header = self.header();
-        Traits { deadline: self.deadline(), edited: header & EDITED != 0, access: (header >> ACCESS_SHIFT) as u32 }
+        Traits { deadline: self.deadline(), edited: header & EDITED != 0, access: self.access() }
     }
 
     /// The entry.

@@ -2,8 +2,12 @@
 
 use super::blob::{Blob, BlobRef, Body, Form, Traits};
 use super::capture::DbCapture;
+use super::dead::Dead;
 use super::directory::{SegmentRef, last_of};
 use super::index::Index;
+use super::prefixes::Prefixes;
+use super::segment::Place;
+use super::usage::Usage;
 use super::{Deadline, Entry, Value, entry_digest};
 use crate::key::{HashSeed, Key};
 use crate::value::{Collection, Kind};
@@ -55,10 +59,14 @@ pub struct Db {
     pub(super) counts: Counts,
     scratch: Vec<u8>,
     /// Large collections that were deleted or replaced, to be dropped away from the engine's lock.
-    buried: Vec<Blob>,
+    pub(super) buried: Vec<Dead>,
+    /// Bytes of those.
+    pub(super) buried_bytes: u64,
     pub(super) capture: Option<Box<DbCapture>>,
-    /// What [`Entry::access`] becomes when an entry is written or used; 0 leaves it as it is.
-    stamp: u32,
+    /// What [`Entry::access`] becomes when an entry is written or used.
+    usage: Usage,
+    /// Statistics by prefix, if they are on and this database is the one that changes.
+    pub(super) prefixes: Option<Box<Prefixes>>,
 }
 
 impl fmt::Debug for Db {
@@ -122,8 +130,10 @@ impl Db {
             counts: Counts::default(),
             scratch: Vec::new(),
             buried: Vec::new(),
+            buried_bytes: 0,
             capture: None,
-            stamp: 0,
+            usage: Usage::NOTHING,
+            prefixes: None,
         }
     }
 
@@ -133,21 +143,18 @@ impl Db {
         self.index.get(key).map(BlobRef::entry)
     }
 
-    /// This database, where entries that are written or used from now on get `access` ([`Entry::access`]); 0 leaves it.
+    /// This database, where entries that are written or used from now on remember it ([`Entry::access`]).
     #[inline]
-    pub fn at(&mut self, access: u32) -> &mut Db {
-        self.stamp = access;
+    pub fn at(&mut self, usage: Usage) -> &mut Db {
+        self.usage = usage;
         self
     }
 
     /// [`Db::get`], marking the entry as used now: see [`Db::at`].
     #[inline]
     pub fn touch(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
-        let stamp = self.stamp;
         let mut place = self.index.place(key)?;
-        if stamp != 0 && place.view().traits().access != stamp {
-            place.change(|blob| blob.set_access(stamp));
-        }
+        use_place(&mut place, self.usage);
         Some(place.into_view().entry())
     }
 
@@ -156,7 +163,7 @@ impl Db {
         self.before_write(key.position);
         let Some(mut place) = self.index.place(key) else {
             let deadline = if let Deadline::At(ms) = deadline { Some(ms) } else { None };
-            let traits = Traits { deadline, edited: false, access: self.stamp };
+            let traits = Traits { deadline, edited: false, access: self.usage.fresh() };
             let blob = Blob::new(key.bytes, Body::Copy(Form::String, value), traits);
             self.link(key.position, blob);
             return;
@@ -168,7 +175,7 @@ impl Db {
             Deadline::Keep => old.deadline,
             Deadline::At(ms) => Some(ms),
         };
-        let access = if self.stamp == 0 { old.access } else { self.stamp };
+        let access = self.usage.touched(old.access);
         let overwritten = place.change(|blob| {
             if access != old.access {
                 blob.set_access(access);
@@ -181,7 +188,7 @@ impl Db {
             old = Some(place.replace(Blob::new(key.bytes, Body::Copy(Form::String, value), traits)));
         }
         let after = Counts::of(place.view());
-        self.recount(key.position, before, after);
+        self.recount(key, before, after);
         if let Some(old) = old {
             self.bury(old);
         }
@@ -191,6 +198,9 @@ impl Db {
     fn link(&mut self, position: u64, mut blob: Blob) {
         let counts = Counts::of(blob.view());
         let deadline = blob.view().wakes_at();
+        if let Some(prefixes) = &mut self.prefixes {
+            prefixes.change(blob.view().key(), position, None, Some(counts.bytes));
+        }
         while let Err(back) = self.index.try_insert(position, blob) {
             blob = back;
             self.before_relayout(position);
@@ -202,9 +212,15 @@ impl Db {
         }
     }
 
-    /// After an entry at `position` changed.
+    /// After an entry changed.
     #[inline]
-    fn recount(&mut self, position: u64, before: Counts, after: Counts) {
+    fn recount(&mut self, key: Key<'_>, before: Counts, after: Counts) {
+        let position = key.position;
+        if let Some(prefixes) = &mut self.prefixes
+            && before.bytes != after.bytes
+        {
+            prefixes.change(key.bytes, position, Some(before.bytes), Some(after.bytes));
+        }
         self.counts.add(after);
         self.counts.subtract(before);
         if after.mortal != 0 && before.deadlines != after.deadlines || after.mortal > before.mortal {
@@ -215,8 +231,10 @@ impl Db {
     /// Drops a blob, or has it dropped elsewhere if that would take long.
     #[inline]
     fn bury(&mut self, blob: Blob) {
-        if blob.view().is_large() {
-            self.buried.push(blob);
+        if blob.view().is_large() && self.buried.len() < super::DEAD_MAX {
+            let dead = Dead::entry(blob);
+            self.buried_bytes += dead.bytes();
+            self.buried.push(dead);
         }
     }
 
@@ -232,21 +250,19 @@ impl Db {
         edit: impl FnOnce(&mut Collection) -> T,
     ) -> Edited<T> {
         self.before_write(key.position);
-        let stamp = self.stamp;
+        let usage = self.usage;
         let Some(mut place) = self.index.place(key) else {
             let mut collection = Collection::new(kind);
             let result = edit(&mut collection);
             let created = !collection.is_gone();
             if created {
-                let traits = Traits { deadline: None, edited: false, access: stamp };
+                let traits = Traits { deadline: None, edited: false, access: usage.fresh() };
                 self.link(key.position, blob_of(key.bytes, collection, traits));
             }
             return Edited { result, created, removed: false };
         };
         assert_eq!(place.view().value().kind(), kind, "the type must be checked before a collection is changed");
-        if stamp != 0 {
-            place.change(|blob| blob.set_access(stamp));
-        }
+        use_place(&mut place, usage);
         let before = Counts::of(place.view());
         let woke = place.view().wakes_at();
         let traits = place.view().traits();
@@ -295,7 +311,7 @@ impl Db {
             place.remark();
         }
         let after = Counts::of(place.view());
-        self.recount(key.position, before, after);
+        self.recount(key, before, after);
         if let Some(wakes) = wakes
             && woke.is_none_or(|woke| wakes < woke)
         {
@@ -309,7 +325,7 @@ impl Db {
 
     /// Puts a collection that is not empty under `key`, replacing what is there.
     pub fn put_collection(&mut self, key: Key<'_>, collection: Collection, deadline: Option<u64>) {
-        let traits = Traits { deadline, edited: false, access: self.stamp };
+        let traits = Traits { deadline, edited: false, access: self.usage.fresh() };
         self.put(key, Taken { blob: blob_of(key.bytes, collection, traits) });
     }
 
@@ -321,15 +337,13 @@ impl Db {
         buffer.clear();
         let Some(mut place) = self.index.place(key) else {
             let result = edit(&mut buffer);
-            let traits = Traits { deadline: None, edited: true, access: self.stamp };
+            let traits = Traits { deadline: None, edited: true, access: self.usage.fresh() };
             let blob = edited_blob(key.bytes, &mut buffer, traits);
             self.keep_scratch(buffer);
             self.link(key.position, blob);
             return result;
         };
-        if self.stamp != 0 {
-            place.change(|blob| blob.set_access(self.stamp));
-        }
+        use_place(&mut place, self.usage);
         let before = Counts::of(place.view());
         // The closure is called in exactly one of two places.
         let mut edit = Some(edit);
@@ -354,7 +368,7 @@ impl Db {
         };
         let after = Counts::of(place.view());
         self.keep_scratch(buffer);
-        self.recount(key.position, before, after);
+        self.recount(key, before, after);
         result
     }
 
@@ -378,11 +392,11 @@ impl Db {
             place.remake(traits);
         }
         let after = Counts::of(place.view());
-        self.recount(key.position, before, after);
+        self.recount(key, before, after);
         true
     }
 
-    /// Sets the 24 bits of use ([`Entry::access`]) of a key; false if it does not exist. Not a change of the data.
+    /// Sets the bits of use ([`Entry::access`]) of a key; false if it does not exist. Not a change of the data.
     pub fn set_access(&mut self, key: Key<'_>, access: u32) -> bool {
         let Some(mut place) = self.index.place(key) else { return false };
         place.change(|blob| blob.set_access(access));
@@ -400,17 +414,16 @@ impl Db {
         }
     }
 
-    /// Large collections that are no more, to be dropped where that hurts nobody.
-    pub fn exhume(&mut self) -> Vec<Taken> {
-        std::mem::take(&mut self.buried).into_iter().map(|blob| Taken { blob }).collect()
-    }
-
     /// Removes the entry and gives it away.
     pub fn take(&mut self, key: Key<'_>) -> Option<Taken> {
         self.before_write(key.position);
         let (blob, sparse) = self.index.remove(key);
         let blob = blob?;
-        self.counts.subtract(Counts::of(blob.view()));
+        let counts = Counts::of(blob.view());
+        self.counts.subtract(counts);
+        if let Some(prefixes) = &mut self.prefixes {
+            prefixes.change(key.bytes, key.position, Some(counts.bytes), None);
+        }
         if sparse {
             self.shrink(key.position);
         }
@@ -447,7 +460,7 @@ impl Db {
         let after = Counts::of(blob.view());
         let wakes = blob.view().wakes_at();
         let old = place.replace(blob);
-        self.recount(key.position, before, after);
+        self.recount(key, before, after);
         if let Some(wakes) = wakes {
             self.index.directory.note_deadline(key.position, wakes);
         }
@@ -487,6 +500,12 @@ impl Db {
         (mean as u64).saturating_sub(now_ms)
     }
 
+    /// Bytes of keys and values.
+    #[cfg(test)]
+    pub(crate) fn entries_bytes(&self) -> u64 {
+        self.counts.bytes
+    }
+
     /// Bytes taken, index included, by size classes of the allocator.
     pub fn used_bytes(&self) -> u64 {
         self.counts.bytes + self.index.directory.used_bytes()
@@ -496,6 +515,11 @@ impl Db {
     /// of those that share a position), and says where to go on; 0 when the end was reached. An entry that exists from
     /// start to end of a scan is visited exactly once.
     pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(Entry<'_>)) -> u64 {
+        self.scan_blobs(cursor, count, &mut |blob| visit(blob.entry()))
+    }
+
+    /// [`Db::scan`] for whoever wants more than the entry.
+    pub(super) fn scan_blobs(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(BlobRef<'_>)) -> u64 {
         let (mut visited, mut last) = (0, 0);
         let mut step = |position: u64, blob: BlobRef<'_>| {
             if position < cursor {
@@ -507,7 +531,7 @@ impl Db {
             }
             visited += 1;
             last = position;
-            visit(blob.entry());
+            visit(blob);
             true
         };
         let mut at = cursor;
@@ -615,6 +639,16 @@ impl Db {
             }
         }
         assert_eq!(counts, self.counts);
+    }
+}
+
+/// Marks an entry as used.
+#[inline]
+fn use_place(place: &mut Place<'_>, usage: Usage) {
+    let old = place.view().access();
+    let access = usage.touched(old);
+    if access != old {
+        place.change(|blob| blob.set_access(access));
     }
 }
 

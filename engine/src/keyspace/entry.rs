@@ -18,6 +18,9 @@ const CONTINUED: u8 = 1 << 5;
 const HAS_ACCESS: u8 = 1 << 6;
 const HAS_DEADLINE: u8 = 1 << 7;
 
+/// Of [`Entry::access`] the lower bits are not stored: they tell apart what was used within one second.
+const ACCESS_DROPPED: u32 = 8;
+
 /// What an entry takes at most beyond the bytes of its key and its value: kind, deadline, access, two lengths.
 pub const ENTRY_OVERHEAD_MAX: usize = 1 + 8 + 3 + 10 + 10;
 
@@ -55,7 +58,7 @@ pub fn encode_part(entry: &Entry<'_>, from: u64, budget: usize, out: &mut Vec<u8
 }
 
 fn put_head(kind: u8, key: &[u8], deadline: Option<u64>, access: u32, out: &mut Vec<u8>) {
-    let access = access & 0x00ff_ffff;
+    let access = access >> ACCESS_DROPPED;
     let mut kind = kind;
     if deadline.is_some() {
         kind |= HAS_DEADLINE;
@@ -150,7 +153,7 @@ pub fn take<'a>(bytes: &mut &'a [u8]) -> Result<Stored<'a>, BadEntry> {
     if byte & HAS_ACCESS != 0 {
         let ([low, middle, high], after) = rest.split_first_chunk::<3>().ok_or(BadEntry::Short)?;
         rest = after;
-        access = u32::from_le_bytes([*low, *middle, *high, 0]);
+        access = u32::from_le_bytes([*low, *middle, *high, 0]) << ACCESS_DROPPED;
         if access == 0 {
             return Err(BadEntry::Access);
         }
@@ -264,7 +267,7 @@ mod tests {
         value: Value::String(b"firn"),
         deadline: Some(0x0102_0304_0506_0708),
         edited: false,
-        access: 0x00aa_bbcc,
+        access: 0xaabb_cc00,
     };
 
     /// The bytes of FORMAT.md: a change of the format fails here.
@@ -312,6 +315,7 @@ mod tests {
     proptest! {
         #[test]
         fn entries_round_trip(key: Vec<u8>, value: Vec<u8>, deadline: Option<u64>, access in 0u32..1 << 24) {
+            let access = access << ACCESS_DROPPED;
             let entry = Entry { key: &key, value: Value::String(&value), deadline, edited: false, access };
             let mut bytes = Vec::new();
             encode(&entry, &mut bytes);

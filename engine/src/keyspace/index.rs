@@ -48,6 +48,11 @@ fn dismantle(owned: Owned, depth: u32) -> (Vec<Slot>, Marks) {
     }
 }
 
+/// The blobs of a segment that is no more.
+pub(super) fn dismantled(owned: Owned, depth: u32) -> impl Iterator<Item = Blob> {
+    dismantle(owned, depth).0.into_iter().map(Slot::into_blob)
+}
+
 /// A segment for these slots: of lines, of size `SIZES[smallest]` or larger if they fit any, else crowded.
 fn assemble(mut slots: Vec<Slot>, depth: u32, smallest: usize, marks: Marks, seed: &HashSeed) -> Owned {
     for &main in &SIZES[smallest.min(SIZES.len())..] {

@@ -184,7 +184,13 @@ impl Keyspace {
         if !self.dbs[db].is_empty() {
             return Err(BadLoad::NotEmpty(db));
         }
-        self.dbs[db] = assemble(ranges, self.seed)?;
+        let loaded = assemble(ranges, self.seed)?;
+        let settings = self.prefix_settings().cloned();
+        self.dbs[db] = loaded;
+        self.recount_others();
+        if let Some(settings) = settings {
+            self.set_prefixes(&settings);
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod blob;
 mod capture;
 mod crowded;
 mod db;
+mod dead;
 mod directory;
 pub mod entry;
 mod expire;
@@ -16,15 +17,21 @@ pub mod libraries;
 mod load;
 #[cfg(test)]
 mod model;
+mod prefixes;
 mod segment;
 mod size;
+mod sweep;
+pub mod usage;
 
 pub use capture::{CaptureProgress, LargeEntry, RawBlock};
 pub use db::{Db, Edited, Taken};
+pub use dead::Dead;
 pub use expire::{DeadKeys, ExpirePass};
 pub use load::{BadLoad, LoadedRange, Loader};
+pub use prefixes::{PrefixSettings, PrefixSize, Prefixes};
 pub(crate) use size::prefetch;
 pub use size::size_class;
+pub use usage::Usage;
 
 use crate::key::{HashSeed, Key};
 use crate::value::ahead::{Ahead, Wanted};
@@ -32,6 +39,7 @@ use crate::value::{CollectionView, Kind};
 use arrayvec::ArrayVec;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
+use std::sync::Arc;
 
 /// A value as a command reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +78,7 @@ pub struct Entry<'a> {
     pub deadline: Option<u64>,
     /// A string that was changed in place: OBJECT ENCODING says `raw` whatever its length.
     pub edited: bool,
-    /// 24 bits of use: LRU seconds or LFU counter, as `maxmemory-policy` says.
+    /// 32 bits of use, 0 if nothing is known: a time or a counter, as `maxmemory-policy` says. See [`usage`].
     pub access: u32,
 }
 
@@ -106,6 +114,13 @@ pub fn entry_digest(entry: &Entry<'_>) -> u128 {
 pub struct Keyspace {
     seed: HashSeed,
     dbs: Vec<Db>,
+    /// The database that may have changed since the others' bytes were added up.
+    current: usize,
+    /// Bytes of all other databases.
+    others: u64,
+    /// Large values that are no more, but for those of the current database.
+    dead: Vec<Dead>,
+    dead_bytes: u64,
     capture: capture::Capture,
     expiry: expire::Cursor,
     /// Libraries of functions.
@@ -118,6 +133,10 @@ impl Keyspace {
         Keyspace {
             seed,
             dbs: (0..databases).map(|_| Db::new(seed)).collect(),
+            current: 0,
+            others: 0,
+            dead: Vec::new(),
+            dead_bytes: 0,
             capture: capture::Capture::default(),
             expiry: expire::Cursor::default(),
             libraries: libraries::Libraries::default(),
@@ -144,7 +163,34 @@ impl Keyspace {
     /// Database `db`, to change it.
     #[inline]
     pub fn db_mut(&mut self, db: usize) -> &mut Db {
+        if db != self.current {
+            self.turn_to(db);
+        }
         &mut self.dbs[db]
+    }
+
+    /// Makes `db` the one that changes.
+    fn turn_to(&mut self, db: usize) {
+        self.others = self.others - self.dbs[db].used_bytes() + self.dbs[self.current].used_bytes();
+        self.gather_dead();
+        let mut prefixes = self.dbs[self.current].prefixes.take();
+        if let Some(prefixes) = &mut prefixes {
+            prefixes.turn_to(db);
+        }
+        self.dbs[db].prefixes = prefixes;
+        self.current = db;
+    }
+
+    /// Adds the others up anew, after databases were exchanged as a whole.
+    fn recount_others(&mut self) {
+        let others = self.dbs.iter().enumerate().filter(|(db, _)| *db != self.current);
+        self.others = others.map(|(_, db)| db.used_bytes()).sum();
+    }
+
+    fn gather_dead(&mut self) {
+        let db = &mut self.dbs[self.current];
+        self.dead.append(&mut db.buried);
+        self.dead_bytes += std::mem::take(&mut db.buried_bytes);
     }
 
     /// Fetches into the processor's caches what the commands of a batch will touch: all directories, then all lines, then all
@@ -173,28 +219,126 @@ impl Keyspace {
         }
     }
 
-    /// Bytes taken by all databases, index included, counted by size classes of the allocator.
+    /// Bytes taken by all databases, index included, counted by size classes of the allocator. Constant time.
+    #[inline]
     pub fn used_bytes(&self) -> u64 {
-        self.dbs.iter().map(Db::used_bytes).sum()
+        self.others + self.dbs[self.current].used_bytes()
+    }
+
+    /// Statistics by prefix, if they are on.
+    pub fn prefixes(&self) -> Option<&Prefixes> {
+        self.dbs[self.current].prefixes.as_deref()
+    }
+
+    /// The row of a key in the statistics by prefix, if they are on.
+    #[inline]
+    pub(crate) fn prefix_row(&mut self, key: &[u8]) -> Option<usize> {
+        self.dbs[self.current].prefixes.as_mut().map(|prefixes| prefixes.row_of(key, false))
+    }
+
+    /// What those were turned on with.
+    pub(crate) fn prefix_settings(&self) -> Option<&Arc<PrefixSettings>> {
+        self.prefixes().map(Prefixes::settings)
+    }
+
+    /// Turns statistics by prefix on or off; what is there is still to be counted.
+    pub(crate) fn set_prefixes(&mut self, settings: &Arc<PrefixSettings>) {
+        let empty = self.dbs.iter().map(Db::is_empty);
+        let on = settings.is_on();
+        let prefixes = on.then(|| Box::new(Prefixes::new(settings, self.current, empty)));
+        self.dbs[self.current].prefixes = prefixes;
+    }
+
+    /// Counts at least so many keys of those not counted yet; says whether there are more.
+    pub(crate) fn count_prefixes(&mut self, keys: usize) -> bool {
+        let Some(mut prefixes) = self.dbs[self.current].prefixes.take() else { return false };
+        if let Some((db, from)) = prefixes.uncounted() {
+            let next = self.dbs[db].scan_blobs(from, keys, &mut |blob| {
+                prefixes.count(db, blob.key(), blob.used_bytes());
+            });
+            prefixes.counted(db, (next != 0).then_some(next));
+        }
+        let more = !prefixes.is_complete();
+        self.dbs[self.current].prefixes = Some(prefixes);
+        more
     }
 
     /// Exchanges two databases.
     pub fn swap(&mut self, one: usize, other: usize) {
+        self.gather_dead();
+        let mut prefixes = self.dbs[self.current].prefixes.take();
+        if let Some(prefixes) = &mut prefixes {
+            prefixes.swap(one, other);
+        }
         self.dbs.swap(one, other);
+        self.dbs[self.current].prefixes = prefixes;
+        self.recount_others();
     }
 
-    /// Large collections that are no more, to be dropped where that hurts nobody.
-    pub fn exhume(&mut self) -> Vec<Taken> {
-        self.dbs.iter_mut().flat_map(Db::exhume).collect()
+    /// Whether there is something for [`Keyspace::pop_dead`].
+    #[inline]
+    pub fn has_dead(&self) -> bool {
+        !self.dead.is_empty() || !self.dbs[self.current].buried.is_empty()
+    }
+
+    /// Bytes of large values that are no more and wait to be freed; not in [`Keyspace::used_bytes`].
+    #[inline]
+    pub fn dead_bytes(&self) -> u64 {
+        self.dead_bytes + self.dbs[self.current].buried_bytes
+    }
+
+    /// How many those are.
+    pub fn dead_len(&self) -> usize {
+        self.dead.len() + self.dbs[self.current].buried.len()
+    }
+
+    /// Gives one of them away, to be freed where that hurts nobody.
+    pub fn pop_dead(&mut self) -> Option<Dead> {
+        self.gather_dead();
+        let dead = self.dead.pop()?;
+        self.dead_bytes -= dead.bytes();
+        Some(dead)
+    }
+
+    /// Has a flushed database freed later, if that takes long.
+    pub(crate) fn bury_database(&mut self, db: Db) {
+        let dead = Dead::database(db);
+        if dead.bytes() > DATABASE_BYTES_MIN && self.dead.len() < DEAD_MAX {
+            self.dead_bytes += dead.bytes();
+            self.dead.push(dead);
+        }
+    }
+
+    /// Frees about so many blocks of them here and now.
+    pub(crate) fn free_dead(&mut self, blocks: usize) {
+        if let Some(mut dead) = self.pop_dead()
+            && !dead.free(blocks)
+        {
+            self.dead_bytes += dead.bytes();
+            self.dead.push(dead);
+        }
     }
 
     /// Empties a database and gives the old one away, to be dropped where that hurts nobody. (While a capture needs the old one it
     /// stays with the capture, and an empty one is given.)
     pub fn flush(&mut self, db: usize) -> Db {
+        self.gather_dead();
+        let mut prefixes = self.dbs[self.current].prefixes.take();
+        if let Some(prefixes) = &mut prefixes {
+            prefixes.clear(db);
+        }
         let old = std::mem::replace(&mut self.dbs[db], Db::new(self.seed));
+        self.dbs[self.current].prefixes = prefixes;
+        self.recount_others();
         self.freeze(old)
     }
 }
+
+/// A flushed database that takes less is freed where it was flushed.
+const DATABASE_BYTES_MIN: u64 = 64 * 1024;
+
+/// So many large values wait to be freed at most, should nobody do it: more are freed at once.
+const DEAD_MAX: usize = 10_000;
 
 /// So many keys are fetched together: enough for the misses to overlap, and few enough for the first cache.
 const PREFETCH_BATCH: usize = 64;

@@ -257,38 +257,44 @@ impl<'a> Lines<'a> {
 
     #[inline]
     fn seek(self, key: Key<'_>) -> Option<(usize, usize)> {
-        let tag = tag_of(key.position, self.depth);
+        self.seek_where(key.position, |blob| blob.key() == key.bytes)
+    }
+
+    /// The place of an entry whose position is, or may be, this one, and of which `is_it` holds.
+    #[inline]
+    fn seek_where(self, position: u64, is_it: impl Fn(BlobRef<'a>) -> bool) -> Option<(usize, usize)> {
+        let tag = tag_of(position, self.depth);
         let home = 1 + home_of(tag, self.depth, self.main());
-        if let Some(at) = self.seek_in(home, u32::MAX, tag, key.bytes) {
+        if let Some(at) = self.seek_in(home, u32::MAX, tag, &is_it) {
             return Some((home, at));
         }
         let flags = &self.lines[home].0;
         let (to_next, to_stash) = (flags[TO_NEXT] & FLAG != 0, flags[TO_STASH] & FLAG != 0);
         if to_next {
             let next = self.next(home);
-            if let Some(at) = self.seek_in(next, u32::MAX, tag, key.bytes) {
+            if let Some(at) = self.seek_in(next, u32::MAX, tag, &is_it) {
                 return Some((next, at));
             }
         }
         if to_stash {
             let stash = self.main() + 1;
-            if let Some(at) = self.seek_in(stash, u32::MAX, tag, key.bytes) {
+            if let Some(at) = self.seek_in(stash, u32::MAX, tag, &is_it) {
                 return Some((stash, at));
             }
-            return self.seek_in(0, HEADER_SLOTS, tag, key.bytes).map(|at| (0, at));
+            return self.seek_in(0, HEADER_SLOTS, tag, &is_it).map(|at| (0, at));
         }
         None
     }
 
     #[inline]
-    fn seek_in(self, line: usize, mask: u32, tag: u64, key: &[u8]) -> Option<usize> {
+    fn seek_in(self, line: usize, mask: u32, tag: u64, is_it: &impl Fn(BlobRef<'a>) -> bool) -> Option<usize> {
         let line = &self.lines[line];
         let mut found = matches(line, tag) & mask;
         while found != 0 {
             let at = found.trailing_zeros() as usize;
             let slot = line.0[at];
             // SAFETY: an occupied slot owns a blob; the segment is borrowed for 'a.
-            if slot & ADDRESS != 0 && unsafe { blob_of(slot) }.key() == key {
+            if slot & ADDRESS != 0 && is_it(unsafe { blob_of(slot) }) {
                 return Some(at);
             }
             found &= found - 1;
@@ -355,6 +361,27 @@ impl<'a> Lines<'a> {
         }
         // SAFETY: as above.
         out.extend(slots.iter().map(|slot| unsafe { blob_of(*slot) }));
+    }
+
+    /// The entries that stand in one main line, from 0; with the last come those of the stash and the header.
+    pub(super) fn line(self, number: usize, mortal: bool) -> impl Iterator<Item = BlobRef<'a>> {
+        let (stash, header): (&[u64], &[u64]) = if number + 1 == self.main() {
+            (&self.lines[self.main() + 1].0, &self.lines[0].0[SAVED + 1..])
+        } else {
+            (&[], &[])
+        };
+        let wanted = if mortal { HAS_DEADLINE } else { 0 };
+        let slots = self.lines[number + 1].0.iter().chain(stash).chain(header);
+        let taken = slots.filter(move |slot| **slot & ADDRESS != 0 && **slot & wanted == wanted);
+        // SAFETY: an occupied slot owns a blob; the segment is borrowed for 'a.
+        taken.map(|slot| unsafe { blob_of(*slot) })
+    }
+
+    /// An entry at exactly this position.
+    pub(super) fn at_position(self, position: u64, seed: &HashSeed) -> Option<BlobRef<'a>> {
+        let (line, at) = self.seek_where(position, |blob| seed.position(blob.key()) == position)?;
+        // SAFETY: `seek_where` gives occupied slots; the segment is borrowed for 'a.
+        Some(unsafe { blob_of(self.lines[line].0[at]) })
     }
 
     /// How many groups [`Lines::group`] knows.

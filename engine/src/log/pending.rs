@@ -241,6 +241,11 @@ impl Effects {
         self.bytes.len().saturating_sub(FRAME_HEADER_LEN)
     }
 
+    /// Memory of those bytes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes all finished records, leaving `spare` as the next buffer. `None` if there are none. Must not be called
     /// within a command. With position tracking, [`Effects::durable`] must be told how far the log is durable.
     pub fn take(&mut self, spare: Vec<u8>) -> Option<Group> {

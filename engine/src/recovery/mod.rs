@@ -326,7 +326,7 @@ impl Loaded {
             }
         }
         self.engine.replaying = false;
-        self.engine.discarded.clear();
+        while self.engine.keyspace.pop_dead().is_some() {}
         self.engine.dirty = self.records;
         Ok(())
     }

@@ -250,7 +250,7 @@ mod tests {
             keys.sort_by_key(|key| hash_seed.position(key.as_bytes()));
             for key in &keys {
                 let value = Value::String(&[b'v'; 100]);
-                let entry = Entry { key: key.as_bytes(), value, deadline: Some(77), edited: false, access: 3 };
+                let entry = Entry { key: key.as_bytes(), value, deadline: Some(77), edited: false, access: 3 << 8 };
                 writer.push(db, hash_seed.position(key.as_bytes()), &entry).unwrap();
             }
             writer.push_library(format!("#!lua name=lib{db}\n").as_bytes()).unwrap();

@@ -1,15 +1,19 @@
 //! What happens by itself: dead keys are reclaimed, segments are prepared, snapshots become due, replies held back are let go.
 
 use super::Shared;
+use crate::engine::Engine;
 use crate::log::progress::LogState;
 use crate::snapshot::retention::Retention;
 use crate::snapshot::schedule::{AutoCompaction, SavePoint};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Dead keys that one hold of the engine's lock reclaims at most: some tens of microseconds.
 pub(super) const EXPIRE_SLICE: usize = 64;
 /// The same for as long as there are more of them than the share below can take: some hundreds of microseconds.
 pub(super) const EXPIRE_SLICE_MAX: usize = 512;
+/// Blocks of a large dead value after which it is told how much of it is left.
+const FREED_BLOCKS: usize = 1024;
 /// Of its time the maintenance thread gives at most this share to expiry, in percent (as Redis' slow cycle).
 pub(super) const EXPIRE_SHARE: u64 = 25;
 
@@ -30,15 +34,61 @@ impl Shared {
         let mut engine = self.engine.lock();
         self.set_clock(&mut engine);
         let more = engine.expire_slice(slice);
-        let discarded = (std::mem::take(&mut engine.discarded), engine.keyspace.exhume());
         let waiting = engine.effects.waiting() > 0;
         engine.hand_over();
         drop(engine);
-        drop(discarded);
         if waiting {
             self.commit();
         }
         more
+    }
+
+    /// One short hold of the engine's lock that evicts keys if there is more than the memory limit allows. Says whether more is due.
+    pub(super) fn evict_round(&self) -> bool {
+        let mut engine = self.engine.lock();
+        self.set_clock(&mut engine);
+        let more = engine.evict_slice();
+        let waiting = engine.effects.waiting() > 0;
+        engine.hand_over();
+        self.look_for_dead(&engine);
+        drop(engine);
+        if waiting {
+            self.commit();
+        }
+        more
+    }
+
+    /// One short hold of the engine's lock that counts keys for the statistics by prefix. Says whether there are more.
+    pub(super) fn count_round(&self) -> bool {
+        self.engine.lock().count_prefixes_slice()
+    }
+
+    /// Wakes the thread that frees large dead values, if there is one that nobody has told it of.
+    #[inline]
+    pub(super) fn look_for_dead(&self, engine: &Engine) {
+        if engine.keyspace.has_dead() && !self.dead_work_known.swap(true, Relaxed) {
+            *self.dead_work.0.lock() = true;
+            self.dead_work.1.notify_one();
+        }
+    }
+
+    /// Frees a large dead value, without the engine's lock; says whether there was one.
+    pub(super) fn free_round(&self) -> bool {
+        let mut engine = self.engine.lock();
+        let Some(mut dead) = engine.keyspace.pop_dead() else {
+            self.dead_work_known.store(false, Relaxed);
+            return false;
+        };
+        let freeing = Arc::clone(&engine.memory.freeing);
+        engine.stats.lazyfreed_objects += dead.objects();
+        freeing.store(dead.bytes(), Relaxed);
+        drop(engine);
+        while !dead.free(FREED_BLOCKS) {
+            freeing.store(dead.bytes(), Relaxed);
+        }
+        drop(dead);
+        freeing.store(0, Relaxed);
+        true
     }
 
     /// Prepares what the log will need next, in short steps. Says whether there is more to do.

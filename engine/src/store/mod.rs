@@ -17,9 +17,10 @@ pub use maintenance::Tuning;
 pub use snapshots::{SnapshotInfo, Ticket};
 pub use status::Status;
 
-use crate::command::{Args, Reply, Session, table};
+use crate::command::{Args, Flags, Reply, Session, table};
 use crate::disk::{Disk, real::RealDisk};
 use crate::engine::Engine;
+use crate::eviction::{OUT_OF_MEMORY, Room};
 use crate::import::Import;
 use crate::limits;
 use crate::log::Lsn;
@@ -174,6 +175,9 @@ struct Shared {
     reached: (Mutex<u64>, Condvar),
     log_work: (Mutex<bool>, Condvar),
     snapshot_work: (Mutex<bool>, Condvar),
+    dead_work: (Mutex<bool>, Condvar),
+    /// Whether the thread that frees large dead values has been told that there are some.
+    dead_work_known: AtomicBool,
     stop: AtomicBool,
     report: RecoveryReport,
     /// Held until the last thread is gone.
@@ -212,6 +216,7 @@ impl Drop for EngineGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.guard.hand_over();
+        self.shared.look_for_dead(&self.guard);
         let keyspace = &self.guard.keyspace;
         if keyspace.is_capturing()
             && self.shared.snapshots.crowded(&self.shared.options.pace, keyspace.captured_bytes())
@@ -255,6 +260,7 @@ impl Store {
         let clock = Arc::clone(&options.clock);
         let now = crate::log::commit::Now { mono_ms: clock.monotonic_ms(), unix_ms: clock.unix_ms() };
         engine.effects.configure(options.log && options.policy == SyncPolicy::Always, options.log);
+        engine.memory.opened_ms = now.unix_ms;
         let log = if options.log {
             let log = Log::start(Arc::clone(&disk), identity, log_options, ready, now)
                 .map_err(|source| OpenError::Io { doing: "starting", file: "the log".to_owned(), source })?;
@@ -287,6 +293,8 @@ impl Store {
             reached: Default::default(),
             log_work: Default::default(),
             snapshot_work: Default::default(),
+            dead_work: Default::default(),
+            dead_work_known: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             report,
             _lock: Some(lock),
@@ -356,7 +364,13 @@ impl Store {
             let name = command.spec.name.to_ascii_lowercase();
             return reply.error(&crate::command::CommandError::WrongArity(name.into()).to_string());
         }
-        self.lock().execute(session, command, &Args::new(words), reply);
+        let args = Args::new(words);
+        let mut engine = self.lock();
+        if command.spec.flags.has(Flags::DENYOOM) && engine.make_room(args.bytes_len()) == Room::OutOfMemory {
+            return reply.error(OUT_OF_MEMORY);
+        }
+        engine.execute(session, command, &args, reply);
+        drop(engine);
         self.wait(session.promise);
     }
 
@@ -491,6 +505,11 @@ impl Store {
         self.shared.status()
     }
 
+    /// Bytes of records, frames and blocks of snapshots on their way to the disk: a memory limit does not concern them.
+    pub fn buffered_bytes(&self) -> u64 {
+        self.shared.buffered_bytes()
+    }
+
     /// What was found when the store was opened.
     pub fn report(&self) -> &RecoveryReport {
         &self.shared.report
@@ -516,7 +535,11 @@ impl Store {
         let options = Options { shaping: engine.settings.shaping.clone(), ..shared.options.clone() };
         let fresh = recovery::read_state(&shared.disk, shared.identity, &options, engine.effects.last())
             .map_err(|error| snapshots::error_chain(&error))?;
+        let prefixes = engine.keyspace.prefix_settings().cloned();
         let old = std::mem::replace(&mut engine.keyspace, fresh);
+        if let Some(prefixes) = prefixes {
+            engine.restart_prefixes(&prefixes);
+        }
         let keys = (0..engine.keyspace.databases()).map(|db| engine.keyspace.db(db).len() as u64).sum();
         drop(engine);
         drop(slot);
@@ -528,10 +551,12 @@ impl Store {
     pub fn step(&self) -> bool {
         let logged = self.shared.log_round();
         let expired = self.shared.expire_round(maintenance::EXPIRE_SLICE);
+        let evicted = self.shared.evict_round() | self.shared.count_round();
+        while self.shared.free_round() {}
         self.shared.schedule_round();
         let prepared = self.shared.prepare_round();
         let snapshot = self.shared.snapshot_step();
-        logged || expired || prepared || snapshot
+        logged || expired || evicted || prepared || snapshot
     }
 
     /// Without threads: one round of the log alone.
@@ -574,6 +599,8 @@ impl Store {
         self.shared.stop.store(true, Relaxed);
         self.shared.wake_log();
         self.shared.wake_snapshots();
+        *self.shared.dead_work.0.lock() = true;
+        self.shared.dead_work.1.notify_one();
         for thread in self.threads.lock().drain(..) {
             // A thread that panicked has said so; there is nothing to add.
             let _ = thread.join();

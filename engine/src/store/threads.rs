@@ -1,4 +1,4 @@
-//! The store's three threads: thin loops around the steps that tests call one by one.
+//! The store's four threads: thin loops around the steps that tests call one by one.
 
 use super::Shared;
 use super::maintenance::{EXPIRE_SHARE, EXPIRE_SLICE, EXPIRE_SLICE_MAX};
@@ -27,6 +27,7 @@ pub(super) fn spawn(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
         start("firn-log", log_loop)?,
         start("firn-snapshot", snapshot_loop)?,
         start("firn-upkeep", maintenance_loop)?,
+        start("firn-free", free_loop)?,
     ])
 }
 
@@ -69,7 +70,21 @@ fn snapshot_loop(shared: &Shared) {
     }
 }
 
-/// Expires, prepares segments, decides about snapshots.
+/// Frees what is large and dead.
+fn free_loop(shared: &Shared) {
+    while !shared.stopping() {
+        if shared.free_round() {
+            continue;
+        }
+        let mut work = shared.dead_work.0.lock();
+        if !*work && !shared.stopping() {
+            shared.dead_work.1.wait(&mut work);
+        }
+        *work = false;
+    }
+}
+
+/// Expires, evicts, prepares segments, decides about snapshots.
 fn maintenance_loop(shared: &Shared) {
     let mut slice = EXPIRE_SLICE;
     while !shared.stopping() {
@@ -82,6 +97,12 @@ fn maintenance_loop(shared: &Shared) {
             behind = shared.expire_round(slice);
         }
         slice = if behind { (slice * 2).min(EXPIRE_SLICE_MAX) } else { EXPIRE_SLICE };
+        while shared.evict_round() && !shared.stopping() {
+            std::thread::yield_now();
+        }
+        while shared.count_round() && began.elapsed() < TICK && !shared.stopping() {
+            std::thread::yield_now();
+        }
         shared.schedule_round();
         while shared.prepare_round() && began.elapsed() < TICK && !shared.stopping() {}
         std::thread::sleep(TICK.saturating_sub(began.elapsed()));

@@ -11,6 +11,7 @@
 //! 4. Nothing here knows of commands, keys, deadlines of keys, the log or the disk.
 
 pub mod ahead;
+mod debris;
 pub mod hash;
 pub mod list;
 pub mod listpack;
@@ -21,6 +22,7 @@ pub mod stream;
 pub mod table;
 pub mod tree;
 
+pub use debris::Debris;
 pub use hash::{Hash, HashView};
 pub use list::{List, ListView};
 pub use set::{Set, SetView};
@@ -262,6 +264,11 @@ impl Collection {
     pub fn used_bytes(&self) -> usize {
         let apart = if let Collection::Stream(_) = self { size_class(size_of::<Stream>()) } else { 0 };
         apart + each!(self, value => value.used_bytes())
+    }
+
+    /// Takes it apart, to be freed in steps.
+    pub fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        each!(self, value => value.into_debris(debris));
     }
 
     /// The earliest deadline of a field, for hashes that have any.

@@ -105,5 +105,6 @@ pub(crate) fn apply_to_engine(engine: &mut Engine, config: &Config) {
     let list_alone_len_min = engine.settings.shaping.list_alone_len_min; // DEBUG's, not the configuration's.
     engine.settings.shaping = Shaping { list_alone_len_min, ..storage::shaping(config, engine.keyspace.seed()) };
     notify::configure(engine, config);
-    engine.settings.lfu = config.choice("maxmemory-policy").ends_with("-lfu");
+    engine.set_memory(storage::memory(config));
+    engine.set_prefixes(storage::prefixes(config));
 }

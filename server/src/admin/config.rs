@@ -98,7 +98,10 @@ fn config(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
                 entry.stats.reset();
                 entry.subcommand_stats.iter().for_each(crate::table::CommandStats::reset);
             }
-            call.engine().stats = firn_engine::engine::Stats::default();
+            let engine = call.engine();
+            engine.stats = firn_engine::engine::Stats::default();
+            engine.memory.reset_exceeded(engine.monotonic_ms);
+            engine.reset_prefix_events();
             reply.ok();
         }
         "REWRITE" => {

@@ -54,14 +54,15 @@ const SECTIONS: &[Section] = &[
     Section { name: "cluster", title: "Cluster", default: true, write: cluster },
     Section { name: "keyspace", title: "Keyspace", default: true, write: keyspace },
     Section { name: "firn", title: "Firn", default: true, write: firn },
+    Section { name: "prefixes", title: "Prefixes", default: false, write: super::prefixes::section },
 ];
 
 /// The text as it grows: `name:value` lines.
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
-    fn field(&mut self, name: &str, value: impl Display) {
+    pub(super) fn field(&mut self, name: &str, value: impl Display) {
         // Writing to a String cannot fail.
         let _ = write!(self.0, "{name}:{value}\r\n");
     }
@@ -173,8 +174,12 @@ fn clients(text: &mut Text, call: &mut ServerCall<'_, '_>) {
 
 /// What INFO and MEMORY STATS say about memory, in bytes.
 pub(super) struct Memory {
-    /// Blocks handed out by the allocator.
+    /// What is used, and counts or not.
     pub(super) used: u64,
+    /// What of it does not count against the limit.
+    pub(super) uncounted: u64,
+    /// Blocks handed out by the allocator.
+    pub(super) allocated: u64,
     /// The most that was ever seen there.
     pub(super) peak: u64,
     /// Keys and values, index included.
@@ -190,16 +195,19 @@ pub(super) struct Memory {
 impl Memory {
     /// As it is now.
     pub(super) fn now(call: &mut ServerCall<'_, '_>) -> Memory {
-        static PEAK: AtomicU64 = AtomicU64::new(0);
+        let server = call.server;
         let dataset = call.engine().keyspace.used_bytes();
-        let used = allocator::allocated_bytes().unwrap_or(dataset);
-        let peak = PEAK.fetch_max(used, Ordering::Relaxed).max(used);
+        let (used, uncounted) = server.used_bytes(call.engine());
+        let peak = server.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);
+        let allocated = allocator::allocated_bytes().unwrap_or(used);
         let clients = call.server.clients.all().into_iter().map(|client| client.memory() as u64);
         Memory {
             used,
+            uncounted,
+            allocated,
             peak,
             dataset,
-            active: allocator::active_bytes().unwrap_or(used),
+            active: allocator::active_bytes().unwrap_or(allocated),
             resident: allocator::resident_bytes().unwrap_or(used),
             clients: clients.sum(),
         }
@@ -207,7 +215,7 @@ impl Memory {
 }
 
 fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
-    let Memory { used, peak, dataset, active, resident, clients } = Memory::now(call);
+    let Memory { used, uncounted, allocated, peak, dataset, active, resident, clients } = Memory::now(call);
     let system = rustix::system::sysinfo();
     let total = (system.totalram as u64).saturating_mul(u64::from(system.mem_unit).max(1));
     let maxmemory = call.server.settings.get().maxmemory;
@@ -220,7 +228,7 @@ fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("used_memory_startup", 0);
     text.field("used_memory_dataset", dataset);
     text.field("used_memory_dataset_perc", format!("{:.2}%", ratio(dataset, used) * 100.0));
-    text.field("allocator_allocated", used);
+    text.field("allocator_allocated", allocated);
     text.field("allocator_active", active);
     text.field("allocator_resident", resident);
     text.bytes("total_system_memory", total);
@@ -240,15 +248,15 @@ fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.bytes("used_memory_scripts", cached);
     text.bytes("maxmemory", maxmemory);
     text.field("maxmemory_policy", config.choice("maxmemory-policy"));
-    text.field("allocator_frag_ratio", format!("{:.2}", ratio(active, used)));
-    text.field("allocator_frag_bytes", active.saturating_sub(used));
+    text.field("allocator_frag_ratio", format!("{:.2}", ratio(active, allocated)));
+    text.field("allocator_frag_bytes", active.saturating_sub(allocated));
     text.field("allocator_rss_ratio", format!("{:.2}", ratio(resident, active)));
     text.field("allocator_rss_bytes", resident as i64 - active as i64);
     text.field("rss_overhead_ratio", "1.00");
     text.field("rss_overhead_bytes", 0);
     text.field("mem_fragmentation_ratio", format!("{:.2}", ratio(resident, used)));
     text.field("mem_fragmentation_bytes", resident as i64 - used as i64);
-    text.field("mem_not_counted_for_evict", 0);
+    text.field("mem_not_counted_for_evict", uncounted);
     text.field("mem_replication_backlog", 0);
     text.field("mem_total_replication_buffers", 0);
     text.field("mem_clients_slaves", 0);
@@ -257,8 +265,10 @@ fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("mem_aof_buffer", 0);
     text.field("mem_allocator", "jemalloc");
     text.field("active_defrag_running", 0);
-    text.field("lazyfree_pending_objects", 0);
-    text.field("lazyfreed_objects", 0);
+    let engine = call.engine();
+    let freeing = u8::from(engine.memory.freeing.load(Ordering::Relaxed) > 0);
+    text.field("lazyfree_pending_objects", engine.keyspace.dead_len() + usize::from(freeing));
+    text.field("lazyfreed_objects", engine.stats.lazyfreed_objects);
 }
 
 /// The store's status. The engine's lock is let go: the store's own locks come before it.
@@ -322,6 +332,8 @@ fn persistence(text: &mut Text, call: &mut ServerCall<'_, '_>) {
 }
 
 fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
+    let now_ms = call.engine().monotonic_ms;
+    let (exceeded, exceeded_total) = call.engine().memory.exceeded_ms(now_ms);
     let engine = call.engine().stats.clone();
     let stats = &call.server.stats;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -352,8 +364,8 @@ fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("evicted_keys", engine.evicted_keys);
     text.field("evicted_clients", read(&stats.evicted_clients));
     text.field("evicted_scripts", call.server.scripting.numbers.evicted.load(Ordering::Relaxed));
-    text.field("total_eviction_exceeded_time", 0);
-    text.field("current_eviction_exceeded_time", 0);
+    text.field("total_eviction_exceeded_time", exceeded_total);
+    text.field("current_eviction_exceeded_time", exceeded);
     text.field("keyspace_hits", engine.keyspace_hits);
     text.field("keyspace_misses", engine.keyspace_misses);
     text.field("pubsub_channels", 0);

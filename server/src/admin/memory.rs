@@ -72,8 +72,8 @@ fn memory(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
             let memory = Memory::now(call);
             let text = format!(
                 "jemalloc\nallocated: {} ({})\nactive: {} ({})\nresident: {} ({})\n",
-                memory.used,
-                human(memory.used),
+                memory.allocated,
+                human(memory.allocated),
                 memory.active,
                 human(memory.active),
                 memory.resident,
@@ -158,7 +158,7 @@ fn stats(call: &mut ServerCall<'_, '_>, reply: &mut dyn Reply) {
         .filter(|(_, keys)| *keys > 0)
         .collect();
     let keys: usize = databases.iter().map(|(_, keys)| keys).sum();
-    let Memory { used, peak, dataset, active, resident, clients } = memory;
+    let Memory { used, allocated, peak, dataset, active, resident, clients, .. } = memory;
     let ratio = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let integer = |name: &str, value: u64, reply: &mut dyn Reply| {
         reply.bulk(name.as_bytes());
@@ -200,11 +200,11 @@ fn stats(call: &mut ServerCall<'_, '_>, reply: &mut dyn Reply) {
     }
     double("dataset.percentage", ratio(dataset, used) * 100.0, reply);
     double("peak.percentage", ratio(used, peak) * 100.0, reply);
-    integer("allocator.allocated", used, reply);
+    integer("allocator.allocated", allocated, reply);
     integer("allocator.active", active, reply);
     integer("allocator.resident", resident, reply);
-    double("allocator-fragmentation.ratio", ratio(active, used), reply);
-    integer("allocator-fragmentation.bytes", active.saturating_sub(used), reply);
+    double("allocator-fragmentation.ratio", ratio(active, allocated), reply);
+    integer("allocator-fragmentation.bytes", active.saturating_sub(allocated), reply);
     double("allocator-rss.ratio", ratio(resident, active), reply);
     integer("allocator-rss.bytes", resident.saturating_sub(active), reply);
     double("rss-overhead.ratio", 1.0, reply);
@@ -230,6 +230,8 @@ mod tests {
     fn a_diagnosis_names_what_is_wrong() {
         let fine = || Memory {
             used: 100 << 20,
+            uncounted: 0,
+            allocated: 100 << 20,
             peak: 100 << 20,
             dataset: 90 << 20,
             active: 101 << 20,

@@ -14,6 +14,7 @@ mod memory;
 pub(crate) mod migrate;
 mod monitor;
 pub(crate) mod persistence;
+pub(crate) mod prefixes;
 mod reload;
 mod slowlog;
 mod syntax;

@@ -302,6 +302,14 @@ impl Config {
         }
     }
 
+    /// [`Config::words`] that may be any bytes.
+    pub(crate) fn byte_words(&self, name: &str) -> &[Vec<u8>] {
+        match self.value(name) {
+            Value::Words(words) => words,
+            other => panic!("{name} is not several words but {other:?}"),
+        }
+    }
+
     /// The words of `shutdown-on-sigterm` and its like.
     pub(crate) fn chosen(&self, name: &str) -> String {
         String::from_utf8_lossy(&self.value(name).text()).into_owned()

@@ -170,9 +170,8 @@ const NO_FORK: &str = "Firn does not fork: snapshots are written by a thread, in
 const NO_RDB: &str = "every version of RDB that is known is read, whatever this says";
 const CPUS: &str = "threads are not pinned; use taskset or CPUAffinity=";
 const DEFRAG: &str = "values are not moved in memory; the allocator returns free pages by itself";
-const LAZY: &str = "large values are always freed in the background";
+const LAZY: &str = "large collections are always freed in the background, whatever deleted them, and count against maxmemory until they are";
 const CRASH: &str = "a panic is reported with its place by the runtime";
-const LRU: &str = "there is no eviction yet: at maxmemory, commands that need memory are refused";
 
 macro_rules! rows {
     ($($name:literal $(/ $alias:literal)*, $kind:expr, $default:literal, $traits:expr, $meaning:ident($text:expr $(, $off:expr)?);)*) => {
@@ -298,12 +297,12 @@ rows! {
 
     // Data and memory
     "databases", Kind::Int(1, firn_engine::limits::DATABASES_MAX as i64), "16", FIXED, Acts("databases, 0 to this minus 1");
-    "maxmemory", Kind::Memory(0, u64::MAX), "0", LIVE, Acts("bytes of data at which commands that need memory are refused; 0 is no limit");
-    "maxmemory-policy", Kind::Choice(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"]), "noeviction", LIVE, Nothing("there is no eviction yet: at maxmemory, commands that need memory are refused; only OBJECT FREQ and IDLETIME follow it");
-    "maxmemory-samples", Kind::Int(1, i32::MAX as i64), "5", LIVE, Nothing(LRU);
-    "maxmemory-eviction-tenacity", Kind::Int(0, 100), "10", LIVE, Nothing(LRU);
-    "lfu-log-factor", COUNT, "10", LIVE, Nothing(LRU);
-    "lfu-decay-time", COUNT, "1", LIVE, Nothing(LRU);
+    "maxmemory", Kind::Memory(0, u64::MAX), "0", LIVE, Acts("bytes at which keys are evicted as maxmemory-policy says, or else commands that need memory are refused; data, clients' buffers and all else count, buffers of the log, of snapshots and of replicas do not; 0 is no limit");
+    "maxmemory-policy", Kind::Choice(&["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"]), "noeviction", LIVE, Acts("which keys go when maxmemory is reached");
+    "maxmemory-samples", Kind::Int(1, i32::MAX as i64), "5", LIVE, Acts("keys that are looked at for each that is evicted, at least: those that stand together in the index are looked at together");
+    "maxmemory-eviction-tenacity", Kind::Int(0, 100), "10", LIVE, Acts("how many keys one command evicts at most before it runs: 50 for each step up to 10, then 15 % more for each; 100 is no bound");
+    "lfu-log-factor", COUNT, "10", LIVE, Acts("how slowly the counter of LFU policies goes up");
+    "lfu-decay-time", COUNT, "1", LIVE, Acts("minutes without use after which that counter goes down by one; 0 is never");
     "active-expire-effort", Kind::Int(1, 10), "1", LIVE, Nothing("the effort follows the load; dead keys are gone within about a second");
     "activerehashing", Kind::Bool, "yes", LIVE, Nothing("the index grows by splitting small segments; there is never a rehash");
     "lazyfree-lazy-eviction", Kind::Bool, "no", LIVE, Nothing(LAZY);
@@ -361,6 +360,9 @@ rows! {
     "log-segment-size", Kind::Memory(64 << 10, 1 << 40), "64mb", FIXED.and(OWN), Acts("length at which a log segment is sealed and the next begun");
     "log-compression", Kind::Bool, "yes", FIXED.and(OWN), Acts("whether frames of the log are compressed where that pays");
     "allow-empty-store", Kind::Bool, "no", FIXED.and(OWN), Acts("starts anew where the store's folder has an identity but no data (\"the store vanished\")");
+    "prefix-stats", Kind::Words(64), "\"\"", LIVE.and(OWN), Acts("key prefixes, e.g. `session: cache:`, of which keys, bytes, hits, misses, expired and evicted keys are counted: INFO prefixes; the longest that fits a key counts; \"\" is none");
+    "prefix-stats-delimiter", ANY, "\"\"", LIVE.and(OWN), Acts("counts by what stands before this in a key as well, e.g. `:`; \"\" does not");
+    "prefix-stats-max", Kind::Int(1, 1000), "64", LIVE.and(OWN), Acts("so many prefixes are found by prefix-stats-delimiter at most; keys of others are counted together");
     "dbfilename", Kind::Text(dump_name), "dump.rdb", GUARDED, Acts("name of the RDB file in `dir` that a first start imports");
     "appendfilename", Kind::Text(log_name), "appendonly.aof", FIXED, Acts("name of the append-only file of Redis or Valkey that a first start imports");
     "rdbcompression", Kind::Bool, "yes", LIVE, Nothing("snapshots are always compressed, block by block");

@@ -165,7 +165,7 @@ impl Connection {
             runtime.give_buffer(std::mem::take(&mut output.bytes));
         }
         self.info.output_len.store(output.len(), Ordering::Relaxed);
-        self.info.output_room.store(output.bytes.capacity(), Ordering::Relaxed);
+        runtime.server.clients.count_room(&self.info.output_room, output.bytes.capacity());
         client_memory::account(&runtime.server, &self.info, || runtime.settings().clients_memory_max);
     }
 
@@ -399,6 +399,7 @@ impl Task<'_> {
         let info = &self.connection.info;
         info.query_len.store(self.query.len(), Ordering::Relaxed);
         info.query_free.store(self.query.capacity() - self.query.len(), Ordering::Relaxed);
+        self.runtime.server.clients.count_room(&info.query_room, self.query.capacity());
         client_memory::account(&self.runtime.server, info, || self.runtime.settings().clients_memory_max);
         if info.closing.load(Ordering::Relaxed) && !matches!(turn, Turn::Finish) { Turn::End } else { turn }
     }
@@ -433,6 +434,9 @@ impl Task<'_> {
         let info = &self.connection.info;
         info.query_len.store(buffer.len(), Ordering::Relaxed);
         info.query_free.store(buffer.capacity() - buffer.len(), Ordering::Relaxed);
+        if own {
+            server.clients.count_room(&info.query_room, buffer.capacity());
+        }
         let settings = self.runtime.settings();
         let (done, turn) = self.execute(buffer, &settings);
         self.keep(buffer, done, own);

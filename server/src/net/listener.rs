@@ -413,6 +413,7 @@ fn client_info(
         query_free: 0.into(),
         output_len: 0.into(),
         output_room: 0.into(),
+        query_room: 0.into(),
         commands: 0.into(),
         bytes_in: 0.into(),
         bytes_out: 0.into(),

@@ -7,9 +7,9 @@ use super::run::{self, Places, Rights, Run, Running};
 use super::shebang::ScriptFlags;
 use super::{Words, api, json, library, on_fiber};
 use crate::command::{After, ServerCall, ServerCommand};
-use crate::execute::OUT_OF_MEMORY;
 use crate::resp::writer::Writer;
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Keys, Reply, Spec, counted_keys};
+use firn_engine::eviction::{OUT_OF_MEMORY, Room};
 use firn_engine::number::parse_integer;
 use parking_lot::MutexGuard;
 use std::borrow::Cow;
@@ -183,8 +183,7 @@ pub(super) fn prepare(
         }
     }
     let allow_oom = flags.has(ScriptFlags::ALLOW_OOM) || !writes;
-    let maxmemory = call.server.settings.get().maxmemory;
-    if !allow_oom && maxmemory > 0 && call.server.used_bytes(call.lock.get()) > maxmemory {
+    if !allow_oom && call.server.make_room(call.lock.get(), 0) == Room::OutOfMemory {
         return Err(CommandError::text(
             "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
         ));

@@ -10,12 +10,12 @@ use crate::acl::{self, Gate};
 use crate::client::Client;
 use crate::command::{After, EngineLock, ServerCall};
 use crate::dispatch::{self, Plan, Verdict};
-use crate::execute::OUT_OF_MEMORY;
 use crate::observe::monitor;
 use crate::resp::writer::Writer;
 use crate::server::Server;
 use crate::table::Runner;
 use firn_engine::command::{Args, Blocking, Flags, Group, Reply, Session};
+use firn_engine::eviction::{OUT_OF_MEMORY, Room};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -106,8 +106,7 @@ pub(super) fn as_script<T>(
     let server = call.server.clone();
     let scripting: &'static Scripting = server.scripting;
     let settings = server.settings.get();
-    let out_of_memory =
-        !rights.allow_oom && settings.maxmemory > 0 && server.used_bytes(call.lock.get()) > settings.maxmemory;
+    let out_of_memory = !rights.allow_oom && server.make_room(call.lock.get(), 0) == Room::OutOfMemory;
     let limit = (settings.busy_reply_ms > 0).then(|| Duration::from_millis(settings.busy_reply_ms));
     scripting.kill.store(false, Ordering::Relaxed);
     scripting.wrote.store(false, Ordering::Relaxed);

@@ -10,11 +10,13 @@ use crate::acl;
 use crate::client::Client;
 use crate::command::{After, Answer, Pending, ServerCall, ServerCommand};
 use crate::dispatch::{Plan, Verdict};
-use crate::execute::{OUT_OF_MEMORY, call, count_errors};
+use crate::execute::{call, count_errors};
 use crate::resp::writer::Writer;
 use crate::scripting::on_fiber;
 use crate::server::Server;
+
 use firn_engine::command::{Args, Arity, Blocking, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
+use firn_engine::eviction::{OUT_OF_MEMORY, Room};
 use firn_engine::key::Key;
 use std::ops::Range;
 use std::sync::Arc;
@@ -242,7 +244,10 @@ fn exec(exec: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> R
         return Err(aborted(&why));
     }
     let maxmemory = exec.server.settings.get().maxmemory;
-    if transaction.flags.has(Flags::DENYOOM) && maxmemory > 0 && exec.server.used_bytes(exec.lock.get()) > maxmemory {
+    if transaction.flags.has(Flags::DENYOOM)
+        && maxmemory > 0
+        && exec.server.make_room(exec.lock.get(), transaction.bytes.len()) == Room::OutOfMemory
+    {
         return Err(aborted(OUT_OF_MEMORY));
     }
     // One record has a bound, and whether it holds must be known before the first change.

@@ -98,7 +98,7 @@ impl Base for Lines<'_> {
             };
             let place = self.seed().key(&key);
             if access != 0 {
-                small.engine.keyspace.db_mut(at).set_access(place, access);
+                small.engine.keyspace.db_mut(at).set_access(place, access << 8); // Lines have what files have.
             }
             if let Some(entry) = small.engine.keyspace.db(at).get(place)
                 && db.is_none_or(|db| db == at)
@@ -107,7 +107,7 @@ impl Base for Lines<'_> {
                 visit(at, place.position, &entry)?;
             }
             small.engine.keyspace.db_mut(at).remove(place);
-            drop(small.engine.keyspace.exhume());
+            while small.engine.keyspace.pop_dead().is_some() {}
         }
     }
 }

@@ -218,12 +218,12 @@ impl Small {
     pub(crate) fn load(&mut self, db: usize, entry: &Entry<'_>) {
         let seed = self.engine.keyspace.seed();
         let key = seed.key(entry.key);
-        let to = self.engine.keyspace.db_mut(db).at(entry.access);
+        let to = self.engine.keyspace.db_mut(db);
         match entry.value {
             Value::String(bytes) => to.set_string(key, bytes, entry.deadline.map_or(Deadline::Clear, Deadline::At)),
             Value::Collection(view) => to.put_collection(key, view.to_owned(), entry.deadline),
         }
-        to.at(0);
+        to.set_access(key, entry.access);
     }
 
     /// Applies a command that writes, `words` of `change` (or some of them).
@@ -237,7 +237,7 @@ impl Small {
         self.session.db = change.db;
         let mut reply = NoReply::default();
         self.engine.execute(&mut self.session, command, &Args::new(words), &mut reply);
-        self.engine.discarded.clear();
+        while self.engine.keyspace.pop_dead().is_some() {}
         match reply.error {
             None => Ok(()),
             Some(error) => {
@@ -263,7 +263,7 @@ impl Small {
                 self.engine.keyspace.db_mut(db).remove(key);
             }
         }
-        drop(self.engine.keyspace.exhume());
+        while self.engine.keyspace.pop_dead().is_some() {}
     }
 
     /// Its keys in `range`, database by database, in order.

@@ -154,7 +154,7 @@ impl Stats {
         }
         match entry.access {
             0 => count(&mut self.unknown_idle),
-            _ => count(&mut self.idle[class(u64::from(idle_seconds(entry, now_ms)))]),
+            _ => count(&mut self.idle[class(idle_seconds(entry, now_ms))]),
         }
         let pattern = pattern(entry.key, &self.separators);
         let room = self.patterns.len() < PATTERNS_MAX;

@@ -2,6 +2,7 @@
 
 use crate::engine::{Engine, EventClass};
 use crate::key::Key;
+use crate::keyspace::Usage;
 use crate::value::{Collection, Kind};
 
 /// Removes about `limit` dead fields of a hash whose own deadline has not passed, and the hash if nothing is left: `HDEL` goes to the log,
@@ -9,7 +10,7 @@ use crate::value::{Collection, Kind};
 pub(crate) fn reclaim_fields(engine: &mut Engine, db: usize, key: Key<'_>, limit: usize) -> (usize, bool) {
     let now_ms = engine.now_ms;
     let mut names: Vec<Vec<u8>> = Vec::new();
-    let edited = engine.keyspace.db_mut(db).at(0).edit_collection(key, Kind::Hash, |collection| {
+    let edited = engine.keyspace.db_mut(db).at(Usage::NOTHING).edit_collection(key, Kind::Hash, |collection| {
         let Collection::Hash(hash) = collection else { return false };
         hash.take_dead(now_ms, limit, &mut |name| names.push(name.to_vec()))
     });

@@ -6,6 +6,7 @@ use super::deadlines::Deadlines;
 use super::{Field, Held, is_dead};
 use crate::key::{HashSeed, Key};
 use crate::keyspace::size_class;
+use crate::value::Debris;
 use crate::value::listpack::Element;
 use crate::value::part;
 use crate::value::table::{self, ChunkAhead, LoadElement, Table};
@@ -45,6 +46,11 @@ fn field(element: table::Element<'_>) -> Field<'_> {
 }
 
 impl Fields {
+    /// Takes it apart, to be freed in steps; what is packed is freed at once.
+    pub(super) fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        self.table.into_debris(debris);
+    }
+
     pub(super) fn new(seed: HashSeed) -> Fields {
         Fields { table: Table::new(seed), deadlines: None }
     }

@@ -17,6 +17,7 @@ use super::part::{self, put_field, take_field};
 use super::{BadValue, Shaping};
 use crate::key::HashSeed;
 use crate::keyspace::size_class;
+use crate::value::Debris;
 use fields::Fields;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -110,6 +111,13 @@ pub enum Found {
 }
 
 impl Hash {
+    /// Takes it apart, to be freed in steps; what is packed is freed at once.
+    pub fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        if let Form::Table(fields) = self.form {
+            fields.into_debris(debris);
+        }
+    }
+
     /// A packed one.
     #[inline]
     pub fn from_packed(bytes: Vec<u8>) -> Hash {

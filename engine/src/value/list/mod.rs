@@ -18,6 +18,7 @@ use super::part::take_bytes;
 use super::tree::Tree;
 use super::{BadValue, Shaping};
 use crate::keyspace::size_class;
+use crate::value::Debris;
 use node::{Limit, Node};
 use std::ops::Range;
 use view::Kept;
@@ -49,6 +50,13 @@ fn limit_of(shaping: &Shaping) -> Limit {
 }
 
 impl List {
+    /// Takes it apart, to be freed in steps; what is packed is freed at once.
+    pub fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        if let Form::Nodes(nodes) = self.0 {
+            debris.push(Box::new(nodes.tree.into_remains()));
+        }
+    }
+
     /// A list whose packed bytes were somewhere else meanwhile.
     pub fn from_packed(bytes: Vec<u8>) -> List {
         List(Form::Packed(bytes))

@@ -16,6 +16,7 @@ use super::table::{self, LoadElement, Table};
 use super::{BadValue, Packing, Shaping};
 use crate::keyspace::size_class;
 use crate::number::parse_integer;
+use crate::value::Debris;
 use integers::Integers;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -58,6 +59,13 @@ impl Default for Set {
 }
 
 impl Set {
+    /// Takes it apart, to be freed in steps; what is packed is freed at once.
+    pub fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        if let Form::Table(table) = self.form {
+            table.into_debris(debris);
+        }
+    }
+
     /// A packed one.
     #[inline]
     pub fn from_packed(packing: Packing, bytes: Vec<u8>) -> Set {

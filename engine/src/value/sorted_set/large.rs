@@ -7,6 +7,7 @@ use crate::key::HashSeed;
 use crate::keyspace::prefetch;
 use crate::number::parse_double;
 use crate::value::BadValue;
+use crate::value::Debris;
 use crate::value::ahead::{Ahead, Wanted};
 use crate::value::table::Table;
 use crate::value::tree::Tree;
@@ -19,6 +20,12 @@ pub(super) struct Large {
 }
 
 impl Large {
+    /// Takes it apart, to be freed in steps; what is packed is freed at once.
+    pub(super) fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        self.members.into_debris(debris);
+        debris.push(Box::new(self.order.into_remains()));
+    }
+
     pub(super) fn new(seed: HashSeed) -> Large {
         Large { members: Table::new(seed), order: Tree::default() }
     }

@@ -17,6 +17,7 @@ use super::listpack::Listpack;
 use super::part::{put_scored, take_scored};
 use super::{BadValue, Shaping};
 use crate::keyspace::size_class;
+use crate::value::Debris;
 use large::Large;
 pub(super) use large::ScoreAhead;
 use leaf::compare;
@@ -54,6 +55,13 @@ enum FormView<'a> {
 }
 
 impl SortedSet {
+    /// Takes it apart, to be freed in steps; what is packed is freed at once.
+    pub fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        if let Form::Large(large) = self.form {
+            large.into_debris(debris);
+        }
+    }
+
     /// One whose packed bytes were somewhere else meanwhile.
     pub fn from_packed(bytes: Vec<u8>) -> SortedSet {
         SortedSet { form: Form::Packed(bytes) }

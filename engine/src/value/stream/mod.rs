@@ -25,6 +25,7 @@ pub use trim::{Threshold, Trim};
 use super::Shaping;
 use crate::keyspace::size_class;
 use crate::limits::STREAM_NODE_LEN_MAX;
+use crate::value::Debris;
 use node::Node;
 use sorted::{Keyed, Sorted};
 use std::sync::Arc;
@@ -101,6 +102,12 @@ fn group_bytes(group: &Group) -> usize {
 }
 
 impl Stream {
+    /// Takes it apart, to be freed in steps; what is packed is freed at once.
+    pub fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        self.sealed.into_debris(debris);
+        self.groups.into_debris(debris);
+    }
+
     /// Entries.
     #[inline]
     pub fn len(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Elements in order of keys that they have inside them, each key once: a [`Tree`] of plain arrays. Takes nothing while it is empty.
 
 use crate::keyspace::size_class;
+use crate::value::Debris;
 use crate::value::tree::{Leaf, Tree};
 use std::borrow::Borrow;
 
@@ -114,6 +115,19 @@ impl<T: Keyed> Leaf for Chunk<T> {
 
     fn append(&mut self, right: Self) {
         self.0.extend(right.0);
+    }
+}
+
+impl<T> Sorted<T>
+where
+    T: Keyed + Send + Sync + 'static,
+    T::Separator: Send + Sync,
+{
+    /// Takes it apart, to be freed in steps of one chunk with all its elements.
+    pub(super) fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        if let Some(tree) = self.tree {
+            debris.push(Box::new(tree.into_remains()));
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod tests;
 
 pub use leaf::Element;
 
+use super::Debris;
 use super::tree::{Leaf, Leaves, Tree};
 use crate::key::{HashSeed, Key};
 use crate::keyspace::prefetch;
@@ -67,6 +68,11 @@ impl Table {
     #[inline]
     pub fn used_bytes(&self) -> usize {
         self.tree.used_bytes()
+    }
+
+    /// Takes it apart, to be freed in steps.
+    pub fn into_debris(self, debris: &mut Vec<Box<dyn Debris>>) {
+        debris.push(Box::new(self.tree.into_remains()));
     }
 
     /// The payload of a member.

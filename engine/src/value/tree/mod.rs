@@ -13,11 +13,13 @@
 //!    could, when either was last changed.
 
 mod change;
+mod remains;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use change::Spill;
+pub use remains::Remains;
 pub use walk::Leaves;
 
 use crate::keyspace::size_class;

@@ -6,12 +6,14 @@
 
 pub(crate) mod http;
 
+use crate::admin::prefixes;
 use crate::allocator;
 use crate::observe::command_log::Kind;
 use crate::observe::named_stats;
 use crate::server::Server;
 use crate::session::REDIS_VERSION;
 use firn_engine::log::progress::LogState;
+use firn_engine::prefixes::PrefixRow;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -147,13 +149,13 @@ fn clients(server: &Server, page: &mut Page) {
 }
 
 fn keyspace(server: &Server, page: &mut Page) {
-    let (stats, bytes, databases) = {
+    let (stats, bytes, databases, prefixes) = {
         let engine = server.store.lock();
         let databases: Vec<(usize, usize, usize)> = (0..engine.keyspace.databases())
             .map(|number| (number, engine.keyspace.db(number).len(), engine.keyspace.db(number).with_deadline()))
             .filter(|(_, keys, _)| *keys > 0)
             .collect();
-        (engine.stats.clone(), engine.keyspace.used_bytes(), databases)
+        (engine.stats.clone(), engine.keyspace.used_bytes(), databases, prefixes::rows(&engine))
     };
     page.gauge("firn_dataset_bytes", "Keys, values and index.", bytes);
     page.family("firn_keys", "gauge", "Keys by database.");
@@ -164,11 +166,35 @@ fn keyspace(server: &Server, page: &mut Page) {
     for (number, _, expiring) in &databases {
         page.value("firn_expiring_keys", &[("db", &number.to_string())], expiring);
     }
+    if let Some((rows, _)) = prefixes {
+        prefix_stats(&rows, page);
+    }
     page.counter("firn_keyspace_hits_total", "Lookups that found their key.", stats.keyspace_hits);
     page.counter("firn_keyspace_misses_total", "Lookups that did not.", stats.keyspace_misses);
     page.counter("firn_expired_keys_total", "Keys whose deadline passed.", stats.expired_keys);
     page.counter("firn_expired_fields_total", "Fields of hashes whose deadline passed.", stats.expired_fields);
     page.counter("firn_evicted_keys_total", "Keys evicted because of maxmemory.", stats.evicted_keys);
+}
+
+/// Statistics by key prefix, each prefix a label.
+fn prefix_stats(rows: &[(String, PrefixRow)], page: &mut Page) {
+    type Of = fn(&PrefixRow) -> u64;
+    let families: [(&str, &str, &str, Of); 6] = [
+        ("firn_prefix_keys", "gauge", "Keys by prefix.", |row| row.size.keys),
+        ("firn_prefix_bytes", "gauge", "Bytes of keys and values by prefix.", |row| row.size.bytes),
+        ("firn_prefix_hits_total", "counter", "Lookups that found their key, by prefix.", |row| row.events.hits),
+        ("firn_prefix_misses_total", "counter", "Lookups that did not, by prefix.", |row| row.events.misses),
+        ("firn_prefix_expired_keys_total", "counter", "Keys whose deadline passed, by prefix.", |row| {
+            row.events.expired
+        }),
+        ("firn_prefix_evicted_keys_total", "counter", "Keys evicted, by prefix.", |row| row.events.evicted),
+    ];
+    for (name, kind, help, of) in families {
+        page.family(name, kind, help);
+        for (prefix, row) in rows {
+            page.value(name, &[("prefix", prefix)], of(row));
+        }
+    }
 }
 
 fn persistence(server: &Server, page: &mut Page) {
