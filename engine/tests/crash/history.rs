@@ -12,10 +12,14 @@ use firn_engine::value::stream::{Id, for_each_pair};
 use firn_engine::value::{CollectionView, Kind};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Database and key.
 type At = (usize, Vec<u8>);
+
+/// Stands for a database where libraries of functions are shown.
+const LIBRARIES: usize = usize::MAX;
 
 /// A value and its deadline.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +48,10 @@ impl Data {
                 let old = data.insert((db, entry.key.to_vec()), held);
                 assert!(old.is_none(), "a scan showed {:?} twice", entry.key.escape_ascii().to_string());
             });
+        }
+        for (name, source) in engine.keyspace.libraries.iter() {
+            let held = Held { kind: Kind::String, bytes: source.to_vec(), deadline: None };
+            data.insert((LIBRARIES, name.to_vec()), held);
         }
         Data(data)
     }
@@ -131,11 +139,16 @@ fn contents(view: CollectionView<'_>) -> Vec<u8> {
     bytes
 }
 
-/// A digest of all databases that does not depend on the order of keys.
+/// A digest of all databases and libraries that does not depend on the order of keys.
 pub(crate) fn digest(engine: &Engine) -> u128 {
     let keyspace = &engine.keyspace;
     let each = (0..keyspace.databases()).map(|db| keyspace.db(db).digest().wrapping_mul(2 * db as u128 + 1));
-    each.fold(0, u128::wrapping_add)
+    let libraries = keyspace.libraries.iter().map(|library| {
+        let mut hasher = DefaultHasher::new();
+        library.hash(&mut hasher);
+        u128::from(hasher.finish()) << 40
+    });
+    each.chain(libraries).fold(0, u128::wrapping_add)
 }
 
 /// The state after each record, from LSN 0 (nothing) on.

@@ -9,6 +9,7 @@ mod families;
 mod faults;
 mod history;
 mod judge;
+mod libraries;
 mod meanwhile;
 mod planted;
 mod power;
