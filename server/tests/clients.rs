@@ -177,8 +177,8 @@ fn the_largest_clients_are_closed_when_all_take_too_much() {
     assert_eq!(say(&mut me, "CLIENT NO-EVICT on"), "+OK");
     let mut small = named(&server, "small");
     let mut large = named(&server, "large");
-    large.send(format!("*2\r\n$3\r\nGET\r\n$8000000\r\n{}", "x".repeat(2_000_000)).as_bytes());
-    until("it is read", || bulk(&mut me, "CLIENT LIST NAME large").contains(" qbuf=20000"));
+    large.send(format!("*2\r\n$3\r\nGET\r\n$8000000\r\n{}", "x".repeat(1_000_000)).as_bytes());
+    until("it is read", || bulk(&mut me, "CLIENT LIST NAME large").contains(" qbuf=10000"));
     // It is closed while it still sends.
     let _ = std::io::Write::write_all(&mut large.stream, "x".repeat(3_000_000).as_bytes());
     large.until_closed();
