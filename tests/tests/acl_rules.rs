@@ -282,10 +282,18 @@ impl Sides {
     }
 }
 
+/// A reply as text. Whether payloads are sanitized is shown here, as in Redis, and not in Valkey.
 fn shown(value: &Value) -> String {
-    match value.bytes() {
-        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        None => format!("{value:?}"),
+    match value {
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join("\n"),
+        Value::Error(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        other => match other.bytes() {
+            Some(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                text.replace(" skip-sanitize-payload", "").replace(" sanitize-payload", "")
+            }
+            None => format!("{other:?}"),
+        },
     }
 }
 

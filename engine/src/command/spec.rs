@@ -215,6 +215,7 @@ impl Categories {
     pub const NONE: Categories = Categories(0);
     pub const DANGEROUS: Categories = Categories(1);
     pub const KEYSPACE: Categories = Categories(1 << 1);
+    pub const CONNECTION: Categories = Categories(1 << 2);
 
     /// Whether all of `other` is in this set.
     pub const fn has(self, other: Categories) -> bool {
@@ -235,7 +236,7 @@ pub struct Spec {
     pub keys: Keys,
     /// Its family.
     pub group: Group,
-    /// ACL categories that do not follow from flags and group (`keyspace`, `dangerous`).
+    /// ACL categories that do not follow from flags and group (`keyspace`, `dangerous`, `connection`).
     pub categories: Categories,
     /// The Redis (or Valkey, or Firn) version that first had it.
     pub since: &'static str,

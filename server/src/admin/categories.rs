@@ -45,13 +45,24 @@ pub(crate) fn of(spec: &Spec) -> Vec<&'static str> {
         Group::Scripting => Some("@scripting"),
         Group::Generic | Group::Server | Group::Cluster => None,
     };
+    // As Redis has it: of these containers, and of PUBSUB HELP, only the other subcommands belong to the family.
+    let family = match (spec.group, spec.name) {
+        (Group::Connection, "CLIENT") | (Group::Pubsub, "PUBSUB" | "HELP") | (Group::Stream, "XGROUP" | "XINFO") => {
+            None
+        }
+        _ => family,
+    };
     let flag = |flag: Flags| spec.flags.has(flag);
     let holds = |category: &str| match category {
         "@keyspace" => spec.categories.has(Categories::KEYSPACE),
         "@dangerous" => spec.categories.has(Categories::DANGEROUS) || flag(Flags::ADMIN),
         "@read" => flag(Flags::READONLY) && spec.group != Group::Scripting,
         "@write" => flag(Flags::WRITE),
-        "@admin" => flag(Flags::ADMIN),
+        "@admin" => flag(Flags::ADMIN) || spec.name == "LASTSAVE",
+        "@connection" => {
+            family == Some("@connection") || spec.categories.has(Categories::CONNECTION) || spec.name == "WAITAOF"
+        }
+        "@list" | "@set" | "@sortedset" => family == Some(category) || matches!(spec.name, "SORT" | "SORT_RO"),
         "@fast" => flag(Flags::FAST),
         "@slow" => !flag(Flags::FAST),
         "@blocking" => flag(Flags::BLOCKING),

@@ -7,11 +7,16 @@ use super::syntax::{self, Argument, ArgumentKind};
 use crate::acl::catalog;
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::table::{Entry, Table};
-use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Keys, Reply, Spec};
+use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
 use firn_engine::glob;
 
-const SUBCOMMAND: Spec =
-    Spec { flags: Flags::LOADING.and(Flags::STALE), group: Group::Server, since: "2.8.13", ..Spec::BASE };
+const SUBCOMMAND: Spec = Spec {
+    flags: Flags::LOADING.and(Flags::STALE),
+    group: Group::Server,
+    categories: Categories::CONNECTION,
+    since: "2.8.13",
+    ..Spec::BASE
+};
 
 /// `COMMAND`.
 pub(super) static COMMAND: ServerCommand = ServerCommand {
@@ -20,7 +25,7 @@ pub(super) static COMMAND: ServerCommand = ServerCommand {
         arity: Arity::AtLeast(1),
         flags: Flags::LOADING.and(Flags::STALE),
         group: Group::Server,
-        categories: firn_engine::command::Categories::NONE,
+        categories: Categories::CONNECTION,
         since: "2.8.13",
         summary: "Returns details about all commands.",
         complexity: "O(N) where N is the total number of commands",
