@@ -206,7 +206,7 @@ impl Running {
     }
 
     fn login(&self, user: &str, password: &str) -> Client {
-        let mut client = Connection::over(&self.socket);
+        let mut client = Connection::when_up(&self.socket);
         assert_eq!(say(&mut client, &format!("AUTH {user} {password}")), "+OK");
         client
     }
@@ -376,7 +376,7 @@ fn a_production_configuration_starts_works_and_restarts_with_its_data() {
     fs::write(&path, format!("{PRODUCTION}logfile {}\ndir {data}\n", files.path("redis.log"))).expect("written");
     for round in 1..=2 {
         let mut server = Running::start(&path, files.folder.path());
-        let mut client = Connection::over(&server.socket);
+        let mut client = Connection::when_up(&server.socket);
         assert_eq!(say(&mut client, "GET k"), "-NOAUTH Authentication required.");
         assert_eq!(say(&mut client, "AUTH \"a long password\""), "+OK");
         assert_eq!(say(&mut client, "INCR rounds"), format!(":{round}"));

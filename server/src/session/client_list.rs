@@ -12,7 +12,7 @@ const FIXED_OUTPUT_LEN: usize = 16 * 1024;
 pub(crate) fn flags(info: &ClientInfo) -> String {
     let mut flags = String::new();
     for (flag, set) in [
-        ('O', info.monitoring.load(Ordering::Relaxed)),
+        ('O', info.monitoring.load(Relaxed)),
         ('P', info.is_subscriber()),
         ('x', info.queued.load(Relaxed) >= 0),
         ('b', info.waiting.load(Relaxed)),

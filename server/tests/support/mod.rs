@@ -204,7 +204,7 @@ impl<S: Read + Write> Connection<S> {
 
 impl Connection<UnixStream> {
     /// To a server that comes up on this socket.
-    pub(crate) fn over(socket: &std::path::Path) -> Self {
+    pub(crate) fn when_up(socket: &std::path::Path) -> Self {
         let began = Instant::now();
         let stream = loop {
             match UnixStream::connect(socket) {
