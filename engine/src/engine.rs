@@ -274,11 +274,6 @@ impl Engine {
         }
     }
 
-    /// Whether a transaction is under way.
-    pub fn is_in_transaction(&self) -> bool {
-        self.in_transaction
-    }
-
     /// Why a transaction whose commands have these flags together is refused while the log's state is what it is.
     pub fn refuses_flags(&self, flags: Flags) -> Option<String> {
         let why = match &self.refused {
@@ -450,7 +445,7 @@ impl Call<'_> {
     /// dead key, and makes the reply wait if the key's newest change is not yet durable.
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
-        self.find(key, !self.session.no_touch)
+        self.find(key, !self.session.no_touch, true)
     }
 
     /// [`Call::read`] for a command whose record names the key as a source (BITOP, PFMERGE, SORT STORE, ZUNIONSTORE): a dead key is deleted
@@ -460,20 +455,36 @@ impl Call<'_> {
         self.read(key)
     }
 
-    /// [`Call::read`] that is no use of the key: EXISTS, TYPE, TTL, OBJECT.
+    /// [`Call::read`] that is no use of the key: EXISTS, TYPE, TTL.
     #[inline]
     pub fn peek(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
-        self.find(key, false)
+        self.find(key, false, true)
+    }
+
+    /// [`Call::peek`] of which nobody is told either: OBJECT.
+    pub fn inspect(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
+        self.find(key, false, false)
+    }
+
+    /// Counts a hit or a miss, as [`Call::read`] does, of a command that looks a key up with [`Call::write`] though its first purpose is to
+    /// read: XACK, SINTERSTORE's sources.
+    pub fn looked_up(&mut self, key: Key<'_>, found: bool) {
+        if found {
+            self.engine.stats.keyspace_hits += 1;
+        } else {
+            self.engine.stats.keyspace_misses += 1;
+            self.event(EventClass::KeyMiss, "keymiss", key.bytes);
+        }
     }
 
     /// [`Call::read`] that counts as use whatever CLIENT NO-TOUCH says: TOUCH.
     #[inline]
     pub fn touch(&mut self, key: Key<'_>) -> Option<Entry<'_>> {
-        self.find(key, true)
+        self.find(key, true, true)
     }
 
     #[inline]
-    fn find(&mut self, key: Key<'_>, touch: bool) -> Option<Entry<'_>> {
+    fn find(&mut self, key: Key<'_>, touch: bool, notify: bool) -> Option<Entry<'_>> {
         let db = self.session.db;
         let held = self.engine.holds_expiry();
         if !held {
@@ -504,7 +515,7 @@ impl Call<'_> {
                 prefix_events_of(&mut engine.prefix_events, row).misses += 1;
             }
             // The entry is borrowed, so `Engine::event` cannot be called.
-            if engine.settings.wants(EventClass::KeyMiss) && !engine.replaying {
+            if notify && engine.settings.wants(EventClass::KeyMiss) && !engine.replaying {
                 engine.events.push(Event { class: EventClass::KeyMiss, name: "keymiss", db, key: key.bytes.into() });
             }
         }

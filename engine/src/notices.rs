@@ -54,7 +54,7 @@ impl Engine {
     /// `promise` is the session's.
     pub fn receiver(&mut self, promise: Lsn) -> (Option<&mut dyn Receiver>, Option<Lsn>) {
         self.outgoing = true;
-        let promise = if self.is_in_transaction() {
+        let promise = if self.in_transaction() {
             self.unsettled = true;
             None
         } else {

@@ -11,13 +11,14 @@ use crate::observe::command_log::Parked;
 use crate::pubsub::subscriptions::Subscriptions;
 use crate::server::Server;
 use crate::session::transaction::Transaction;
+use crate::tracking::{self, Mode};
 use firn_engine::command::{Blocking, Session};
 use firn_engine::waiting::WaiterId;
 use firn_engine::watching::Watching;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// CLIENT REPLY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -60,6 +61,8 @@ pub(crate) struct Client {
     pub(crate) subscriptions: Box<Subscriptions>,
     /// The blocking command it waits in, for the slow log, where that keeps everything.
     pub(crate) parked: Option<Box<Parked>>,
+    /// How it tracks keys that it caches.
+    pub(crate) tracking: Option<Box<Mode>>,
 }
 
 impl Client {
@@ -78,6 +81,7 @@ impl Client {
             watching: None,
             parked: None,
             subscriptions: Box::default(),
+            tracking: None,
             info,
         };
         acl.begin(&mut client);
@@ -87,13 +91,15 @@ impl Client {
     /// Whether it may get mail: its replies and its mail are then kept in the order in which things happened.
     #[inline]
     pub(crate) fn listens(&self) -> bool {
-        !self.subscriptions.is_empty()
+        self.tracking.is_some() || !self.subscriptions.is_empty()
     }
 
     /// The client has gone: nothing is sent to it any more.
     pub(crate) fn leave(&mut self, server: &Server) {
         if self.listens() {
-            self.subscriptions.leave_all(&mut server.store.lock(), &self.info);
+            let mut engine = server.store.lock();
+            self.subscriptions.leave_all(&mut engine, &self.info);
+            tracking::commands::stop(&mut engine, self);
         }
         server.monitors.leave(self.info.id);
     }
@@ -120,6 +126,7 @@ impl Client {
             transaction: None,
             watching: None,
             subscriptions: Box::default(),
+            tracking: None,
             parked: None,
         };
         std::mem::replace(self, stand_in)
@@ -205,6 +212,10 @@ pub(crate) struct ClientInfo {
     pub(crate) patterns: AtomicU32,
     /// Shard channels it listens to.
     pub(crate) shard_channels: AtomicU32,
+    /// Whether and how it tracks keys: bits of `tracking::table`.
+    pub(crate) tracking: AtomicU8,
+    /// CLIENT GETREDIR.
+    pub(crate) redirect: AtomicI64,
     /// CLIENT NO-EVICT.
     pub(crate) no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
@@ -311,7 +322,8 @@ impl Clients {
 
     /// Forgets a registered client and gives its place back.
     pub(crate) fn unregister(&self, id: u64) {
-        if self.by_id.lock().remove(&id).is_some() {
+        if let Some(info) = self.by_id.lock().remove(&id) {
+            info.closing.store(true, Ordering::Relaxed); // For those who still hold it.
             self.dismiss();
         }
     }

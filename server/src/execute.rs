@@ -14,6 +14,7 @@ use crate::limits::BATCH_LEN_MAX;
 use crate::observe::command_log::Kind;
 use crate::observe::meter::Meter;
 use crate::observe::monitor;
+use crate::pubsub;
 use crate::resp::parser::{Batch, Request};
 use crate::resp::writer::Writer;
 use crate::server::Server;
@@ -21,6 +22,7 @@ use crate::session::pause::{self, Level};
 use crate::session::transaction;
 use crate::settings::Settings;
 use crate::table::{Entry, Runner};
+use crate::tracking;
 use arrayvec::ArrayVec;
 use firn_engine::command::{Args, Flags, Group, Reply};
 use firn_engine::eviction::{OUT_OF_MEMORY, Room};
@@ -167,7 +169,11 @@ pub(crate) fn execute(
             After::Close => outcome.next = Next::Close,
             After::Await(pending) | After::Postpone(pending) => outcome.next = Next::Await(pending),
         }
-        if (listens || client.listens()) && lock.held().is_some_and(|engine| engine.outgoing) {
+        if client.tracking.is_some() {
+            tracking::after_command(client, server.commands.entry(plan.entry).spec);
+        }
+        if (listens || client.listens()) && lock.held().is_some_and(|engine| pubsub::has_mail_for(engine, &client.info))
+        {
             outcome.next = match outcome.next {
                 Next::Continue => Next::Mail,
                 other => other,
@@ -409,6 +415,9 @@ fn call_unseen(
         Runner::Data(command) => {
             let engine = lock.get();
             engine.execute(&mut client.session, command, &args, writer);
+            if client.tracking.is_some() {
+                tracking::remember(engine, client, entry.spec, plan.flags, words);
+            }
             if plan.flags.has(Flags::BLOCKING) {
                 return blocking::park(server, client, engine, plan, command, words);
             }

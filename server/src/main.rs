@@ -30,6 +30,7 @@ mod storage;
 mod supervise;
 mod table;
 mod title;
+mod tracking;
 
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;

@@ -62,6 +62,10 @@ pub(crate) struct Settings {
     pub(crate) maxmemory: u64,
     /// `busy-reply-threshold` in ms: how long a script runs before others are told so; 0 is for ever.
     pub(crate) busy_reply_ms: u64,
+    /// `enable-debug-command`: whether clients of this machine may run DEBUG.
+    pub(crate) debug_local: bool,
+    /// The same for others.
+    pub(crate) debug_remote: bool,
 }
 
 impl Default for Settings {
@@ -92,6 +96,8 @@ impl Default for Settings {
             hz: 10,
             maxmemory: 0,
             busy_reply_ms: 5000,
+            debug_local: false,
+            debug_remote: false,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! What redis-benchmark cannot do: fill a server with an exact set of keys, and ping it while others load it.
+//! What redis-benchmark cannot do: fill a server with an exact set of keys, ping it while others load it, and listen to channels.
 //!
 //! `fill` writes `key:000000000000` upwards, every key once, so that a count of keys is exact. `ping` sends PING at a fixed
 //! rate until its standard input ends or its time is up, and prints percentiles in microseconds as JSON. A ping that was
 //! due while an earlier one still waited counts from the moment it was due, so one long pause is not seen as one sample.
+//! `listen` subscribes many connections to one channel and reads them in turn until its standard input ends; it prints the bytes of
+//! messages that each has got.
 
 use clap::Parser;
 use std::io::{self, Read, Write};
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Fills a server or pings it.
+/// Fills a server, pings it or listens to it.
 #[derive(Parser)]
 enum Arguments {
     /// Writes keys `from..to` with values of `--value` bytes.
@@ -31,6 +33,15 @@ enum Arguments {
         /// Commands in one write.
         #[arg(long, default_value_t = 256)]
         pipeline: u64,
+    },
+    /// Subscribes to the channel `c`.
+    Listen {
+        /// Server's port.
+        #[arg(long)]
+        port: u16,
+        /// Connections.
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
     },
     /// Pings and prints percentiles.
     Ping {
@@ -80,13 +91,62 @@ fn fill(port: u16, from: u64, to: u64, value_len: usize, pipeline: u64) -> io::R
     Ok(())
 }
 
-fn ping(port: u16, interval: Duration, time: Duration) -> io::Result<()> {
+/// Whether standard input has ended.
+fn end_of_input() -> Arc<AtomicBool> {
     let ended = Arc::new(AtomicBool::new(false));
     let end = Arc::clone(&ended);
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         end.store(true, Ordering::Relaxed);
     });
+    ended
+}
+
+fn listen(port: u16, connections: usize) -> io::Result<()> {
+    const CONFIRMATION: &[u8] = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
+    let mut streams = Vec::new();
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..connections {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"SUBSCRIBE c\r\n")?;
+        stream.read_exact(&mut buffer[..CONFIRMATION.len()])?;
+        if !buffer.starts_with(CONFIRMATION) {
+            return Err(io::Error::other("the subscription was not confirmed"));
+        }
+        stream.set_nonblocking(true)?;
+        streams.push((stream, 0u64));
+    }
+    println!("ready");
+    let ended = end_of_input();
+    // Reading in turns, not when something comes: the load is on the server, not on this program.
+    loop {
+        let mut any = false;
+        for (stream, bytes) in &mut streams {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Err(io::Error::other("the server closed a connection")),
+                Ok(n) => {
+                    any = true;
+                    *bytes += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !any && ended.load(Ordering::Relaxed) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let all: Vec<u64> = streams.iter().map(|(_, bytes)| *bytes).collect();
+    if all.iter().any(|bytes| *bytes != all[0]) {
+        return Err(io::Error::other(format!("the connections got different numbers of bytes: {all:?}")));
+    }
+    println!("{}", all.first().unwrap_or(&0));
+    Ok(())
+}
+
+fn ping(port: u16, interval: Duration, time: Duration) -> io::Result<()> {
+    let ended = end_of_input();
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
     let (began, mut due, mut reply, mut times) = (Instant::now(), Instant::now(), [0; 7], Vec::new());
@@ -125,6 +185,7 @@ fn ping(port: u16, interval: Duration, time: Duration) -> io::Result<()> {
 fn main() -> io::Result<()> {
     match Arguments::parse() {
         Arguments::Fill { port, from, to, value, pipeline } => fill(port, from, to, value, pipeline),
+        Arguments::Listen { port, connections } => listen(port, connections),
         Arguments::Ping { port, interval, seconds } => {
             ping(port, Duration::from_micros(interval), Duration::from_secs(seconds))
         }

@@ -88,7 +88,7 @@ fn object(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
     let lfu = memory.lfu();
     let now_ms = call.engine.now_ms;
     let key = call.key(args, 2);
-    let Some(entry) = call.peek(key) else {
+    let Some(entry) = call.inspect(key) else {
         reply.null();
         return Ok(());
     };

@@ -3,7 +3,7 @@
 //! 1. Nothing here crashes the server or loses data; what would (SEGFAULT, PANIC, OOM, ...) is refused by name.
 //! 2. What Redis' own test-suite sets and Firn has nothing for is checked as Redis checks it, answered, and changes nothing: HELP says so.
 
-use super::{config, configuration, help, is_local, reload};
+use super::{config, help, is_local, reload};
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::config::value::parse_memory;
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Reply, Spec};
@@ -90,11 +90,16 @@ const SLEEP_MAX_S: f64 = 24.0 * 3600.0;
 
 fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
     let local = is_local(call.client);
-    if !configuration(call).allows("enable-debug-command", local) {
+    let settings = call.server.settings.get();
+    if !if local { settings.debug_local } else { settings.debug_remote } {
         return Err(CommandError::text(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
              a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
         ));
+    }
+    // Within a transaction there is only SLEEP, which keeps it.
+    if !call.lock.held().is_some_and(|engine| engine.in_transaction()) {
+        call.unlock();
     }
     let name = String::from_utf8_lossy(args.get(1)).to_ascii_lowercase();
     match (name.as_str(), args.len()) {

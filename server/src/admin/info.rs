@@ -7,6 +7,7 @@ use super::configuration;
 use crate::allocator;
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::observe::named_stats;
+use crate::pubsub::hub::Hub;
 use crate::session::REDIS_VERSION;
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Reply, Spec};
 use firn_engine::log::progress::LogState;
@@ -160,8 +161,9 @@ fn clients(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("client_recent_max_input_buffer", largest(input));
     text.field("client_recent_max_output_buffer", largest(|client| client.output_room.load(Ordering::Relaxed)));
     text.field("blocked_clients", waiting);
-    text.field("tracking_clients", 0);
-    text.field("pubsub_clients", 0);
+    let trackers = Hub::look(call.engine()).map_or(0, |hub| hub.tracking.sizes()[0]);
+    text.field("tracking_clients", trackers);
+    text.field("pubsub_clients", all.iter().filter(|client| client.is_subscriber()).count());
     let watched = call.engine().watches.len();
     let watching = all.iter().filter(|client| client.watched.load(Ordering::Relaxed) > 0).count();
     text.field("watching_clients", watching);
@@ -368,9 +370,11 @@ fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("current_eviction_exceeded_time", exceeded);
     text.field("keyspace_hits", engine.keyspace_hits);
     text.field("keyspace_misses", engine.keyspace_misses);
-    text.field("pubsub_channels", 0);
-    text.field("pubsub_patterns", 0);
-    text.field("pubsubshard_channels", 0);
+    let (topics, [_, keys, items, prefixes]) =
+        Hub::look(call.engine()).map_or_else(Default::default, |hub| (hub.sizes(), hub.tracking.sizes()));
+    text.field("pubsub_channels", topics[0]);
+    text.field("pubsub_patterns", topics[1]);
+    text.field("pubsubshard_channels", topics[2]);
     text.field("latest_fork_usec", 0);
     text.field("total_forks", 0);
     text.field("migrate_cached_sockets", call.server.migrating.len());
@@ -380,9 +384,9 @@ fn stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     }
     text.field("total_active_defrag_time", 0);
     text.field("current_active_defrag_time", 0);
-    text.field("tracking_total_keys", 0);
-    text.field("tracking_total_items", 0);
-    text.field("tracking_total_prefixes", 0);
+    text.field("tracking_total_keys", keys);
+    text.field("tracking_total_items", items);
+    text.field("tracking_total_prefixes", prefixes);
     text.field("unexpected_error_replies", 0);
     text.field("total_error_replies", read(&stats.error_replies));
     text.field("dump_payload_sanitizations", 0);

@@ -373,6 +373,8 @@ impl Config {
             hz: self.number("hz") as u32,
             maxmemory: self.size("maxmemory"),
             busy_reply_ms: self.size("busy-reply-threshold"),
+            debug_local: self.allows("enable-debug-command", true),
+            debug_remote: self.allows("enable-debug-command", false),
         }
     }
 }

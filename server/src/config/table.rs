@@ -331,7 +331,7 @@ rows! {
     "stream-node-max-entries", LONG, "100", LIVE, Acts("a stream's node ends at so many entries; 0 is no limit");
     "hll-sparse-max-bytes", BYTES, "3000", LIVE, Acts("a longer sparse HyperLogLog becomes a dense one");
     "sanitize-dump-payload", Kind::Choice(&["no", "yes", "clients"]), "no", LIVE, Nothing("payloads are always decoded into own types and validated");
-    "tracking-table-max-keys", LONG, "1000000", LIVE, Nothing("there is no client-side caching yet");
+    "tracking-table-max-keys", LONG, "1000000", LIVE, Acts("keys whose readers are remembered for CLIENT TRACKING; 0 is no limit");
     "notify-keyspace-events", Kind::Events, "\"\"", LIVE, Acts("keyspace events that are published, by their letters; K or E must be among them");
     "busy-reply-threshold" / "lua-time-limit", LONG, "5000", LIVE, Acts("ms that a script runs before other clients get BUSY and may end it by SCRIPT KILL; 0 is for ever");
     "lua-enable-deprecated-api", Kind::Bool, "no", FIXED.and(HIDDEN), Nothing("getfenv, setfenv and newproxy are never there");

@@ -425,6 +425,8 @@ fn client_info(
         channels: 0.into(),
         patterns: 0.into(),
         shard_channels: 0.into(),
+        tracking: 0.into(),
+        redirect: (-1).into(),
         no_evict: false.into(),
         no_touch: false.into(),
         user: Mutex::new(server.acl.default_user()),

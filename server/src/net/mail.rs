@@ -30,7 +30,6 @@ const OPEN: Lsn = Lsn::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum To {
     /// The client with this number.
-    #[allow(dead_code)] // For client-side caching and MONITOR.
     Client(u64),
     /// Everybody who has joined it.
     Topic(TopicId),
@@ -49,10 +48,8 @@ pub(crate) enum Shape {
     Push,
     /// The keys of an invalidation, as an array: RESP3 clients get them as `invalidate`, others as a message of the channel
     /// `__redis__:invalidate`.
-    #[allow(dead_code)]
     Invalidation,
     /// All keys are invalid: no bytes, the null of the protocol.
-    #[allow(dead_code)]
     InvalidateAll,
 }
 
@@ -179,6 +176,11 @@ impl Outbox {
         Outbox { runtime, parcel: Parcel::default(), open: None }
     }
 
+    /// Whether it holds no mail.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parcel.mails.is_empty()
+    }
+
     /// Puts mail; `write` writes its bytes as RESP2. Without a promise it gets the one of [`Outbox::settle`].
     pub(crate) fn put(&mut self, to: To, shape: Shape, promise: Option<Lsn>, write: impl FnOnce(&mut Vec<u8>)) {
         let Parcel { mails, bytes } = &mut self.parcel;
@@ -200,7 +202,7 @@ impl Outbox {
     /// Sends everything on its way.
     pub(crate) fn post(&mut self) {
         debug_assert!(self.open.is_none(), "mail of a transaction that has not ended");
-        if !self.parcel.mails.is_empty() {
+        if !self.is_empty() {
             self.runtime.post(&mut self.parcel);
         }
     }

@@ -240,7 +240,7 @@ fn pubsub(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
                 reply.integer(hub.map_or(0, |hub| hub.count(kind, args.get(at))) as i64);
             }
         }
-        b"NUMPAT" => reply.integer(hub.map_or(0, Hub::patterns) as i64),
+        b"NUMPAT" => reply.integer(hub.map_or(0, |hub| hub.sizes()[1]) as i64),
         b"HELP" => {
             reply.array(HELP.len());
             HELP.iter().for_each(|line| reply.simple(line));

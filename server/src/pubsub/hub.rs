@@ -9,6 +9,7 @@ use crate::client::ClientInfo;
 use crate::net::mail::{Outbox, Shape, To, TopicId};
 use crate::net::runtime::RuntimeHandle;
 use crate::resp::writer::put_bulk;
+use crate::tracking::table::Table;
 use firn_engine::engine::{Engine, Event};
 use firn_engine::glob;
 use firn_engine::log::Lsn;
@@ -49,6 +50,8 @@ pub(crate) struct Hub {
     patterns: Names,
     shards: Names,
     last_topic: TopicId,
+    /// Who caches which keys.
+    pub(crate) tracking: Table,
     /// Which of `K` and `E` `notify-keyspace-events` names.
     pub(super) notify: super::notify::Forms,
 }
@@ -62,6 +65,7 @@ impl Hub {
             patterns: Names::default(),
             shards: Names::default(),
             last_topic: 0,
+            tracking: Table::default(),
             notify: Default::default(),
         }
     }
@@ -86,8 +90,22 @@ impl Hub {
         }
     }
 
+    /// A client that tracks has read a key: see [`Table::remember`].
+    pub(crate) fn remember(&mut self, client: u64, key: &[u8], random: u64) {
+        self.tracking.remember(&mut self.outboxes, client, key, random);
+    }
+
+    /// `tracking-table-max-keys` is `keys_max` from now on.
+    pub(crate) fn bound_tracking(&mut self, keys_max: usize, random: u64) {
+        self.tracking.set_bound(&mut self.outboxes, keys_max, random);
+    }
+
+    /// Whether mail waits for connections of a runtime.
+    pub(crate) fn has_mail_for(&self, runtime: usize) -> bool {
+        !self.outboxes[runtime].is_empty()
+    }
+
     /// Sends something to one client; `write` writes it as RESP2.
-    #[allow(dead_code)]
     pub(crate) fn send_to(
         &mut self,
         info: &ClientInfo,
@@ -179,9 +197,9 @@ impl Hub {
         if sharded { &self.shards } else { &self.channels }.keys().map(|name| &**name)
     }
 
-    /// How many patterns anybody listens to.
-    pub(crate) fn patterns(&self) -> usize {
-        self.patterns.len()
+    /// How many channels, patterns and shard channels anybody listens to.
+    pub(crate) fn sizes(&self) -> [usize; 3] {
+        [self.channels.len(), self.patterns.len(), self.shards.len()]
     }
 }
 
@@ -195,19 +213,24 @@ fn send(outboxes: &mut [Outbox], topic: &Topic, promise: Option<Lsn>, write: imp
 }
 
 impl Receiver for Hub {
-    fn receive(&mut self, _changes: &mut Vec<Change>, events: &mut Vec<Event>, promise: Option<Lsn>) {
+    fn receive(&mut self, changes: &mut Vec<Change>, events: &mut Vec<Event>, promise: Option<Lsn>) {
+        for change in changes.iter() {
+            self.tracking.change(&mut self.outboxes, change, promise);
+        }
         for event in events.iter() {
             self.notify(event, promise);
         }
     }
 
     fn settle(&mut self, promise: Lsn) {
+        self.tracking.settle(promise);
         for outbox in &mut self.outboxes {
             outbox.settle(promise);
         }
     }
 
     fn hand_over(&mut self) {
+        self.tracking.broadcast(&mut self.outboxes);
         for outbox in &mut self.outboxes {
             outbox.post();
         }

@@ -7,6 +7,7 @@ pub(crate) mod hub;
 pub(crate) mod notify;
 pub(crate) mod subscriptions;
 
+use crate::client::ClientInfo;
 use crate::command::ServerCommand;
 use firn_engine::engine::Engine;
 use firn_engine::log::Lsn;
@@ -17,6 +18,11 @@ use hub::Hub;
 pub(crate) fn publish(engine: &mut Engine, promise: Lsn, channel: &[u8], message: &[u8], sharded: bool) -> usize {
     let (hub, promise) = Hub::of(engine, promise);
     hub.map_or(0, |hub| hub.publish(channel, message, sharded, promise))
+}
+
+/// Whether something has just been sent to connections of this client's runtime.
+pub(crate) fn has_mail_for(engine: &Engine, info: &ClientInfo) -> bool {
+    engine.outgoing && Hub::look(engine).is_some_and(|hub| hub.has_mail_for(info.runtime.number()))
 }
 
 /// The commands' declarations.

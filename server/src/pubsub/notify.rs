@@ -17,7 +17,7 @@ pub(crate) struct Forms {
 /// The classes that `A` stands for.
 const ALL: &str = "g$lshzxetd";
 
-/// Makes `notify-keyspace-events` hold.
+/// Makes `notify-keyspace-events` and `tracking-table-max-keys` hold.
 pub(crate) fn configure(engine: &mut Engine, config: &Config) {
     let letters = config.chosen("notify-keyspace-events");
     let forms = Forms { keyspace: letters.contains('K'), keyevent: letters.contains('E') };
@@ -26,8 +26,10 @@ pub(crate) fn configure(engine: &mut Engine, config: &Config) {
     let classes = classes.fold(0u128, |set, letter| set | 1 << (u32::from(letter) - u32::from('$')));
     // Without a form no message could be made of an event.
     engine.settings.events = if forms == Forms::default() { 0 } else { classes };
+    let random = engine.random();
     if let (Some(hub), _) = Hub::of(engine, 0) {
         hub.notify = forms;
+        hub.bound_tracking(usize::try_from(config.size("tracking-table-max-keys")).unwrap_or(usize::MAX), random);
     }
 }
 

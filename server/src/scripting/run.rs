@@ -14,6 +14,7 @@ use crate::observe::monitor;
 use crate::resp::writer::Writer;
 use crate::server::Server;
 use crate::table::Runner;
+use crate::tracking;
 use firn_engine::command::{Args, Blocking, Flags, Group, Reply, Session};
 use firn_engine::eviction::{OUT_OF_MEMORY, Room};
 use std::borrow::Cow;
@@ -210,7 +211,11 @@ impl Run {
         let entry = server.commands.entry(plan.entry);
         let refusal = match entry.runner {
             Runner::Data(command) => {
-                self.lock.get().execute(&mut self.session, command, &args, &mut writer);
+                let engine = self.lock.get();
+                engine.execute(&mut self.session, command, &args, &mut writer);
+                if self.client.tracking.is_some() {
+                    tracking::remember(engine, &self.client, entry.spec, plan.flags, words);
+                }
                 None
             }
             Runner::Server(command) => {

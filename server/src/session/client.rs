@@ -7,6 +7,7 @@ use crate::blocking;
 use crate::client::{Client, ReplyMode};
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::net::runtime::Message;
+use crate::tracking;
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
 use std::sync::atomic::Ordering;
 
@@ -38,6 +39,35 @@ pub(crate) static CLIENT: ServerCommand = ServerCommand {
         summary: "A container for client connection commands.",
         complexity: "Depends on subcommand.",
         subcommands: &[
+            Spec {
+                name: "CACHING",
+                arity: Arity::Exactly(3),
+                since: "6.0.0",
+                summary: "Says whether the keys of the next command are to be tracked.",
+                syntax: "YES | NO",
+                ..BASE
+            },
+            Spec {
+                name: "GETREDIR",
+                since: "6.0.0",
+                summary: "Returns the client ID to which the connection's tracking notifications are redirected.",
+                ..BASE
+            },
+            Spec {
+                name: "TRACKING",
+                arity: Arity::AtLeast(3),
+                since: "6.0.0",
+                summary: "Controls server-assisted client-side caching for the connection.",
+                complexity: "O(1). Some options may introduce additional complexity.",
+                syntax: "ON | OFF [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+                ..BASE
+            },
+            Spec {
+                name: "TRACKINGINFO",
+                since: "6.2.0",
+                summary: "Returns information about server-assisted client-side caching for the connection.",
+                ..BASE
+            },
             Spec {
                 name: "CAPA",
                 arity: Arity::AtLeast(3),
@@ -171,6 +201,10 @@ const HELP: &[&str] = &[
     "    The client claims its some capability options. Options are:",
     "    * REDIRECT",
     "      The client can handle redirection.",
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
     "GETNAME",
     "    Return the name of the current connection.",
     "ID",
@@ -202,6 +236,11 @@ const HELP: &[&str] = &[
     "    * LIB-VER: the client lib version.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client.",
     "UNPAUSE",
@@ -244,6 +283,10 @@ fn client(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
             call.client.session.no_touch = on;
             reply.ok();
         }
+        b"TRACKING" => tracking::commands::tracking(call, args, reply)?,
+        b"TRACKINGINFO" => tracking::commands::info(call, reply),
+        b"CACHING" => tracking::commands::caching(call.client, args, reply)?,
+        b"GETREDIR" => tracking::commands::get_redirect(call.client, reply),
         b"UNBLOCK" => unblock(call, args, reply)?,
         b"PAUSE" => pause::pause(call, args, reply)?,
         b"UNPAUSE" => pause::unpause(call, reply),

@@ -2,6 +2,7 @@
 
 use crate::client::ClientInfo;
 use crate::server::Server;
+use crate::tracking::table::{BROADCAST, BROKEN, TRACKS};
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,6 +18,9 @@ pub(crate) fn flags(info: &ClientInfo) -> String {
         ('x', info.queued.load(Relaxed) >= 0),
         ('b', info.waiting.load(Relaxed)),
         ('c', info.closing.load(Relaxed)),
+        ('t', info.tracking.load(Relaxed) & TRACKS != 0),
+        ('R', info.tracking.load(Relaxed) & BROKEN != 0),
+        ('B', info.tracking.load(Relaxed) & BROADCAST != 0),
         ('U', info.unix),
         ('e', info.no_evict.load(Relaxed)),
         ('T', info.no_touch.load(Relaxed)),
@@ -66,7 +70,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
         ("events", &if output_len > 0 { "rw" } else { "r" }),
         ("cmd", &server.commands.name_of(info.last_command.load(Relaxed))),
         ("user", &info.user.lock().shown_name().into_owned()),
-        ("redir", &-1),
+        ("redir", &info.redirect.load(Relaxed)),
         ("resp", &info.protocol.load(Relaxed)),
         ("lib-name", &shown(&names.lib_name)),
         ("lib-ver", &shown(&names.lib_ver)),

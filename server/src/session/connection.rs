@@ -4,6 +4,7 @@ use super::client::set_name;
 use crate::acl::{self, Gate};
 use crate::client::{Client, ReplyMode};
 use crate::command::{After, ServerCall, ServerCommand};
+use crate::tracking;
 use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Keys, Reply, Spec};
 use firn_engine::number::parse_integer;
 use std::sync::atomic::Ordering;
@@ -105,6 +106,7 @@ pub(crate) static RESET: ServerCommand = ServerCommand {
         client.subscriptions.leave_all(call.lock.get(), &client.info);
         call.server.monitors.leave(client.info.id);
         client.info.monitoring.store(false, Ordering::Relaxed);
+        tracking::commands::stop(call.lock.get(), client);
         client.info.no_touch.store(false, Ordering::Relaxed);
         client.info.no_evict.store(false, Ordering::Relaxed);
         client.info.names.lock().name.clear();

@@ -80,12 +80,19 @@ impl Differences {
     }
 
     /// Whether `firn` will do as the reply to `words`, where Valkey answered `valkey`.
+    /// See also [`Differences::accept_events`].
     pub fn accept(&mut self, words: &[Vec<u8>], valkey: &[u8], firn: &[u8]) -> bool {
         if same(words, valkey, firn) {
             return true;
         }
         let command = super::show(words).to_uppercase();
         self.allows(&command, &valkey.escape_ascii().to_string(), &firn.escape_ascii().to_string())
+    }
+
+    /// Whether `firn` will do as the keyspace events of `words`, where Valkey sent `valkey`. In the list they begin with `events `.
+    pub fn accept_events(&mut self, words: &[Vec<u8>], valkey: &[u8], firn: &[u8]) -> bool {
+        let shown = |events: &[u8]| format!("events {}", events.escape_ascii());
+        valkey == firn || self.allows(&super::show(words).to_uppercase(), &shown(valkey), &shown(firn))
     }
 }
 

@@ -21,16 +21,27 @@ pub struct InProcess {
     session: Session,
     resp3: bool,
     replies: VecDeque<Vec<u8>>,
+    /// Those of each reply, and of the last that was received.
+    events: VecDeque<Vec<u8>>,
+    heard: Vec<u8>,
 }
 
 impl Default for InProcess {
     fn default() -> Self {
-        InProcess { engine: engine(), session: Session::default(), resp3: false, replies: VecDeque::new() }
+        InProcess {
+            engine: engine(),
+            session: Session::default(),
+            resp3: false,
+            replies: VecDeque::new(),
+            events: VecDeque::new(),
+            heard: Vec::new(),
+        }
     }
 }
 
 fn engine() -> Engine {
     let mut engine = Engine::new(Keyspace::new(HashSeed([7; 16]), 16), Effects::new(1), 1);
+    engine.settings.events = u128::MAX;
     engine.settings.shaping.zset_max_listpack_entries = PACKED_ENTRIES;
     engine
 }
@@ -62,13 +73,25 @@ impl Target for InProcess {
                 }
             }
             self.replies.push_back(reply.out);
+            let mut events = Vec::new();
+            for event in self.engine.events.drain(..) {
+                events.extend_from_slice(format!("{}__:{} ", event.db, event.name).as_bytes());
+                events.extend_from_slice(&event.key);
+                events.push(b'\n');
+            }
+            self.events.push_back(events);
         }
         self.engine.effects.take(Vec::new());
         Ok(())
     }
 
     fn receive(&mut self) -> io::Result<Vec<u8>> {
+        self.heard = self.events.pop_front().unwrap_or_default();
         self.replies.pop_front().ok_or_else(|| io::Error::other("no reply is waiting"))
+    }
+
+    fn events(&mut self) -> io::Result<Vec<u8>> {
+        Ok(std::mem::take(&mut self.heard))
     }
 
     fn digest(&mut self) -> io::Result<Vec<u8>> {

@@ -174,10 +174,11 @@ impl Runner {
         }
         let mut found = None;
         for (at, words) in range.zip(&commands) {
-            let mut replies = Vec::new();
+            let (mut replies, mut events) = (Vec::new(), Vec::new());
             for (name, target) in NAMES.into_iter().zip(self.targets()) {
                 let lost = |error| io::Error::other(format!("{name} did not answer {}: {error}", show(words)));
                 replies.push(target.receive().map_err(lost)?);
+                events.push(target.events().map_err(lost)?);
             }
             report.commands += 1;
             if replies.get(2).is_some_and(|redis| !same(words, redis, &replies[1])) {
@@ -186,6 +187,10 @@ impl Runner {
             if found.is_none() && !self.differences.accept(words, &replies[1], &replies[0]) {
                 let replies = named(replies.iter().map(|reply| reply.escape_ascii().to_string()));
                 found = Some(Failure { step: at, replies });
+            }
+            if found.is_none() && !self.differences.accept_events(words, &events[1], &events[0]) {
+                let texts = events.iter().map(|events| format!("events {}", events.escape_ascii()));
+                found = Some(Failure { step: at, replies: named(texts) });
             }
         }
         Ok(found)
@@ -221,6 +226,7 @@ fn walk(target: &mut dyn Target, words: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> 
     loop {
         target.send(&[words.clone()])?;
         let bytes = target.receive()?;
+        target.events()?;
         let Value::Array(parts) = decode_frame(&bytes)? else { return Ok(vec![bytes]) };
         let [Value::Bulk(next), Value::Array(share)] = parts.as_slice() else { return Ok(vec![bytes]) };
         let share: Option<Vec<&[u8]>> = share.iter().map(Value::bytes).collect();

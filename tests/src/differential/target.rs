@@ -1,6 +1,6 @@
 //! A server in the differential test: commands in, the bytes of the replies out.
 
-use crate::client::{Client, decode_frame};
+use crate::client::{Client, Value, decode_frame};
 use std::io;
 
 /// What is compared.
@@ -23,6 +23,12 @@ pub trait Target {
     /// The connection's.
     fn receive(&mut self) -> io::Result<Vec<u8>>;
 
+    /// The keyspace events of the command whose reply came last, in order: `db name key`, one a line.
+    ///
+    /// # Errors
+    /// The connection's.
+    fn events(&mut self) -> io::Result<Vec<u8>>;
+
     /// DEBUG DIGEST: a digest of all data that does not depend on the server's make.
     ///
     /// # Errors
@@ -34,7 +40,14 @@ pub trait Target {
 #[derive(Debug)]
 pub struct Remote {
     client: Client,
+    /// Listens to events; behind those of each command comes a mark.
+    ear: Client,
 }
+
+/// The channel of the marks.
+const MARKS: &[u8] = b"mark";
+/// Where the channels of events begin.
+const EVENTS: &[u8] = b"__keyevent@";
 
 impl Remote {
     /// Connects.
@@ -42,7 +55,19 @@ impl Remote {
     /// # Errors
     /// The connection's.
     pub fn connect(port: u16) -> io::Result<Remote> {
-        Ok(Remote { client: Client::connect(port)? })
+        let mut ear = Client::connect(port)?;
+        let commands: [&[&[u8]]; 3] = [
+            &[b"CONFIG", b"SET", b"notify-keyspace-events", b"EAmn"],
+            &[b"PSUBSCRIBE", b"__keyevent@*"],
+            &[b"SUBSCRIBE", MARKS],
+        ];
+        for command in commands {
+            let reply = ear.call(command)?;
+            if reply.is_error() {
+                return Err(io::Error::other(format!("its events cannot be listened to: {reply}")));
+            }
+        }
+        Ok(Remote { client: Client::connect(port)?, ear })
     }
 }
 
@@ -58,18 +83,42 @@ impl Target for Remote {
                 return Err(io::Error::other(format!("a fresh start was refused: {}", reply.escape_ascii())));
             }
         }
+        self.client.call(&[b"PUBLISH", MARKS, b""])?;
+        self.events()?;
         Ok(())
     }
 
     fn send(&mut self, commands: &[Vec<Vec<u8>>]) -> io::Result<()> {
         for words in commands {
             self.client.push(&words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            self.client.push(&[b"PUBLISH", MARKS, b""]);
         }
         self.client.flush()
     }
 
     fn receive(&mut self) -> io::Result<Vec<u8>> {
-        self.client.read_bytes()
+        let reply = self.client.read_bytes()?;
+        self.client.read_bytes()?; // The mark's.
+        Ok(reply)
+    }
+
+    fn events(&mut self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        loop {
+            let message = self.ear.read()?;
+            let Value::Array(words) = &message else { return Err(io::Error::other(format!("no message: {message}"))) };
+            let words: Vec<&[u8]> = words.iter().filter_map(Value::bytes).collect();
+            match words.as_slice() {
+                [b"message", MARKS, _] => return Ok(text),
+                [b"pmessage", _, channel, key] => {
+                    text.extend_from_slice(channel.strip_prefix(EVENTS).unwrap_or(channel));
+                    text.push(b' ');
+                    text.extend_from_slice(key);
+                    text.push(b'\n');
+                }
+                _ => return Err(io::Error::other(format!("no event: {message}"))),
+            }
+        }
     }
 
     fn digest(&mut self) -> io::Result<Vec<u8>> {

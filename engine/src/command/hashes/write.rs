@@ -161,7 +161,7 @@ pub(super) static HGETDEL: Command = Command {
         let names = fields_after_key(args, WRONG_COUNT)?;
         let key = call.key(args, 1);
         let now_ms = clock(call);
-        let exists = call.read_hash(key)?.is_some();
+        let exists = call.write_hash(key)?.is_some();
         reply.array(names.len());
         if !exists {
             names.iter().for_each(|_| reply.null());

@@ -113,8 +113,11 @@ fn existing<'k>(call: &mut Call<'_>, words: &[&'k [u8]], to_write: bool) -> Resu
     let mut keys = Vec::with_capacity(words.len());
     for word in words {
         let key = seed.key(word);
-        let set = if to_write { call.write_set(key)? } else { call.read_set(key)? };
-        keys.push(set.map(|_| key));
+        let found = if to_write { call.write_set(key)? } else { call.read_set(key)? }.is_some();
+        if to_write {
+            call.looked_up(key, found);
+        }
+        keys.push(found.then_some(key));
     }
     Ok(keys)
 }

@@ -23,7 +23,9 @@ pub(super) static XACK: Command = Command {
 
 fn xack(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let (key, group) = (call.key(args, 1), args.get(2));
-    if call.write_stream(key)?.is_none_or(|stream| stream.group(group).is_none()) {
+    let has_group = call.write_stream(key)?.map(|stream| stream.group(group).is_some());
+    call.looked_up(key, has_group.is_some());
+    if has_group != Some(true) {
         reply.integer(0);
         return Ok(());
     }

@@ -172,6 +172,8 @@ fn min_idle(args: &Args<'_>, invalid: &'static str) -> Result<i64, CommandError>
 
 fn xclaim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let (who, now_ms) = (Claimant::of(call, args), call.engine.now_ms);
+    let exists = call.write_stream(who.key)?.is_some();
+    call.looked_up(who.key, exists);
     let (stream, group) = who.find(call.write_stream(who.key)?)?;
     let min_idle_ms = min_idle(args, "ERR Invalid min-idle-time argument for XCLAIM")?;
     let options = claim_options(args, now_ms)?;
@@ -240,6 +242,9 @@ const AUTOCLAIM_LOOKS: u64 = 10;
 const AUTOCLAIM_COUNT_MAX: i64 = i64::MAX / 16;
 
 fn xautoclaim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
+    let key = call.key(args, 1);
+    let exists = call.write(key).is_some();
+    call.looked_up(key, exists);
     let min_idle_ms = min_idle(args, "ERR Invalid min-idle-time argument for XAUTOCLAIM")?;
     let start = interval_start(args.get(5))?;
     let (mut count, mut just_id) = (AUTOCLAIM_COUNT, false);

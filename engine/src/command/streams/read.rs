@@ -176,7 +176,13 @@ fn xread(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, grouped: b
     for index in keys.clone() {
         let key = call.key(args, index);
         let word = args.get(index + options.streams);
-        let stream = if grouped { call.write_stream(key)? } else { call.read_stream(key)? };
+        let stream = if grouped {
+            let exists = call.write_stream(key)?.is_some();
+            call.looked_up(key, exists);
+            call.write_stream(key)?
+        } else {
+            call.read_stream(key)?
+        };
         starts.push(start(stream, key.bytes, word, &options)?);
     }
     let mut served = Vec::new();
