@@ -22,7 +22,7 @@ use std::ptr;
 use std::sync::Arc;
 
 /// Address space of a fiber's stack, in bytes: what it touches of it takes memory. Luau nests at most 200 calls into native code.
-const STACK_LEN: usize = 2 << 20;
+const STACK_LEN: usize = 16 << 20;
 /// Stacks that a thread keeps.
 const STACKS_KEPT: usize = 4;
 
