@@ -9,7 +9,7 @@ use super::lua::{Answer, Kind, Raise, Stack};
 /// Tables are nested at most so deep when packed.
 const NESTING_MAX: usize = 16;
 /// When unpacked.
-const UNPACK_NESTING_MAX: usize = 1000;
+const UNPACK_NESTING_MAX: usize = 200;
 
 /// Pushes the library; in the `safe` one, errors are given as `nil, text`.
 pub(super) fn push_library(stack: &mut Stack, safe: bool) {
