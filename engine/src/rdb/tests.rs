@@ -244,7 +244,7 @@ fn lists_of_every_encoding() {
 
 #[test]
 fn ziplists_of_every_form() {
-    let long = vec![b'x'; 70];
+    let long = [b'x'; 70];
     let forms: &[&[u8]] = &[
         b"\xf1",
         b"\xfd",
