@@ -7,8 +7,6 @@
 
 use crate::client::{Client, ClientInfo};
 use crate::command::{After, Answer};
-use crate::dispatch::Plan;
-use crate::execute::count_errors;
 use crate::resp::writer::Writer;
 use crate::server::Server;
 use firn_engine::command::{Blocking, Command, Reply};
@@ -76,7 +74,6 @@ struct Parked {
     server: Arc<Server>,
     seat: Arc<Seat>,
     protocol: u8,
-    plan: Plan,
     bytes: Vec<u8>,
 }
 
@@ -86,9 +83,6 @@ impl Waiting for Parked {
     }
 
     fn served(self: Box<Self>, promise: Lsn) {
-        if self.bytes.first() == Some(&b'-') {
-            count_errors(&self.server, &self.plan);
-        }
         self.seat.tell(End::Served(self.bytes, promise));
     }
 }
@@ -98,20 +92,19 @@ pub(crate) fn park(
     server: &Arc<Server>,
     client: &mut Client,
     engine: &mut Engine,
-    plan: &Plan,
     command: &'static Command,
     words: &[&[u8]],
 ) -> After {
     let Blocking::Requested(request) = &client.session.blocking else { return After::Nothing };
     let timeout_ms = request.block.timeout_ms;
     let seat = Arc::new(Seat::default());
-    let (protocol, plan) = (client.protocol, *plan);
-    let parked = Parked { server: server.clone(), seat: seat.clone(), protocol, plan, bytes: Vec::new() };
+    let protocol = client.protocol;
+    let parked = Parked { server: server.clone(), seat: seat.clone(), protocol, bytes: Vec::new() };
     let Some(id) = engine.park(&mut client.session, command, words, Box::new(parked)) else { return After::Nothing };
     *client.info.blocked.lock() = Some((id, seat.clone()));
     let timer = timeout_ms.map(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
     let info = client.info.clone();
-    After::Await(Box::pin(Blocked { server: server.clone(), info, seat, id, plan, timer, ended: false }))
+    After::Await(Box::pin(Blocked { server: server.clone(), info, seat, id, timer, ended: false }))
 }
 
 /// Ends the wait of a blocked client with an error if `refuses` gives one for the words of its command.
@@ -139,7 +132,6 @@ struct Blocked {
     info: Arc<ClientInfo>,
     seat: Arc<Seat>,
     id: WaiterId,
-    plan: Plan,
     timer: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
@@ -167,14 +159,8 @@ impl Future for Blocked {
         Poll::Ready(match end {
             End::Served(bytes, promise) => Answer::Written { bytes, promise },
             End::TimedOut => Answer::write(|reply| reply.null_array()),
-            End::Unblocked => {
-                count_errors(&self.server, &self.plan);
-                Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
-            }
-            End::Denied(error) => {
-                count_errors(&self.server, &self.plan);
-                Answer::write(move |reply| reply.error(&error))
-            }
+            End::Unblocked => Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")),
+            End::Denied(error) => Answer::write(move |reply| reply.error(&error)),
         })
     }
 }

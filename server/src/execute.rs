@@ -419,7 +419,7 @@ fn call_unseen(
                 tracking::remember(engine, client, entry.spec, plan.flags, words);
             }
             if plan.flags.has(Flags::BLOCKING) {
-                return blocking::park(server, client, engine, plan, command, words);
+                return blocking::park(server, client, engine, command, words);
             }
             After::Nothing
         }

@@ -386,7 +386,7 @@ fn a_production_configuration_starts_works_and_restarts_with_its_data() {
         assert_eq!(all(&mut client, &format!("{CONFIG} GET maxmemory")), ["maxmemory", "2147483648"]);
         assert_eq!(all(&mut client, &format!("{CONFIG} GET save")), ["save", "900 1 300 10 60 10000"]);
         assert_eq!(
-            say(&mut client, "ACL SETUSER ops on nopass +config|get +flushall"),
+            say(&mut client, "ACL SETUSER ops on nopass +config|get +flushall +echo"),
             "+OK",
             "rules name commands by their own names"
         );

@@ -294,7 +294,7 @@ fn command_tells_what_there_is() {
     ] {
         assert_eq!(server.ask(command), error, "{command}");
     }
-    assert_eq!(server.ask("COMMAND INFO nope"), "*1\r\n*-1\r\n");
+    assert_eq!(server.ask("COMMAND INFO nope"), "*1\r\n$-1\r\n");
     let get = server.words("COMMAND INFO get");
     let last_key = get.iter().position(|word| word == "lastkey").expect("a key spec");
     assert_eq!(get[last_key + 1], ":0", "the last key is told relative to the first");

@@ -203,7 +203,7 @@ fn libraries_bound_what_they_make() {
     }
     assert!(server.resident_bytes() < 700 << 20, "bounded: {}", server.resident_bytes());
     let reply = eval(&mut client, "local a = {} a[1] = a return a");
-    assert!(reply.contains("reached lua stack limit"), "a list of itself ends");
+    assert!(reply.contains("reached lua stack limit"), "a list of itself ends: {reply}");
     let deep = "local function f(n) if n > 0 then return pcall(f, n - 1) end end return {f(1e6)}";
     eval(&mut client, deep);
     let sort = "local t = {} for i = 1, 100 do t[i] = i end table.sort(t, function() return true end) return 1";

@@ -81,7 +81,6 @@ fn fields_are_set_read_and_removed() {
         > HGETDEL h FIELDS 1 d
         *1
         $-1
-        event m keymiss h
         ",
     );
 }

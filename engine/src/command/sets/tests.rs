@@ -232,6 +232,7 @@ fn stores_replace_whatever_was_there() {
         > SUNIONSTORE d a d2
         :2
         effect SUNIONSTORE d a d2
+        event m keymiss d2
         event s sunionstore d
         > TTL d
         :-1

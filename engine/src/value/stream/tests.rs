@@ -381,7 +381,8 @@ fn bad_parts_are_named() {
     assert_eq!(decode(&[group, consumer, b"\x04\x01\x01c\x00\x00"]), BadValue::Twice);
     assert_eq!(decode(&[group, consumer, b"\x05\x01\x01\x07\x00\x01"]), BadValue::Stream, "pending for nobody");
     assert_eq!(decode(&[group, entry]), BadValue::Stream, "entries behind groups");
-    assert_eq!(decode(&[b"\x06"]), BadValue::Stream);
+    assert_eq!(decode(&[b"\x06"]), BadValue::Short, "a late header of nothing");
+    assert_eq!(decode(&[b"\x07"]), BadValue::Stream);
 }
 
 #[test]
