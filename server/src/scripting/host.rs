@@ -178,9 +178,13 @@ impl Host {
         self.publish(scripting);
     }
 
-    /// What is to be done now and then between scripts. Luau frees memory while scripts run, in step with what they take.
+    /// What is to be done now and then between scripts. Luau frees memory while scripts run, in step with what they take; but one that
+    /// ran out of it leaves a machine in which the next could not even be compiled.
     pub(super) fn tidy(&mut self) {
         self.machine.stack().set_top(0);
+        if self.machine.is_crowded() {
+            self.machine.collect();
+        }
     }
 
     /// Tells INFO's numbers.

@@ -101,6 +101,13 @@ impl Machine {
         unsafe { self.memory.as_ref().used }
     }
 
+    /// Whether more than half of the memory it may take is taken, by garbage or not.
+    pub(in crate::scripting) fn is_crowded(&self) -> bool {
+        // SAFETY: the block lives as long as the machine, whose allocations alone change it, in this thread.
+        let memory = unsafe { self.memory.as_ref() };
+        memory.used > memory.limit / 2
+    }
+
     /// Frees what is not used any more.
     pub(in crate::scripting) fn collect(&mut self) {
         // SAFETY: called outside of any call.
