@@ -59,9 +59,11 @@ pub(crate) struct Settings(*const c_char);
 // SAFETY: it points to a literal, which nobody writes.
 unsafe impl Sync for Settings {}
 
-/// The name under which jemalloc (built with its prefix) looks for settings.
+/// The name under which jemalloc (built with its prefix) looks for settings. Large pages are asked for: a batch's lookups touch lines all
+/// over the keyspace, and most of their cost is in translating addresses. (Redis advises against large pages because a write
+/// after its fork copies a whole one; Firn does not fork.)
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub(crate) static SETTINGS: Settings = Settings(c"dirty_decay_ms:1000,muzzy_decay_ms:0".as_ptr());
+pub(crate) static SETTINGS: Settings = Settings(c"dirty_decay_ms:1000,muzzy_decay_ms:0,thp:always".as_ptr());
 
 /// Starts the thread that gives freed pages back. To be called once the process has become what it will be (a fork leaves
 /// threads behind). Says whether jemalloc could; without it the threads that free and allocate do that work.
