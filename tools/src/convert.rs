@@ -9,7 +9,10 @@ use crate::restore::{libraries, memory};
 use crate::{Outcome, ToolError, commands, json, text};
 use firn_engine::glob;
 use firn_engine::key::HashSeed;
-use firn_engine::keyspace::{Entry, Value};
+use firn_engine::keyspace::{Entry, Value, entry};
+use firn_engine::limits::BLOCK_LEN_TARGET;
+use firn_engine::rdb::writer::{EncodeError, Options};
+use firn_engine::rdb::{Usage, Writer};
 use firn_engine::value::hash::Lifetime;
 use firn_engine::value::listpack::IntegerText;
 use firn_engine::value::stream::Id;
@@ -28,7 +31,7 @@ pub(crate) struct ConvertArgs {
     path: PathBuf,
     /// The new file or, for a store, folder; `-` for standard output. It must not exist.
     output: PathBuf,
-    /// The form; told by the output's ending (.jsonl, .csv, .parquet, .resp; without one a store) unless given.
+    /// The form; told by the output's ending (.jsonl, .csv, .parquet, .resp, .aof, .rdb; without one a store) unless given.
     #[arg(long, value_enum, value_name = "FORM")]
     format: Option<Format>,
     /// The state right behind this LSN, or at this time, instead of the newest.
@@ -37,6 +40,9 @@ pub(crate) struct ConvertArgs {
     /// Replaces the values of keys, and of fields in hashes and streams, whose names match this glob.
     #[arg(long, value_name = "GLOB")]
     redact: Vec<String>,
+    /// The version of an RDB file: 9 to 12, or 80 for Valkey 9.
+    #[arg(long, default_value_t = 11, value_name = "N")]
+    rdb_version: u32,
     /// Leaves out keys whose time has come.
     #[arg(long)]
     without_expired: bool,
@@ -63,8 +69,10 @@ pub(crate) enum Format {
     Csv,
     /// The same table as Apache Parquet; keys and values as bytes.
     Parquet,
-    /// Commands as a client sends them, for `redis-cli --pipe`.
+    /// Commands as a client sends them, for `redis-cli --pipe`; also what an append-only file is.
     Resp,
+    /// An RDB file that Redis and Valkey load.
+    Rdb,
 }
 
 fn format_of(path: &Path) -> Option<Format> {
@@ -72,7 +80,8 @@ fn format_of(path: &Path) -> Option<Format> {
         Some("jsonl" | "ndjson" | "json") => Some(Format::Jsonl),
         Some("csv") => Some(Format::Csv),
         Some("parquet") => Some(Format::Parquet),
-        Some("resp") => Some(Format::Resp),
+        Some("resp" | "aof") => Some(Format::Resp),
+        Some("rdb") => Some(Format::Rdb),
         None if path.as_os_str() != "-" => Some(Format::Firn),
         _ => None,
     }
@@ -82,6 +91,7 @@ enum Sink<'o> {
     Store(Box<NewStore>),
     Stream { format: Format, out: Box<dyn Write + 'o>, db: usize },
     Table { table: Box<Table>, out: Box<dyn Write + 'o> },
+    Rdb(Box<Writer<Box<dyn Write + 'o>>>),
 }
 
 impl Sink<'_> {
@@ -89,6 +99,7 @@ impl Sink<'_> {
         let (format, out, selected) = match self {
             Sink::Store(store) => return store.push(db, position, entry),
             Sink::Table { table, out } => return table_row(table, out, db, entry),
+            Sink::Rdb(writer) => return put_rdb(writer, db, entry),
             Sink::Stream { format, out, db } => (format, out, db),
         };
         match format {
@@ -103,9 +114,24 @@ impl Sink<'_> {
                 }
                 commands::of_entry(entry, &mut |words| Ok(commands::write(out, words)?))?;
             }
-            Format::Csv | Format::Parquet | Format::Firn => row(out, db, entry)?,
+            Format::Csv | Format::Parquet | Format::Rdb | Format::Firn => row(out, db, entry)?,
         }
         Ok(())
+    }
+}
+
+/// An entry of an RDB file.
+fn put_rdb(writer: &mut Writer<Box<dyn Write + '_>>, db: usize, entry: &Entry<'_>) -> Result<(), ToolError> {
+    let failed = |error: EncodeError| ToolError::Unreadable(format!("key {}: {error}", text::word(entry.key, false)));
+    let (mut bytes, mut from) = (Vec::new(), 0);
+    loop {
+        bytes.clear();
+        let next = entry::encode_part(entry, from, BLOCK_LEN_TARGET, &mut bytes);
+        let mut rest = &bytes[..];
+        let stored = entry::take(&mut rest).map_err(|error| ToolError::Damage(error.to_string()))?;
+        writer.entry(db as u32, &stored, Usage::Unknown).map_err(failed)?;
+        let Some(next) = next else { return Ok(()) };
+        from = next;
     }
 }
 
@@ -201,6 +227,12 @@ pub(crate) fn run(args: &ConvertArgs, out: &mut dyn Write) -> Result<Outcome, To
                     Box::new(BufWriter::with_capacity(1 << 18, file))
                 };
                 match format {
+                    Format::Rdb => {
+                        let options =
+                            Options::new(args.rdb_version).map_err(|bad| ToolError::Usage(bad.to_string()))?;
+                        let writer = Writer::new(to, options).map_err(|bad| ToolError::Usage(bad.to_string()))?;
+                        Sink::Rdb(Box::new(writer.spilling(Box::new(|| Ok(Box::new(tempfile::tempfile()?))))))
+                    }
                     Format::Parquet => Sink::Table { table: Box::new(Table::new(&COLUMNS)), out: to },
                     _ => Sink::Stream { format, out: to, db: 0 },
                 }
@@ -233,6 +265,14 @@ pub(crate) fn run(args: &ConvertArgs, out: &mut dyn Write) -> Result<Outcome, To
             Some(Sink::Table { table, mut out }) => {
                 table.finish(&mut *out)?;
                 out.flush()?;
+            }
+            Some(Sink::Rdb(mut writer)) => {
+                if args.rdb_version >= 10 {
+                    for (_, source) in libraries(&info, &filter).iter() {
+                        writer.function(source)?;
+                    }
+                }
+                writer.finish()?.flush()?;
             }
             Some(Sink::Stream { format, mut out, .. }) => {
                 if format == Format::Resp {

@@ -2,6 +2,7 @@
 
 use crate::dataset::firn::snapshot_error;
 use crate::dataset::keys::{self, Wanted};
+use crate::dataset::state::Small;
 use crate::dataset::{Damages, Dataset};
 use crate::moment::{self, Moment};
 use crate::show::{self, Cli, Resp};
@@ -76,16 +77,12 @@ pub(crate) fn run(args: &GetArgs, out: &mut dyn Write) -> Result<Outcome, ToolEr
         Dataset::Store(store) => {
             let (base, tail, _) = store.at_for_keys(to, &damages)?;
             let small = keys::replay(&base, &tail, &Wanted::Names(&names), &damages, &mut |_, _, _| Ok(()))?;
-            let keyspace = &small.engine.keyspace;
-            for name in &names {
-                let entry = (args.db < keyspace.databases())
-                    .then(|| keyspace.db(args.db).get(keyspace.seed().key(name)))
-                    .flatten();
-                match entry {
-                    Some(entry) => print(out, form, args.db, &entry, now_ms)?,
-                    None => missing |= absent(out, form, args.db, name)?,
-                }
-            }
+            missing = print_all(args, form, &names, &small, now_ms, out)?;
+        }
+        Dataset::Redis(files) if to.is_none() => {
+            let (base, tail) = (files.base(&damages), files.tail(&damages));
+            let small = keys::replay(&base, &tail, &Wanted::Names(&names), &damages, &mut |_, _, _| Ok(()))?;
+            missing = print_all(args, form, &names, &small, now_ms, out)?;
         }
         other => {
             return Err(ToolError::Usage(format!(
@@ -95,6 +92,27 @@ pub(crate) fn run(args: &GetArgs, out: &mut dyn Write) -> Result<Outcome, ToolEr
         }
     }
     Ok(if missing { Outcome::Differs } else { Outcome::Fine })
+}
+
+/// Prints the keys that were asked for out of the engine that holds them; says whether one is missing.
+fn print_all(
+    args: &GetArgs,
+    form: Form,
+    names: &[Vec<u8>],
+    small: &Small,
+    now_ms: u64,
+    out: &mut dyn Write,
+) -> Result<bool, ToolError> {
+    let (keyspace, mut missing) = (&small.engine.keyspace, false);
+    for name in names {
+        let entry =
+            (args.db < keyspace.databases()).then(|| keyspace.db(args.db).get(keyspace.seed().key(name))).flatten();
+        match entry {
+            Some(entry) => print(out, form, args.db, &entry, now_ms)?,
+            None => missing |= absent(out, form, args.db, name)?,
+        }
+    }
+    Ok(missing)
 }
 
 fn print(out: &mut dyn Write, form: Form, db: usize, entry: &Entry<'_>, now_ms: u64) -> Result<(), ToolError> {

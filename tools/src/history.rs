@@ -71,6 +71,12 @@ pub(crate) fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Outcome, To
                 printer.change(after, change, Some(small))
             })?;
         }
+        Dataset::Redis(files) => {
+            let (base, tail) = (files.base(&damages), files.tail(&damages));
+            keys::replay(&base, &tail, &wanted, &damages, &mut |after, change, small| {
+                printer.change(after, change, Some(small))
+            })?;
+        }
         Dataset::Segment(segment) => {
             let base = SnapshotBase::none();
             let tail = Whole(&|visit| segment.visit(&damages, visit));

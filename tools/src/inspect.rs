@@ -1,11 +1,12 @@
 //! `firn inspect`: its options, and the summary it gives without them.
 
 use crate::check::end_finding;
+use crate::dataset::redis::RedisFiles;
 use crate::filter::{Filter, KeyArgs, MomentArgs, ValueArgs};
 use crate::folder::{self, Severity};
 use crate::target::{Kind, Target};
 use crate::text::{self, Style};
-use crate::{Outcome, ToolError, json, keys, records};
+use crate::{Outcome, ToolError, foreign, json, keys, records};
 use firn_engine::disk::Disk;
 use firn_engine::log::Lsn;
 use firn_engine::log::reader::End;
@@ -66,6 +67,16 @@ pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, To
         return Err(ToolError::Usage(
             "--since, --until and --lsn are about changes; with --keys, --to says which moment".to_owned(),
         ));
+    }
+    if let Some(files) = RedisFiles::at(&args.path)? {
+        if args.follow {
+            return Err(ToolError::Usage("--follow is for Firn's own log".to_owned()));
+        }
+        return match () {
+            () if args.records => foreign::records(&files, args, out),
+            () if args.keys => keys::list(args, out),
+            () => foreign::look(&args.path, &files, args.json, out),
+        };
     }
     match Target::of(&args.path)? {
         Target::Folder(disk) if args.records => records::of_folder(&*disk, args, out),

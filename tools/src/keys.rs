@@ -78,7 +78,11 @@ pub(crate) fn list(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, T
     let filter = Filter::new(&args.keys_filter, &args.values)?;
     let to = args.to.as_deref().map(moment::parse).transpose()?;
     // A snapshot by itself is shown as far as it can be read; a store's state is all or nothing.
-    let damages = if matches!(dataset, Dataset::Snapshot(_)) { Damages::lenient() } else { Damages::strict() };
+    let damages = if matches!(dataset, Dataset::Snapshot(_) | Dataset::Redis(_)) {
+        Damages::lenient()
+    } else {
+        Damages::strict()
+    };
     let mut lister = Lister { args, out, style: Style::for_stdout(), now_ms: moment::now_ms() };
     let memory = crate::dataset::MEMORY_DEFAULT;
     dataset.state(to, &filter, memory, &damages, &mut |_| Ok(()), &mut |db, position, entry| {

@@ -13,6 +13,7 @@ mod dataset;
 mod diff;
 mod filter;
 mod folder;
+mod foreign;
 mod get;
 mod history;
 mod inspect;
@@ -42,7 +43,7 @@ const EXIT_CODES: &str = "Exit codes: 0 nothing is wrong, 1 damage was found (or
 line is wrong, 3 something could not be read (the disk, permissions, a newer format): that says nothing about the files, 4 the answer is no \
 (a key is not there, two datasets differ).";
 
-/// Looks at, checks, compares and restores the data of a Firn store: a folder, a log segment (.seg) or a snapshot (.snap).
+/// Looks at, checks, compares and restores the data of a Firn store (a folder, a log segment, a snapshot) and of Redis and Valkey (RDB, AOF, appendonlydir).
 ///
 /// What is looked at is never changed, and may belong to a running server.
 #[derive(Parser)]
@@ -101,7 +102,7 @@ enum Command {
     /// damaged bytes are set aside. The damaged store itself is only read.
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(repair::RepairArgs),
-    /// Writes the keys in another form: a Firn store, JSON Lines, CSV, Parquet, commands for redis-cli --pipe.
+    /// Writes the keys in another form: a Firn store, RDB, AOF, JSON Lines, CSV, Parquet, commands for redis-cli --pipe.
     #[command(after_help = CONVERT_EXAMPLES)]
     Convert(convert::ConvertArgs),
     /// Makes a consistent, verified copy of a store that may be in use.
@@ -138,6 +139,8 @@ Exit codes: 0 nothing was lost, 1 something was lost and is named, 2 the command
 
 const CONVERT_EXAMPLES: &str = "Examples:
   firn convert firn-data all.jsonl                          one JSON object a key
+  firn convert dump.rdb new-store                           an RDB file as a Firn store; an .aof or appendonlydir as well
+  firn convert firn-data dump.rdb --rdb-version 9           and back, for Redis 5 and newer
   firn convert all.jsonl new-store                          and back
   firn convert firn-data - --format resp | redis-cli --pipe    into any server
   firn convert firn-data users.csv --match 'user:*' --redact '*password*' --redact '*token*'

@@ -119,6 +119,10 @@ impl Base for SnapshotBase {
         true
     }
 
+    fn snapshot(&self) -> Option<&SnapshotReader> {
+        self.reader()
+    }
+
     fn libraries(&self) -> Libraries {
         self.reader.as_ref().map_or_else(Libraries::default, libraries_of)
     }

@@ -4,7 +4,7 @@
 //! replayed with it.
 
 use super::change::{Change, Touches, touched};
-use super::firn::{SnapshotBase, snapshot_error};
+use super::firn::snapshot_error;
 use super::state::Small;
 use super::{Base, Damages, Tail};
 use crate::ToolError;
@@ -39,7 +39,7 @@ pub(crate) type Watch<'w> = dyn FnMut(bool, &Change<'_>, &Small) -> Result<(), T
 /// Loads the wanted keys, replays their changes, and gives the engine that holds them in the end. `watch` is told of every change that may
 /// concern one of them.
 pub(crate) fn replay(
-    base: &SnapshotBase,
+    base: &dyn Base,
     tail: &dyn Tail,
     wanted: &Wanted<'_>,
     damages: &Damages,
@@ -98,15 +98,9 @@ pub(crate) fn replay(
     Ok(small)
 }
 
-fn load(
-    base: &SnapshotBase,
-    wanted: &Wanted<'_>,
-    sources: &HashSet<Vec<u8>>,
-    small: &mut Small,
-) -> Result<(), ToolError> {
-    let Some(reader) = base.reader() else { return Ok(()) };
-    match wanted {
-        Wanted::Names(names) => {
+fn load(base: &dyn Base, wanted: &Wanted<'_>, sources: &HashSet<Vec<u8>>, small: &mut Small) -> Result<(), ToolError> {
+    match (wanted, base.snapshot()) {
+        (Wanted::Names(names), Some(reader)) => {
             let mut buffer = BlockBuffer::default();
             for db in reader.databases() {
                 for key in names.iter().chain(sources) {
@@ -116,8 +110,8 @@ fn load(
             }
             Ok(())
         }
-        Wanted::Matching(matches) => base.visit(None, 1..=u64::MAX, &mut |db, _, entry: &Entry<'_>| {
-            if matches(entry.key) || sources.contains(entry.key) {
+        _ => base.visit(None, 1..=u64::MAX, &mut |db, _, entry: &Entry<'_>| {
+            if wanted.has(entry.key) || sources.contains(entry.key) {
                 small.load(db, entry);
             }
             Ok(())

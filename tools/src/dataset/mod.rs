@@ -10,6 +10,7 @@ pub(crate) mod change;
 pub(crate) mod firn;
 pub(crate) mod keys;
 pub(crate) mod lines;
+pub(crate) mod redis;
 pub(crate) mod state;
 
 use crate::filter::Filter;
@@ -26,6 +27,7 @@ use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::log::Lsn;
 use firn_engine::snapshot::reader::SnapshotReader;
 use lines::Lines;
+use redis::RedisFiles;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,10 @@ pub(crate) trait Base {
     fn databases(&self) -> Vec<usize>;
     /// How many entries, and how long they are, about.
     fn size(&self) -> (u64, u64);
+    /// The snapshot behind it, in which one key can be found.
+    fn snapshot(&self) -> Option<&SnapshotReader> {
+        None
+    }
     /// Libraries of functions.
     fn libraries(&self) -> Libraries {
         Libraries::default()
@@ -123,6 +129,8 @@ pub(crate) enum Dataset {
     Snapshot(SnapshotBase),
     /// JSON Lines: a file, or standard input.
     Lines(Option<PathBuf>),
+    /// Files of Redis or Valkey.
+    Redis(RedisFiles),
 }
 
 /// Facts about a state that was asked for.
@@ -149,6 +157,9 @@ impl Dataset {
         }
         if path.is_file() && lines::is_lines(path) {
             return Ok(Dataset::Lines(Some(path.to_owned())));
+        }
+        if let Some(files) = RedisFiles::at(path)? {
+            return Ok(Dataset::Redis(files));
         }
         match Target::of(path)? {
             Target::Folder(disk) => Ok(Dataset::Store(FirnStore::open(disk)?)),
@@ -182,6 +193,7 @@ impl Dataset {
             Dataset::Segment(_) => "a log segment",
             Dataset::Snapshot(_) => "a snapshot",
             Dataset::Lines(_) => "JSON Lines",
+            Dataset::Redis(files) => files.kind(),
         }
     }
 
@@ -226,6 +238,18 @@ impl Dataset {
                 snapshot.lenient_visit(damages, &mut wanted)?;
                 Ok(info)
             }
+            Dataset::Redis(files) => {
+                if to.is_some() {
+                    return Err(ToolError::Usage(
+                        "files of Redis have no LSNs: only a Firn store can go back in time".to_owned(),
+                    ));
+                }
+                let mut info = StateInfo::default();
+                begin(&info)?;
+                let (base, tail) = (files.base(damages), files.tail(damages));
+                info.libraries = state::visit(&base, &tail, memory, filter, damages, visit)?;
+                Ok(info)
+            }
             Dataset::Lines(path) => {
                 if to.is_some() {
                     return Err(ToolError::Usage("JSON Lines hold one state and know no moments".to_owned()));
@@ -251,6 +275,7 @@ impl Dataset {
             Dataset::Store(store) => store.bytes(),
             Dataset::Snapshot(snapshot) => snapshot.size().1,
             Dataset::Segment(_) => 0,
+            Dataset::Redis(files) => files.bytes(),
             Dataset::Lines(path) => path.as_ref().and_then(|path| path.metadata().ok()).map_or(1 << 30, |it| it.len()),
         }
     }

@@ -11,6 +11,7 @@ mod mend;
 mod partial;
 
 use crate::dataset::firn::{FirnStore, SnapshotBase};
+use crate::dataset::redis::RedisFiles;
 use crate::dataset::{Base, Damages, MEMORY_DEFAULT, StateInfo, Tail, state};
 use crate::filter::Filter;
 use crate::folder::{Finding, Severity};
@@ -40,7 +41,7 @@ const NAMES_MAX: usize = 1000;
 /// What to repair, and where to.
 #[derive(clap::Args)]
 pub(crate) struct RepairArgs {
-    /// The damaged store's folder; it is only read.
+    /// The damaged store's folder, or files of Redis; they are only read.
     path: PathBuf,
     /// Makes the mended store in this folder, which must be absent or empty.
     #[arg(short, long, value_name = "NEW")]
@@ -92,6 +93,9 @@ impl Chosen<'_> {
 /// Runs it.
 pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     let memory = memory(args.memory.as_deref())?;
+    if let Some(files) = RedisFiles::at(&args.path)? {
+        return of_redis(args, &files, memory, out);
+    }
     let disk = match Target::of(&args.path)? {
         Target::Folder(disk) => disk,
         Target::File { name, kind: Kind::Segment { .. } | Kind::Snapshot | Kind::Identity(_), .. } => {
@@ -157,6 +161,25 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
     set_aside(&*raw, &aside, &stretches)?;
     let lost = findings.iter().any(|finding| finding.severity != Severity::Note);
     let report = Report { args, patches, findings, lost_keys, stretches, aside, info, entries: made.entries, covered };
+    report.print(out)?;
+    Ok(if lost { Outcome::Damage } else { Outcome::Fine })
+}
+
+/// A new Firn store of what can be read of Redis' files (`firn convert` makes any other form of it).
+fn of_redis(args: &RepairArgs, files: &RedisFiles, memory: u64, out: &mut dyn Write) -> Result<Outcome, ToolError> {
+    let damages = Damages::lenient();
+    let info = StateInfo::default();
+    let mut made = NewStore::create(&args.output, &info, files.bytes() * 2, memory)?;
+    let (base, tail) = (files.base(&damages), files.tail(&damages));
+    let libraries = state::visit(&base, &tail, memory, &Filter::default(), &damages, &mut |db, position, entry| {
+        made.push(db, position, entry)
+    })?;
+    let entries = made.finish(&libraries)?.entries;
+    let findings = damages.take();
+    let lost = findings.iter().any(|finding| finding.severity != Severity::Note);
+    let (lost_keys, stretches, patches) = (BTreeSet::new(), Vec::new(), Vec::new());
+    let report =
+        Report { args, patches, findings, lost_keys, stretches, aside: PathBuf::new(), info, entries, covered: 0 };
     report.print(out)?;
     Ok(if lost { Outcome::Damage } else { Outcome::Fine })
 }
