@@ -37,6 +37,12 @@ pub fn firn_server() -> Option<PathBuf> {
     binary("FIRN_SERVER", root().join("target/fast/firn-server"), "cargo build --profile fast -p firn-server makes it")
 }
 
+/// The server under test for tests that need no optimized one: `FIRN_SERVER`, else the one that cargo built beside the running test.
+pub fn firn_server_beside() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok()?.parent()?.parent()?.join("firn-server");
+    binary("FIRN_SERVER", beside, "cargo build -p firn-server makes it")
+}
+
 /// Debian's redis-server, or `FIRN_REDIS`.
 pub fn redis_server() -> Option<PathBuf> {
     binary("FIRN_REDIS", PathBuf::from("/usr/bin/redis-server"), "tests/setup installs it")

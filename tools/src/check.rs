@@ -4,12 +4,12 @@
 //! power cut leaves and nobody was promised, is a note.
 
 use crate::dataset::firn::FirnStore;
-use crate::dataset::redis::RedisFiles;
 use crate::folder::{self, Finding, FolderView, SegmentView, Severity, SnapshotView};
+use crate::foreign::{self, Foreign};
 use crate::repair::frame_keys;
 use crate::target::{Kind, Target};
 use crate::text::{self, Style};
-use crate::{Outcome, ToolError, foreign};
+use crate::{Outcome, ToolError};
 use firn_engine::disk::Disk;
 use firn_engine::log::Lsn;
 use firn_engine::log::reader::{End, Scan};
@@ -41,7 +41,7 @@ struct FileLine {
 
 /// Runs the check.
 pub(crate) fn run(path: &Path, json: bool, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    if let Some(files) = RedisFiles::at(path)? {
+    if let Some(files) = Foreign::at(path)? {
         return foreign::look(path, &files, json, out);
     }
     let report = match Target::of(path)? {

@@ -1,10 +1,9 @@
 //! `firn compact`: the smallest equivalent store, one snapshot, made as a merge of streams.
 
+use crate::choice::{StateArgs, libraries, when};
 use crate::dataset::{Damages, Dataset};
-use crate::filter::Filter;
 use crate::make::NewStore;
 use crate::moment::now_ms;
-use crate::restore::{memory, when};
 use crate::text;
 use crate::{Outcome, ToolError};
 use firn_engine::disk::Disk;
@@ -29,9 +28,8 @@ pub(crate) struct CompactArgs {
     /// Also take keys whose time has come but which no record has deleted.
     #[arg(long)]
     keep_expired: bool,
-    /// Memory to use, about.
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
     /// Says what was done as one JSON object.
     #[arg(long)]
     json: bool,
@@ -47,7 +45,12 @@ fn beside(path: &Path, ending: &str) -> Result<PathBuf, ToolError> {
 
 /// Runs it.
 pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let memory = memory(args.memory.as_deref())?;
+    let choice = args.state.choice()?;
+    if args.replace && (args.state.is_partial() || choice.to.is_some()) {
+        return Err(ToolError::Usage(
+            "--replace keeps all keys as they are now: filters and --to go with --output".to_owned(),
+        ));
+    }
     let failed = |path: &Path, error: std::io::Error| ToolError::Unreadable(format!("{}: {error}", path.display()));
     let output = match &args.output {
         Some(output) => output.clone(),
@@ -76,12 +79,10 @@ pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, To
     let now = now_ms();
     let (made, expired) = (RefCell::new(None), std::cell::Cell::new(0u64));
     let info = dataset.state(
-        None,
-        &Filter::default(),
-        memory,
+        &choice,
         &Damages::strict(),
         &mut |info| {
-            *made.borrow_mut() = Some(NewStore::create(&output, info, dataset.bytes() * 2, memory)?);
+            *made.borrow_mut() = Some(NewStore::create(&output, info, dataset.bytes() * 2, choice.memory)?);
             Ok(())
         },
         &mut |db, position, entry| {
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, To
         },
     )?;
     let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to compact".to_owned()))?;
-    let made = made.finish(&info.libraries)?;
+    let made = made.finish(&libraries(&info, &choice.filter))?;
     if let Some(aside) = &aside {
         std::fs::rename(&args.path, aside).map_err(|error| failed(&args.path, error))?;
         std::fs::rename(&output, &args.path).map_err(|error| failed(&output, error))?;

@@ -3,10 +3,10 @@
 //! Both states are written as short rows (key, digest of the value, size, deadline) into files by a hash of the key, then compared file by
 //! file: memory is bounded by the largest of these, which `--memory` sets.
 
+use crate::choice::{Choice, StateArgs, when};
 use crate::dataset::{Damages, Dataset};
-use crate::filter::{Filter, KeyArgs, ValueArgs, memory_of};
+use crate::filter::memory_of;
 use crate::moment::{self, Moment, now_ms};
-use crate::restore::{memory, when};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json};
 use firn_engine::key::HashSeed;
@@ -28,16 +28,13 @@ const ROW_MEMORY: u64 = 120;
 /// What to compare.
 #[derive(clap::Args)]
 pub(crate) struct DiffArgs {
-    /// The one: a store's folder, a snapshot, ...
+    /// The one: a store's folder, a snapshot, files of Redis, JSON Lines, a table.
     one: PathBuf,
     /// The other; without it, two moments of the one are compared.
     other: Option<PathBuf>,
     /// The moment of the one (an LSN or a time).
     #[arg(long, value_name = "LSN|TIME")]
     from: Option<String>,
-    /// The moment of the other.
-    #[arg(long, value_name = "LSN|TIME")]
-    to: Option<String>,
     /// Only say how many keys differ.
     #[arg(long)]
     summary: bool,
@@ -47,13 +44,9 @@ pub(crate) struct DiffArgs {
     /// Also compare keys whose time has come but which are still in the files.
     #[arg(long)]
     with_expired: bool,
+    /// `--to` is the moment of the other.
     #[command(flatten)]
-    keys: KeyArgs,
-    #[command(flatten)]
-    values: ValueArgs,
-    /// Memory to use, about.
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
+    state: StateArgs,
     /// One JSON object a line, the last with the counts.
     #[arg(long)]
     json: bool,
@@ -126,10 +119,8 @@ impl Rows {
 
 /// Runs it.
 pub(crate) fn run(args: &DiffArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let filter = Filter::new(&args.keys, &args.values)?;
-    let memory = memory(args.memory.as_deref())?;
-    let parse = |text: &Option<String>| text.as_deref().map(moment::parse).transpose();
-    let (from, to) = (parse(&args.from)?, parse(&args.to)?);
+    let choice = args.state.choice()?;
+    let (from, to) = (args.from.as_deref().map(moment::parse).transpose()?, choice.to);
     if args.other.is_none() && from.is_none() && to.is_none() {
         return Err(ToolError::Usage("give two datasets, or two moments of one with --from and --to".to_owned()));
     }
@@ -138,13 +129,14 @@ pub(crate) fn run(args: &DiffArgs, out: &mut dyn Write) -> Result<Outcome, ToolE
     let other = args.other.as_deref().map(Dataset::open).transpose()?;
     let other_bytes = other.as_ref().map_or(one.bytes(), Dataset::bytes);
     let expected = (one.bytes().max(other_bytes) / 64).max(1) * (ROW_MEMORY + 32);
-    let parts = (expected / memory + 1).clamp(1, PARTS_MAX);
+    let parts = (expected / choice.memory + 1).clamp(1, PARTS_MAX);
     let rows = |dataset: &Dataset, moment: Option<Moment>| -> Result<_, ToolError> {
         let mut rows = Rows::new(parts)?;
         let mut visit = |db: usize, _: u64, entry: &Entry<'_>| {
             if !args.with_expired && entry.deadline.is_some_and(|at| at <= now) { Ok(()) } else { rows.push(db, entry) }
         };
-        let info = dataset.state(moment, &filter, memory, &Damages::strict(), &mut |_| Ok(()), &mut visit)?;
+        let choice = Choice { to: moment, ..choice.clone() };
+        let info = dataset.state(&choice, &Damages::strict(), &mut |_| Ok(()), &mut visit)?;
         Ok((rows, info))
     };
     let (ones, one_info) = rows(&one, from)?;

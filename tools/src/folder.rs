@@ -16,6 +16,8 @@ use firn_engine::snapshot::reader::{SnapshotReader, Verified};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,6 +151,7 @@ pub(crate) fn view(disk: &dyn Disk, verify: bool, bar: &dyn Fn(u64) -> ProgressB
         snapshot: covered,
         broken_snapshots: snapshots[..newest_whole.unwrap_or(snapshots.len())].iter().map(|view| view.lsn).collect(),
         durable: newest_whole.map_or(0, |at| stated_durable(&snapshots[at])),
+        has_log: newest_whole.is_some_and(|at| snapshots[at].reader.as_ref().is_ok_and(SnapshotReader::has_log)),
         identity: survey.has_store || survey.bad_store.is_some(),
         segments: needed_links
             .iter()
@@ -330,11 +333,37 @@ fn look_at(frame: &firn_engine::log::reader::Frame<'_>, until: Lsn, view: &mut S
     }
 }
 
-/// The process that holds the folder's lock, if it is alive.
+/// The process that holds the folder's lock: the kernel's list of locks says so, since a copied folder has a copy of the file too.
 fn holder(disk: &dyn Disk) -> Option<u32> {
     let file = disk.open("LOCK", OpenMode::Read).ok()?;
     let mut bytes = [0; 20];
     let read = file.read_at(&mut bytes, 0).ok()?;
     let process: u32 = std::str::from_utf8(&bytes[..read]).ok()?.trim().parse().ok()?;
-    std::path::Path::new(&format!("/proc/{process}")).exists().then_some(process)
+    let inode = std::fs::metadata(Path::new(&disk.describe()).join("LOCK")).ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    holds(&locks, process, inode).then_some(process)
+}
+
+/// Whether the lines of /proc/locks have a lock of `process` on the file `inode`. A process in another container is number 0 there.
+fn holds(locks: &str, process: u32, inode: u64) -> bool {
+    locks.lines().any(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1).skip_while(|word| *word == "->");
+        let (kind, owner, file) = (words.next(), words.nth(2), words.next());
+        let owner: Option<u32> = owner.and_then(|owner| owner.parse().ok());
+        let file = file.and_then(|file| file.rsplit(':').next()?.parse::<u64>().ok());
+        kind == Some("FLOCK") && file == Some(inode) && owner.is_some_and(|owner| owner == process || owner == 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_in_the_kernels_list() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 4711 fd:01:815 0 EOF\n2: POSIX  ADVISORY  READ 99 fd:01:815 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 0 fd:01:816 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 5 fd:01:817 0 EOF\n";
+        assert!(holds(locks, 4711, 815) && holds(locks, 1, 816) && holds(locks, 5, 817));
+        assert!(!holds(locks, 4711, 814) && !holds(locks, 99, 815) && !holds("", 1, 1));
+    }
 }

@@ -1,51 +1,119 @@
-//! `firn check` and `firn inspect` on files of Redis and Valkey: all of them read once, whatever is damaged named.
+//! Files that are not Firn's own, looked at as they are: what they hold, and whether they are whole. `firn check` and `firn inspect` of an RDB file, an
+//! append-only file or folder, JSON Lines, a table.
 
 use crate::dataset::change::touched;
-use crate::dataset::redis::RedisFiles;
-use crate::dataset::{Base, Damages, Tail};
+use crate::dataset::lines::{Lines, RowFile};
+use crate::dataset::redis::{Place, RedisFiles};
+use crate::dataset::{Base, Damages, Loss, Tail};
 use crate::filter::{Filter, Span};
 use crate::folder::{Finding, Severity};
 use crate::inspect::{InspectArgs, severity_outcome};
 use crate::text::{self, Style};
-use crate::{Outcome, ToolError, json};
+use crate::{Outcome, ToolError, json, spool};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long `--follow` waits before it looks again.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
+
+/// See above.
+pub(crate) enum Foreign {
+    /// Of Redis or Valkey.
+    Redis(RedisFiles),
+    /// JSON Lines, or a table.
+    Rows(RowFile),
+}
 
 /// What reading everything gave.
+#[derive(Default)]
 struct Content {
     keys: BTreeMap<(usize, &'static str), u64>,
     commands: BTreeMap<String, u64>,
     findings: Vec<Finding>,
+    losses: Vec<Loss>,
 }
 
-fn read(files: &RedisFiles) -> Result<Content, ToolError> {
-    let damages = Damages::lenient();
-    let mut content = Content { keys: BTreeMap::new(), commands: BTreeMap::new(), findings: Vec::new() };
-    files.base(&damages).visit(None, 1..=u64::MAX, &mut |db, _, entry| {
-        *content.keys.entry((db, entry.value.kind().name())).or_default() += 1;
-        Ok(())
-    })?;
-    let mut found = Vec::new();
-    files.tail(&damages).visit(&mut |change| {
-        let name = String::from_utf8_lossy(change.words[0]).to_ascii_uppercase();
-        if touched(change.words, &mut found).is_none() && !content.commands.contains_key(&name) {
-            let (file, message) =
-                (change.file.to_owned(), format!("'{name}' is a command that this release does not know"));
-            let (severity, offset) = (Severity::Unreadable, Some(change.offset));
-            damages.report(Finding { severity, file, offset, lsn: None, message })?;
+impl Foreign {
+    /// What lies at `path`, if it is of these kinds.
+    pub(crate) fn at(path: &Path) -> Result<Option<Foreign>, ToolError> {
+        if let Some(files) = RedisFiles::at(path)? {
+            return Ok(Some(Foreign::Redis(files)));
         }
-        *content.commands.entry(name).or_default() += 1;
-        Ok(())
-    })?;
-    content.findings = damages.take();
-    Ok(content)
+        let path = &*spool::input(path)?;
+        Ok(RowFile::at(path).filter(|_| path.is_file()).map(Foreign::Rows))
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Foreign::Redis(files) => files.kind(),
+            Foreign::Rows(file) => file.kind(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Foreign::Redis(files) => files.bytes(),
+            Foreign::Rows(file) => file.bytes(),
+        }
+    }
+
+    fn read(&self) -> Result<Content, ToolError> {
+        let damages = Damages::lenient();
+        let mut content = Content::default();
+        let base: &dyn Base = match self {
+            Foreign::Redis(files) => &files.base(&damages),
+            Foreign::Rows(file) => &Lines::new(file, &damages),
+        };
+        base.visit(None, 1..=u64::MAX, &mut |db, _, entry| {
+            *content.keys.entry((db, entry.value.kind().name())).or_default() += 1;
+            Ok(())
+        })?;
+        if let Foreign::Redis(files) = self {
+            commands(files, &damages, &mut content.commands)?;
+        }
+        content.findings = damages.take();
+        content.losses = damages.take_losses();
+        Ok(content)
+    }
 }
 
-/// Checks, or (with `summary`) tells what there is.
-pub(crate) fn look(path: &Path, files: &RedisFiles, as_json: bool, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let content = read(files)?;
+/// Counts the commands, and reports those that this release cannot apply.
+fn commands(files: &RedisFiles, damages: &Damages, counts: &mut BTreeMap<String, u64>) -> Result<(), ToolError> {
+    let mut found = Vec::new();
+    files.tail(None, damages).visit(&mut |change| {
+        let name = change.words[0].to_ascii_uppercase();
+        let count = match std::str::from_utf8(&name).ok().and_then(|name| counts.get_mut(name)) {
+            Some(count) => count,
+            None => counts.entry(String::from_utf8_lossy(&name).into_owned()).or_default(),
+        };
+        *count += 1;
+        let wrong = match touched(change.words, &mut found) {
+            None if *count > 1 => return Ok(()),
+            None => "a command that this release does not know",
+            Some((command, _)) if !command.spec.arity.fits(change.words.len()) => {
+                "a command with a wrong number of words"
+            }
+            Some(_) => return Ok(()),
+        };
+        let (severity, offset) = (Severity::Unreadable, Some(change.offset));
+        let message = format!("'{}' is {wrong}", text::word(&name, false));
+        damages.report(Finding { severity, file: change.file.to_owned(), offset, lsn: None, message })
+    })
+}
+
+/// Checks, and tells what there is.
+pub(crate) fn look(path: &Path, files: &Foreign, as_json: bool, out: &mut dyn Write) -> Result<Outcome, ToolError> {
+    let mut content = files.read()?;
+    if let Foreign::Redis(redis) = files
+        && content.findings.iter().any(|it| it.severity != Severity::Note)
+        && let Some(mended) = redis.mend()?
+    {
+        content = files.read()?;
+        content.findings.insert(0, mended.finding());
+    }
     let style = Style::for_stdout();
     let outcome = content.findings.iter().map(|it| severity_outcome(it.severity)).max().unwrap_or(Outcome::Fine);
     let keys: u64 = content.keys.values().sum();
@@ -58,9 +126,18 @@ pub(crate) fn look(path: &Path, files: &RedisFiles, as_json: bool, out: &mut dyn
             .collect();
         let counts: Vec<Value> =
             content.keys.iter().map(|((db, kind), count)| json!({ "db": db, "type": kind, "keys": count })).collect();
+        let lost: Vec<Value> = content
+            .losses
+            .iter()
+            .map(|it| {
+                let keys: Vec<Value> = it.keys.iter().map(|key| json::bytes(key)).collect();
+                json!({ "file": spool::name(&it.path), "from": it.from, "to": it.to, "keys": keys })
+            })
+            .collect();
         let facts = json!({
             "path": path.display().to_string(), "kind": files.kind(), "ok": outcome == Outcome::Fine, "exit_code": outcome as u8,
-            "bytes": files.bytes(), "keys": keys, "commands": commands, "by_type": counts, "by_command": content.commands, "problems": problems,
+            "bytes": files.bytes(), "keys": keys, "commands": commands, "by_type": counts, "by_command": content.commands,
+            "problems": problems, "lost": lost,
         });
         serde_json::to_writer_pretty(&mut *out, &facts)?;
         writeln!(out)?;
@@ -89,10 +166,10 @@ pub(crate) fn look(path: &Path, files: &RedisFiles, as_json: bool, out: &mut dyn
 
 /// `firn inspect --records`.
 pub(crate) fn records(files: &RedisFiles, args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let (filter, span) = (Filter::of_keys(&args.keys_filter), Span::new(&args.moments)?);
+    let (filter, span) = (Filter::of_keys(&args.state.keys), Span::new(&args.moments)?);
     let (damages, style) = (Damages::lenient(), Style::for_stdout());
     let mut keys = Vec::new();
-    files.tail(&damages).visit(&mut |change| {
+    let mut show = |change: &crate::dataset::change::Change<'_>| -> Result<(), ToolError> {
         let known = touched(change.words, &mut keys).is_some();
         let named = !known || keys.is_empty() || keys.iter().any(|at| filter.wants_name(change.words[*at]));
         if !named || !filter.wants_db(change.db) || !span.wants(None, change.time_ms) {
@@ -106,18 +183,65 @@ pub(crate) fn records(files: &RedisFiles, args: &InspectArgs, out: &mut dyn Writ
             writeln!(out, "{line}")?;
             return Ok(());
         }
-        let mut line = format!("{:>9}  {:<24} {:>4}  ", change.offset, change.time_ms.map_or(String::new(), text::time), change.db);
+        let mut line = format!(
+            "{:>9}  {:<24} {:>4}  ",
+            change.offset,
+            change.time_ms.map_or(String::new(), text::time),
+            change.db
+        );
         line.push_str(&style.strong(&text::word(change.words[0], true)));
         for word in &change.words[1..] {
             line.push(' ');
             line.push_str(&text::word(word, args.full));
         }
         writeln!(out, "{line}")?;
+        // Whoever follows reads along.
+        if args.follow {
+            out.flush()?;
+        }
         Ok(())
-    })?;
+    };
+    let mut place = Place::default();
+    files.tail(None, &damages).visit_from(&mut place, &mut show)?;
+    if args.follow {
+        return follow(args, files.clone(), place, &mut show);
+    }
     let outcome = damages.outcome();
     for finding in damages.take() {
         eprintln!("firn: {finding}");
     }
     Ok(outcome)
+}
+
+/// Shows commands as a server appends them, until it is interrupted. A rewrite begins new files: then their commands are shown.
+fn follow(
+    args: &InspectArgs,
+    mut files: RedisFiles,
+    mut place: Place,
+    show: &mut crate::dataset::VisitChange<'_>,
+) -> Result<Outcome, ToolError> {
+    loop {
+        std::thread::sleep(FOLLOW_PAUSE);
+        let Ok(Some(now)) = RedisFiles::at(&args.path) else { continue };
+        let known: Vec<PathBuf> = files.paths().to_vec();
+        if now.paths() != known {
+            let current = known.get(place.file).and_then(|path| now.paths().iter().position(|it| it == path));
+            place = match current {
+                Some(file) => Place { file, ..place },
+                // What the new base holds has been shown as commands.
+                None => Place {
+                    file: now
+                        .paths()
+                        .iter()
+                        .position(|it| !known.contains(it) && !it.ends_with(".rdb"))
+                        .unwrap_or(0)
+                        .max(1),
+                    ..Place::default()
+                },
+            };
+            files = now;
+        }
+        // A tail that is cut is one that is being written.
+        files.tail(None, &Damages::lenient()).visit_from(&mut place, show)?;
+    }
 }

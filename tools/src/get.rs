@@ -2,8 +2,9 @@
 
 use crate::dataset::firn::snapshot_error;
 use crate::dataset::keys::{self, Wanted};
+use crate::dataset::lines::Lines;
 use crate::dataset::state::Small;
-use crate::dataset::{Damages, Dataset};
+use crate::dataset::{Damages, Dataset, NoTail};
 use crate::moment::{self, Moment};
 use crate::show::{self, Cli, Resp};
 use crate::{Outcome, ToolError, json};
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 /// What to get.
 #[derive(clap::Args)]
 pub(crate) struct GetArgs {
-    /// A store's folder or a snapshot.
+    /// A store's folder, a snapshot, files of Redis, JSON Lines, a table; `-` for standard input.
     path: PathBuf,
     /// The keys, as redis-cli writes them: a key in double quotes may hold escapes such as \xff, \n, \".
     #[arg(required = true, value_name = "KEY")]
@@ -79,14 +80,19 @@ pub(crate) fn run(args: &GetArgs, out: &mut dyn Write) -> Result<Outcome, ToolEr
             let small = keys::replay(&base, &tail, &Wanted::Names(&names), &damages, &mut |_, _, _| Ok(()))?;
             missing = print_all(args, form, &names, &small, now_ms, out)?;
         }
-        Dataset::Redis(files) if to.is_none() => {
-            let (base, tail) = (files.base(&damages), files.tail(&damages));
+        Dataset::Redis(files) => {
+            let (base, tail) = (files.base(&damages), files.tail(files.until(to)?, &damages));
             let small = keys::replay(&base, &tail, &Wanted::Names(&names), &damages, &mut |_, _, _| Ok(()))?;
+            missing = print_all(args, form, &names, &small, now_ms, out)?;
+        }
+        Dataset::Lines(file) if to.is_none() => {
+            let base = Lines::new(&file, &damages);
+            let small = keys::replay(&base, &NoTail, &Wanted::Names(&names), &damages, &mut |_, _, _| Ok(()))?;
             missing = print_all(args, form, &names, &small, now_ms, out)?;
         }
         other => {
             return Err(ToolError::Usage(format!(
-                "{} holds no keys, only changes: firn history shows them",
+                "{} holds no keys of such a moment (changes: firn history shows them)",
                 other.kind()
             )));
         }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// Whose history.
 #[derive(clap::Args)]
 pub(crate) struct HistoryArgs {
-    /// A store's folder or a segment.
+    /// A store's folder, a segment, an append-only file or folder; `-` for standard input.
     path: PathBuf,
     /// A key (exactly this one, as redis-cli writes it); without one, all keys that the filters let through.
     key: Option<String>,
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Outcome, To
             })?;
         }
         Dataset::Redis(files) => {
-            let (base, tail) = (files.base(&damages), files.tail(&damages));
+            let (base, tail) = (files.base(&damages), files.tail(None, &damages));
             keys::replay(&base, &tail, &wanted, &damages, &mut |after, change, small| {
                 printer.change(after, change, Some(small))
             })?;

@@ -1,12 +1,13 @@
 //! `firn inspect`: its options, and the summary it gives without them.
 
 use crate::check::end_finding;
-use crate::dataset::redis::RedisFiles;
-use crate::filter::{Filter, KeyArgs, MomentArgs, ValueArgs};
+use crate::choice::StateArgs;
+use crate::filter::MomentArgs;
 use crate::folder::{self, Severity};
+use crate::foreign::{self, Foreign};
 use crate::target::{Kind, Target};
 use crate::text::{self, Style};
-use crate::{Outcome, ToolError, foreign, json, keys, records};
+use crate::{Outcome, ToolError, json, keys, records};
 use firn_engine::disk::Disk;
 use firn_engine::log::Lsn;
 use firn_engine::log::reader::End;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 /// What to show.
 #[derive(clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A store's folder, a segment or a snapshot.
+    /// A store's folder, a segment, a snapshot, an RDB file, an append-only file or folder, JSON Lines, a table; `-` for standard input.
     pub(crate) path: PathBuf,
     /// Show every record of the log: offset of its frame, LSN, time, commands.
     #[arg(long, conflicts_with = "keys")]
@@ -27,13 +28,9 @@ pub(crate) struct InspectArgs {
     /// Show the keys of a snapshot; of a folder those of the state that a start would give.
     #[arg(long)]
     pub(crate) keys: bool,
-    /// With --keys: the state right behind this LSN, or at this time, instead of the newest.
-    #[arg(long, value_name = "LSN|TIME", requires = "keys")]
-    pub(crate) to: Option<String>,
+    /// --to, --type, --ttl and --min-bytes go with --keys.
     #[command(flatten)]
-    pub(crate) keys_filter: KeyArgs,
-    #[command(flatten)]
-    pub(crate) values: ValueArgs,
+    pub(crate) state: StateArgs,
     #[command(flatten)]
     pub(crate) moments: MomentArgs,
     /// Only records from this LSN on.
@@ -52,30 +49,30 @@ pub(crate) struct InspectArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let about_values = !args.values.types.is_empty() || args.values.ttl.is_some() || args.values.min_bytes.is_some();
+    let (values, to) = (&args.state.values, args.state.to.is_some());
+    let about_values = to || !values.types.is_empty() || values.ttl.is_some() || values.min_bytes.is_some();
     let about_moments = args.moments.since.is_some() || args.moments.until.is_some() || args.moments.lsn.is_some();
-    if !args.records
-        && !args.keys
-        && (about_values || about_moments || !Filter::of_keys(&args.keys_filter).wants_all_keys())
-    {
+    if !args.records && !args.keys && (about_values || about_moments || args.state.is_partial()) {
         return Err(ToolError::Usage("filters need --records or --keys".to_owned()));
     }
     if args.records && about_values {
-        return Err(ToolError::Usage("--type, --ttl and --min-bytes are about keys: they go with --keys".to_owned()));
+        return Err(ToolError::Usage(
+            "--to, --type, --ttl and --min-bytes are about keys: they go with --keys".to_owned(),
+        ));
     }
     if args.keys && about_moments {
         return Err(ToolError::Usage(
             "--since, --until and --lsn are about changes; with --keys, --to says which moment".to_owned(),
         ));
     }
-    if let Some(files) = RedisFiles::at(&args.path)? {
-        if args.follow {
-            return Err(ToolError::Usage("--follow is for Firn's own log".to_owned()));
-        }
-        return match () {
-            () if args.records => foreign::records(&files, args, out),
-            () if args.keys => keys::list(args, out),
-            () => foreign::look(&args.path, &files, args.json, out),
+    if let Some(files) = Foreign::at(&args.path)? {
+        return match files {
+            Foreign::Redis(files) if args.records => foreign::records(&files, args, out),
+            Foreign::Rows(file) if args.records => {
+                Err(ToolError::Usage(format!("{} holds keys and no changes: --keys shows them", file.kind())))
+            }
+            _ if args.keys => keys::list(args, out),
+            files => foreign::look(&args.path, &files, args.json, out),
         };
     }
     match Target::of(&args.path)? {

@@ -1,7 +1,7 @@
 //! `firn inspect --keys`: the keys of any dataset's state, one a line.
 
 use crate::dataset::{Damages, Dataset};
-use crate::filter::{Filter, memory_of};
+use crate::filter::memory_of;
 use crate::inspect::InspectArgs;
 use crate::moment;
 use crate::text::{self, Style};
@@ -75,8 +75,7 @@ fn elements(value: Value<'_>) -> Option<usize> {
 /// Lists the keys; what is damaged is left out, and told at the end.
 pub(crate) fn list(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     let dataset = Dataset::open(&args.path)?;
-    let filter = Filter::new(&args.keys_filter, &args.values)?;
-    let to = args.to.as_deref().map(moment::parse).transpose()?;
+    let choice = args.state.choice()?;
     // A snapshot by itself is shown as far as it can be read; a store's state is all or nothing.
     let damages = if matches!(dataset, Dataset::Snapshot(_) | Dataset::Redis(_)) {
         Damages::lenient()
@@ -84,10 +83,8 @@ pub(crate) fn list(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, T
         Damages::strict()
     };
     let mut lister = Lister { args, out, style: Style::for_stdout(), now_ms: moment::now_ms() };
-    let memory = crate::dataset::MEMORY_DEFAULT;
-    dataset.state(to, &filter, memory, &damages, &mut |_| Ok(()), &mut |db, position, entry| {
-        Ok(lister.print(db, position, entry)?)
-    })?;
+    dataset
+        .state(&choice, &damages, &mut |_| Ok(()), &mut |db, position, entry| Ok(lister.print(db, position, entry)?))?;
     let outcome = damages.outcome();
     for finding in damages.take() {
         eprintln!("firn: {finding}");

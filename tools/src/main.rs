@@ -6,6 +6,7 @@
 
 mod backup;
 mod check;
+mod choice;
 mod commands;
 mod compact;
 mod convert;
@@ -24,12 +25,15 @@ mod moment;
 mod parquet;
 mod ping;
 mod records;
+mod redact;
 mod repair;
 mod restore;
 mod serve;
 mod server;
 mod show;
+mod sink;
 mod sort;
+mod spool;
 mod stats;
 mod target;
 mod text;
@@ -232,7 +236,7 @@ not be read (the disk, permissions, a newer format).";
 
 #[derive(clap::Args)]
 struct CheckArgs {
-    /// A store's folder, a segment or a snapshot.
+    /// A store's folder, a segment, a snapshot, an RDB file, an append-only file or folder, JSON Lines, a table; `-` for standard input.
     path: PathBuf,
     /// One JSON object instead of text.
     #[arg(long)]

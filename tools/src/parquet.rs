@@ -1,4 +1,4 @@
-//! Writes one flat table as Apache Parquet: plain values, no compression, row groups of bounded size.
+//! One flat table as Apache Parquet: plain values, no compression, row groups of bounded size, one page a column. Reads what it writes.
 //!
 //! Layout: <https://parquet.apache.org/docs/file-format/>; its metadata is Thrift's compact protocol. One table of fixed columns is all that is
 //! needed, so this is a page of code instead of a crate with twenty dependencies.
@@ -151,7 +151,19 @@ pub(crate) struct Table {
     all: u64,
 }
 
-const MAGIC: &[u8] = b"PAR1";
+/// At both ends of a file.
+pub(crate) const MAGIC: &[u8] = b"PAR1";
+
+/// The columns of a table of keys.
+pub(crate) const KEY_COLUMNS: [(&str, Kind); 7] = [
+    ("db", Kind::Int32),
+    ("key", Kind::Bytes),
+    ("type", Kind::Text),
+    ("expires_ms", Kind::OptionalTime),
+    ("elements", Kind::OptionalInt64),
+    ("memory_bytes", Kind::OptionalInt64),
+    ("value", Kind::Bytes),
+];
 
 impl Table {
     /// One with these columns.
@@ -295,5 +307,132 @@ impl Table {
         self.put(&meta.out, out)?;
         self.put(&len, out)?;
         self.put(MAGIC, out)
+    }
+}
+
+/// Longest head of a page that [`Table`] writes.
+pub(crate) const PAGE_HEAD_LEN_MAX: u64 = 64;
+
+/// What stands before a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PageHead {
+    /// Its own length.
+    pub(crate) head_len: u64,
+    /// That of the page.
+    pub(crate) len: u64,
+    /// Values in it, those that are missing included.
+    pub(crate) rows: u64,
+}
+
+impl PageHead {
+    /// Reads one, if it is of the kind that [`Table`] writes.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<PageHead> {
+        let mut rest = bytes;
+        let (mut lens, mut rows, mut inside, mut last) = ([0; 2], None, false, 0);
+        loop {
+            let head = *rest.split_off_first()?;
+            if head == 0 {
+                if !inside {
+                    break;
+                }
+                (inside, last) = (false, 5);
+                continue;
+            }
+            last += head >> 4;
+            match (inside, last, head & 15) {
+                (false, 5, STRUCT) => (inside, last) = (true, 0),
+                (false, number @ 1..=3, I32) => {
+                    let value = zigzag(&mut rest)?;
+                    match number {
+                        1 if value != 0 => return None,
+                        1 => {}
+                        number => lens[usize::from(number) - 2] = value,
+                    }
+                }
+                (true, 1, I32) => rows = u64::try_from(zigzag(&mut rest)?).ok(),
+                (true, number @ 2..=4, I32) if zigzag(&mut rest)? == if number == 2 { 0 } else { 3 } => {}
+                _ => return None,
+            }
+        }
+        let len = u64::try_from(lens[1]).ok().filter(|_| lens[0] == lens[1])?;
+        Some(PageHead { head_len: (bytes.len() - rest.len()) as u64, len, rows: rows? })
+    }
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *rest.split_off_first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn zigzag(rest: &mut &[u8]) -> Option<i64> {
+    let value = varint(rest)?;
+    Some((value >> 1) as i64 ^ -((value & 1) as i64))
+}
+
+/// The cells of one page, in order. `None` where they end too early.
+pub(crate) struct Cells {
+    bytes: Vec<u8>,
+    at: usize,
+    /// Where the bits are that say which values are present, and the next of these.
+    levels: Option<(usize, usize)>,
+}
+
+impl Cells {
+    /// Of the bytes of a page.
+    pub(crate) fn new(kind: Kind, rows: u64, bytes: Vec<u8>) -> Cells {
+        let mut cells = Cells { bytes, at: 0, levels: None };
+        if kind.is_optional() {
+            // Levels that are not what the writer makes are not there, and no cell is.
+            let end = cells.bytes.len();
+            cells.at = cells.find_levels(rows).unwrap_or(end);
+        }
+        cells
+    }
+
+    /// Where the values begin behind the levels.
+    fn find_levels(&mut self, rows: u64) -> Option<usize> {
+        let len = u32::from_le_bytes(*self.bytes.first_chunk()?) as usize;
+        let run = self.bytes.get(4..4 + len)?;
+        let mut rest = run;
+        let groups = varint(&mut rest)?;
+        if groups & 1 == 0 || (groups >> 1) != rest.len() as u64 || rows > rest.len() as u64 * 8 {
+            return None;
+        }
+        self.levels = Some((4 + len - rest.len(), 0));
+        Some(4 + len)
+    }
+
+    fn take(&mut self, len: usize) -> Option<&[u8]> {
+        let taken = self.bytes.get(self.at..self.at.checked_add(len)?)?;
+        self.at += len;
+        Some(taken)
+    }
+
+    /// Of a column of [`Kind::Int32`].
+    pub(crate) fn int32(&mut self) -> Option<i32> {
+        Some(i32::from_le_bytes(*self.take(4)?.first_chunk()?))
+    }
+
+    /// Of a column whose values may be missing.
+    pub(crate) fn optional(&mut self) -> Option<Option<i64>> {
+        let (start, row) = self.levels?;
+        self.levels = Some((start, row + 1));
+        if self.bytes.get(start + row / 8)? & (1 << (row % 8)) == 0 {
+            return Some(None);
+        }
+        Some(Some(i64::from_le_bytes(*self.take(8)?.first_chunk()?)))
+    }
+
+    /// Of a column of bytes or text.
+    pub(crate) fn bytes(&mut self) -> Option<&[u8]> {
+        let len = u32::from_le_bytes(*self.take(4)?.first_chunk()?);
+        self.take(len as usize)
     }
 }

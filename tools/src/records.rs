@@ -96,7 +96,7 @@ fn links_of(disk: &dyn Disk) -> Result<Links, ToolError> {
 
 impl<'a> Diary<'a> {
     fn new(args: &'a InspectArgs, out: &'a mut dyn Write) -> Result<Self, ToolError> {
-        let (filter, span) = (Filter::of_keys(&args.keys_filter), Span::new(&args.moments)?);
+        let (filter, span) = (Filter::of_keys(&args.state.keys), Span::new(&args.moments)?);
         let from = args.since_lsn.unwrap_or(0).max(*span.lsns.start());
         Ok(Diary { args, out, style: Style::for_stdout(), filter, span, from })
     }

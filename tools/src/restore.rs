@@ -1,13 +1,12 @@
 //! `firn restore`: the state of a moment as a new store, or into a live server.
 
-use crate::dataset::{Damages, Dataset, MEMORY_DEFAULT, StateInfo};
-use crate::filter::{self, Filter, KeyArgs, ValueArgs};
+use crate::choice::{Choice, StateArgs, libraries, when};
+use crate::dataset::{Damages, Dataset, StateInfo};
 use crate::make::NewStore;
-use crate::moment::{self, now_ms};
+use crate::moment::now_ms;
 use crate::server::{Address, Server};
 use crate::text;
 use crate::{Outcome, ToolError};
-use firn_engine::keyspace::libraries::Libraries;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,11 +15,8 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["output", "into"])))]
 pub(crate) struct RestoreArgs {
-    /// A store's folder or a snapshot; it is only read.
+    /// A store's folder, or any other dataset (files of Redis, JSON Lines, ...; `-` for standard input); it is only read.
     path: PathBuf,
-    /// The moment: right behind this LSN, or as it was at this time. The newest without it.
-    #[arg(long, value_name = "LSN|TIME")]
-    to: Option<String>,
     /// Makes a new store in this folder, which must be absent or empty.
     #[arg(short, long, value_name = "NEW")]
     output: Option<PathBuf>,
@@ -31,27 +27,15 @@ pub(crate) struct RestoreArgs {
     #[arg(long, requires = "into")]
     keep_existing: bool,
     #[command(flatten)]
-    keys: KeyArgs,
-    #[command(flatten)]
-    values: ValueArgs,
-    /// Memory to use, about.
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
+    state: StateArgs,
     /// Says what was done as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-/// `--memory`.
-pub(crate) fn memory(option: Option<&str>) -> Result<u64, ToolError> {
-    option.map_or(Ok(MEMORY_DEFAULT), |text| filter::parse_size("--memory", text)).map(|bytes| bytes.max(1 << 16))
-}
-
 /// Runs it.
 pub(crate) fn run(args: &RestoreArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let filter = Filter::new(&args.keys, &args.values)?;
-    let to = args.to.as_deref().map(moment::parse).transpose()?;
-    let memory = memory(args.memory.as_deref())?;
+    let choice = args.state.choice()?;
     let dataset = Dataset::open(&args.path)?;
     let damages = Damages::strict();
     if let Some(url) = &args.into {
@@ -59,7 +43,7 @@ pub(crate) fn run(args: &RestoreArgs, out: &mut dyn Write) -> Result<Outcome, To
         let mut server = Server::connect(&address)?;
         let (mut written, mut expired, mut kept) = (0u64, 0u64, 0u64);
         let now = now_ms();
-        let info = dataset.state(to, &filter, memory, &damages, &mut |_| Ok(()), &mut |db, _, entry| {
+        let info = dataset.state(&choice, &damages, &mut |_| Ok(()), &mut |db, _, entry| {
             if entry.deadline.is_some_and(|at| at <= now) {
                 expired += 1;
             } else if server.put(db, entry, args.keep_existing)? {
@@ -69,7 +53,7 @@ pub(crate) fn run(args: &RestoreArgs, out: &mut dyn Write) -> Result<Outcome, To
             }
             Ok(())
         })?;
-        server.libraries(&libraries(&info, &filter))?;
+        server.libraries(&libraries(&info, &choice.filter))?;
         server.settle()?;
         let place = address.shown();
         if args.json {
@@ -88,8 +72,7 @@ pub(crate) fn run(args: &RestoreArgs, out: &mut dyn Write) -> Result<Outcome, To
         return Ok(Outcome::Fine);
     }
     let Some(output) = &args.output else { unreachable!("clap requires one of the two") };
-    let made = store(&dataset, to, &filter, memory, &damages, output)?;
-    let (info, made) = made;
+    let (info, made) = store(&dataset, &choice, &damages, output)?;
     if args.json {
         let facts = json!({
             "output": output.display().to_string(),
@@ -115,20 +98,16 @@ pub(crate) fn run(args: &RestoreArgs, out: &mut dyn Write) -> Result<Outcome, To
 /// Makes a new store of a state.
 pub(crate) fn store(
     dataset: &Dataset,
-    to: Option<moment::Moment>,
-    filter: &Filter,
-    memory: u64,
+    choice: &Choice,
     damages: &Damages,
     output: &std::path::Path,
 ) -> Result<(StateInfo, crate::make::Made), ToolError> {
     let made = std::cell::RefCell::new(None);
     let info = dataset.state(
-        to,
-        filter,
-        memory,
+        choice,
         damages,
         &mut |info| {
-            *made.borrow_mut() = Some(NewStore::create(output, info, dataset.bytes() * 2, memory)?);
+            *made.borrow_mut() = Some(NewStore::create(output, info, dataset.bytes() * 2, choice.memory)?);
             Ok(())
         },
         &mut |db, position, entry| match made.borrow_mut().as_mut() {
@@ -137,25 +116,10 @@ pub(crate) fn store(
         },
     )?;
     let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to make a store of".to_owned()))?;
-    let made = made.finish(&libraries(&info, filter))?;
+    let made = made.finish(&libraries(&info, &choice.filter))?;
     Ok((info, made))
-}
-
-/// The libraries that belong to what was chosen: all or, with chosen keys, none.
-pub(crate) fn libraries(info: &StateInfo, filter: &Filter) -> Libraries {
-    if filter.wants_all_keys() { info.libraries.clone() } else { Libraries::default() }
 }
 
 fn some(number: u64, what: &str) -> String {
     if number == 0 { String::new() } else { format!(", {} {what}", text::count(number)) }
-}
-
-/// A state's moment in words.
-pub(crate) fn when(info: &StateInfo) -> String {
-    match (info.lsn, info.time_ms) {
-        (Some(lsn), Some(ms)) if ms > 0 => format!("LSN {lsn} ({})", text::time(ms)),
-        (Some(lsn), _) => format!("LSN {lsn}"),
-        (None, Some(ms)) => text::time(ms),
-        (None, None) => "its end".to_owned(),
-    }
 }

@@ -8,13 +8,12 @@
 //! 2. Keys whose time has come at the moment that is shown are not there.
 //! 3. One thread a connection, one lock; requests are bounded ([`ARGUMENTS_MAX`], [`ARGUMENT_LEN_MAX`]).
 
+use crate::choice::{StateArgs, when};
 use crate::dataset::change::{Touches, touched};
 use crate::dataset::firn::snapshot_error;
 use crate::dataset::state::Small;
-use crate::dataset::{Damages, Dataset, MEMORY_DEFAULT};
-use crate::filter::Filter;
-use crate::moment::{self, now_ms};
-use crate::restore::when;
+use crate::dataset::{Damages, Dataset};
+use crate::moment::now_ms;
 use crate::show::{Resp, Shape};
 use crate::{Outcome, ToolError, restore, text};
 use firn_engine::command::{Args, Flags, Reply, Session};
@@ -43,20 +42,16 @@ const SCAN_COUNT: usize = 10;
 /// What to serve, and where.
 #[derive(clap::Args)]
 pub(crate) struct ServeArgs {
-    /// A store's folder, a snapshot, JSON Lines.
+    /// A store's folder, a snapshot, an RDB file, an append-only file or folder, JSON Lines, a table; `-` for standard input.
     path: PathBuf,
-    /// The state right behind this LSN, or at this time, instead of the newest.
-    #[arg(long, value_name = "LSN|TIME")]
-    to: Option<String>,
     /// The port; 0 for any that is free.
     #[arg(short, long, default_value_t = 6399)]
     port: u16,
     /// The address.
     #[arg(long, default_value = "127.0.0.1")]
     bind: String,
-    /// Memory for keys that were read, about.
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 /// A snapshot, and the keys of it that were asked for.
@@ -73,11 +68,11 @@ struct Mounted {
 
 /// Runs it, until the process is ended.
 pub(crate) fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let memory = restore::memory(args.memory.as_deref())?;
-    let to = args.to.as_deref().map(moment::parse).transpose()?;
+    let choice = args.state.choice()?;
+    let (memory, to) = (choice.memory, choice.to);
     let dataset = Dataset::open(&args.path)?;
     let (reader, shown) = match dataset {
-        Dataset::Snapshot(base) if to.is_none() => {
+        Dataset::Snapshot(base) if to.is_none() && !args.state.is_partial() => {
             let shown = when(&base.info());
             let reader = base.into_reader().ok_or_else(|| ToolError::Usage("there is no snapshot".to_owned()))?;
             (reader, shown)
@@ -87,7 +82,7 @@ pub(crate) fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<Outcome, Tool
                 tempfile::tempdir().map_err(|error| ToolError::Unreadable(format!("a temporary folder: {error}")))?;
             let made = folder.path().join("mounted");
             let damages = Damages::strict();
-            let (info, _) = restore::store(&dataset, to, &Filter::default(), MEMORY_DEFAULT, &damages, &made)?;
+            let (info, _) = restore::store(&dataset, &choice, &damages, &made)?;
             let base = Dataset::newest_snapshot_of(&made)?;
             let reader = base.into_reader().ok_or_else(|| ToolError::Usage("there is no snapshot".to_owned()))?;
             // The file is open; its name is not needed any more, and goes with the folder.

@@ -34,6 +34,7 @@ pub(crate) fn unreadable(what: &str) -> impl Fn(io::Error) -> ToolError {
 impl Target {
     /// Finds out what `path` is.
     pub(crate) fn of(path: &Path) -> Result<Target, ToolError> {
+        let path = &*crate::spool::input(path)?;
         let shown = path.display().to_string();
         let metadata = std::fs::metadata(path).map_err(unreadable(&shown))?;
         if metadata.is_dir() {

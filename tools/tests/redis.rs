@@ -1,176 +1,259 @@
-//! Files that a real redis-server wrote: read, converted there and back, and repaired when they are damaged.
+//! Files that real servers of Redis 7.0 and Valkey 9 wrote, in every form that `firn convert` makes and back: what the real server loads must have
+//! the digest that it had. Skipped, loudly, where those servers are not installed.
 
 mod common;
 
 use common::{firn, free_port, shown};
-use std::collections::BTreeSet;
+use firn_tests::client::{Client, Value};
+use firn_tests::corpus::{assert_same, call, digest, digests, fill, run, text};
+use firn_tests::process::{Program, Server, redis_server, valkey_server};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-struct Server(Child, u16);
+fn start(program: &Path, folder: &Path, more: &[&str]) -> (Server, Client) {
+    fs::create_dir_all(folder).expect("a folder");
+    let words = ["--save", "", "--enable-debug-command", "local", "--auto-aof-rewrite-percentage", "0"];
+    let arguments = words.iter().chain(more).map(|word| (*word).to_owned()).collect();
+    let (port, log) = (free_port(), folder.join("log"));
+    let program = Program { path: program.to_owned(), port, folder: folder.to_owned(), log, arguments };
+    let server = program.start().expect("the server starts");
+    let client = server.connect().expect("it accepts");
+    (server, client)
+}
 
-impl Server {
-    fn start(program: &Path, folder: &Path, more: &[&str]) -> Server {
-        let port = free_port();
-        let child = Command::new(program)
-            .args([
-                "--port",
-                &port.to_string(),
-                "--save",
-                "",
-                "--dir",
-                shown(folder),
-                "--enable-debug-command",
-                "local",
-            ])
-            .args(more)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        let server = Server(child, port);
-        for _ in 0..200 {
-            if server.cli(&["PING"]).contains("PONG") {
-                return server;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("the server does not answer");
-    }
-
-    fn cli(&self, args: &[&str]) -> String {
-        let output =
-            Command::new("redis-cli").args(["-p", &self.1.to_string()]).args(args).output().expect("redis-cli runs");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Whether the server's own tool finds nothing wrong.
+fn accepted(tool: &str, path: &Path) {
+    let checked = Command::new(tool).arg(path).stdin(Stdio::null()).output().expect("the tool runs");
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success(), "{tool} {}: {told}", path.display());
 }
 
-/// Fills a server with every type, small and large.
-fn fill(server: &Server) {
-    for command in [
-        "SET plain value",
-        "SET number 12345",
-        "SET dead value PXAT 9000000000000",
-        "RPUSH list a b c 1 2 3",
-        "SADD ints 1 2 3",
-        "SADD set a b c",
-        "ZADD zset 1 a 2.5 b inf c",
-        "HSET hash f v g w",
-        "XADD stream 1-1 f v",
-        "XADD stream 2-1 f w",
-        "XGROUP CREATE stream group 0",
-        "XREADGROUP GROUP group me COUNT 1 STREAMS stream >",
-        "XDEL stream 1-1",
+/// What a server was filled with, saved in both ways.
+struct Source {
+    dump: PathBuf,
+    parts: PathBuf,
+    /// DEBUG DIGEST of all.
+    all: String,
+    keys: std::collections::BTreeMap<Vec<u8>, String>,
+}
+
+const LIBRARY: &[u8] = b"#!lua name=mine\nredis.register_function('one', function() return 1 end)";
+
+/// Fills a server: half of it goes into the base of its append-only folder, the rest into the increment.
+fn source(program: &Path, folder: &Path, with_fields: bool) -> Source {
+    let more = ["--appendonly", "yes", "--aof-timestamp-enabled", "yes"];
+    let (server, mut client) = start(program, folder, &more);
+    fill(&mut client, with_fields);
+    call(&mut client, &[b"FUNCTION", b"LOAD", LIBRARY]);
+    run(&mut client, "BGREWRITEAOF");
+    while !text(&run(&mut client, "INFO persistence")).contains("aof_rewrite_in_progress:0") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    for line in [
+        "MULTI",
+        "SET behind 1",
+        "INCRBY behind 41",
+        "EXEC",
+        "RENAME l:128 l:renamed",
+        "SADD set:128 later",
+        "DEL z:513",
+        "EXPIRE s:text 100000000",
+        "SELECT 3",
+        "SET other 2",
+        "MOVE other 1",
+        "SELECT 0",
+        "SPOP i:129",
+        "XADD x:one * a b",
     ] {
-        let words: Vec<&str> = command.split(' ').collect();
-        server.cli(&words);
+        run(&mut client, line);
     }
-    server.cli(&["-n", "3", "SET", "elsewhere", "x"]);
-    for (name, number) in [("biglist", 2000), ("bigset", 2000), ("bighash", 2000), ("bigzset", 2000)] {
-        let script = match name {
-            "biglist" => "for i=1,ARGV[1] do redis.call('RPUSH',KEYS[1],'element '..i) end",
-            "bigset" => "for i=1,ARGV[1] do redis.call('SADD',KEYS[1],'member '..i) end",
-            "bighash" => "for i=1,ARGV[1] do redis.call('HSET',KEYS[1],'field '..i,i) end",
-            _ => "for i=1,ARGV[1] do redis.call('ZADD',KEYS[1],i*1.5,'member '..i) end",
-        };
-        server.cli(&["EVAL", script, "1", name, &number.to_string()]);
+    run(&mut client, "SAVE");
+    let (all, keys) = (digest(&mut client), digests(&mut client));
+    drop(client);
+    drop(server);
+    Source { dump: folder.join("dump.rdb"), parts: folder.join("appendonlydir"), all, keys }
+}
+
+/// Loads `dump` into the server that looks into `folder`, and compares.
+fn loads(client: &mut Client, folder: &Path, dump: &Path, source: &Source, what: &str) {
+    fs::copy(dump, folder.join("dump.rdb")).expect("copied");
+    run(client, "DEBUG RELOAD NOSAVE");
+    assert_eq!(digest(client), source.all, "{what}");
+    assert_same(&digests(client), &source.keys, what);
+    let Value::Array(libraries) = run(client, "FUNCTION LIST") else { panic!("an array") };
+    assert_eq!(libraries.len(), 1, "{what}");
+}
+
+/// Every form and back, judged by the server that wrote the data.
+fn everything_travels(program: &Path, name: &str, own_version: u32) {
+    let at = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| at.path().join(name);
+    let source = source(program, &path(name), name == "valkey");
+    for file in [&source.dump, &source.parts] {
+        let found = firn(&["check", shown(file), "--json"]).ended(0).json();
+        assert_eq!((&found["ok"], found["problems"].as_array().map(Vec::len)), (&true.into(), Some(0)), "{found}");
     }
+    firn(&["diff", shown(&source.dump), shown(&source.parts), "--with-expired"]).ended(0);
+    let summary = firn(&["stats", shown(&source.parts), "--json"]).ended(0).json();
+    assert!(summary["total"]["keys"].as_u64() > Some(80), "{summary}");
+
+    let into = path("into");
+    let (server, mut client) = start(program, &into, &[]);
+    let version = own_version.to_string();
+    let rdb_of =
+        |from: &Path, to: &Path| firn(&["convert", shown(from), shown(to), "--rdb-version", &version]).ended(0);
+    // RDB to RDB, in every version that this server loads; 12 is for others.
+    let versions: &[u32] = if name == "redis" { &[10] } else { &[80] };
+    for &version in versions {
+        let made = path(&format!("{version}.rdb"));
+        firn(&["convert", shown(&source.dump), shown(&made), "--rdb-version", &version.to_string()]).ended(0);
+        if name == "redis" {
+            accepted("redis-check-rdb", &made);
+        }
+        loads(&mut client, &into, &made, &source, &format!("{name}, version {version}"));
+    }
+    let twelve = path("12.rdb");
+    firn(&["convert", shown(&source.parts), shown(&twelve), "--rdb-version", "12"]).ended(0);
+    firn(&["diff", shown(&source.dump), shown(&twelve), "--with-expired"]).ended(0);
+    if name == "valkey" {
+        // Deadlines of fields need a version that has them, and the error says which.
+        let refused = firn(&["convert", shown(&source.dump), shown(&path("10.rdb"))]).ended(3);
+        assert!(refused.err.contains("version 12"), "{}", refused.err);
+        assert!(!path("10.rdb").exists(), "nothing is left of what failed");
+    }
+    // Every other form, from the dump and from the parts in turn, and back.
+    let forms = ["all.jsonl", "all.csv", "all.parquet", "all.resp", "single.aof", "store", "copy/appendonlydir"];
+    fs::create_dir(path("copy")).expect("a folder");
+    for (number, form) in forms.into_iter().enumerate() {
+        let (from, made) = (if number % 2 == 0 { &source.dump } else { &source.parts }, path(form));
+        firn(&["convert", shown(from), shown(&made), "--rdb-version", &version]).ended(0);
+        firn(&["check", shown(&made)]).ended(0);
+        // A table and lines have no libraries.
+        let rows = form.ends_with("jsonl") || form.ends_with("csv") || form.ends_with("parquet");
+        let back = path(&format!("{number}-back.rdb"));
+        rdb_of(&made, &back);
+        if name == "redis" {
+            accepted("redis-check-rdb", &back);
+        }
+        if rows {
+            call(&mut client, &[b"FUNCTION", b"LOAD", b"REPLACE", LIBRARY]);
+            firn(&["diff", shown(&source.dump), shown(&made), "--with-expired"]).ended(0);
+            fs::copy(&back, into.join("dump.rdb")).expect("copied");
+            run(&mut client, "DEBUG RELOAD NOSAVE");
+            assert_eq!(digest(&mut client), source.all, "{name}, {form}");
+            assert_same(&digests(&mut client), &source.keys, form);
+        } else {
+            loads(&mut client, &into, &back, &source, &format!("{name}, {form}"));
+        }
+    }
+    // Commands into the running server.
+    run(&mut client, "FLUSHALL");
+    run(&mut client, "FUNCTION FLUSH");
+    let port = server_port(&mut client);
+    let piped = Command::new("redis-cli")
+        .args(["-p", &port, "--pipe"])
+        .stdin(fs::File::open(path("all.resp")).expect("readable"))
+        .output()
+        .expect("redis-cli runs");
+    assert!(String::from_utf8_lossy(&piped.stdout).contains("errors: 0"), "{piped:?}");
+    assert_eq!(digest(&mut client), source.all, "{name}, piped");
+    run(&mut client, "FLUSHALL");
+    firn(&["restore", shown(&source.dump), "--into", &format!("redis://127.0.0.1:{port}")]).ended(0);
+    assert_eq!(digest(&mut client), source.all, "{name}, pushed");
+    drop(client);
+    drop(server);
+    // Append-only files of ours, loaded at a start.
+    accepted("redis-check-aof", &path("single.aof"));
+    if name == "redis" {
+        accepted("redis-check-aof", &path("copy/appendonlydir/appendonly.aof.manifest"));
+    }
+    for (what, made) in [("single", path("single.aof")), ("folder", path("copy/appendonlydir"))] {
+        let folder = path(&format!("start-{what}"));
+        fs::create_dir(&folder).expect("a folder");
+        if what == "single" {
+            fs::copy(&made, folder.join("appendonly.aof")).expect("copied");
+        } else {
+            copy(&made, &folder.join("appendonlydir"));
+        }
+        let (server, mut client) = start(program, &folder, &["--appendonly", "yes"]);
+        assert_eq!(digest(&mut client), source.all, "{name}, {what}");
+        drop((client, server));
+    }
+    // Standard input and output, whatever comes.
+    for file in [&source.dump, &path("single.aof"), &path("all.parquet"), &path("all.csv")] {
+        let piped = Command::new(env!("CARGO_BIN_EXE_firn"))
+            .args(["convert", "-", "-", "--format", "jsonl", "--match", "s:int8"])
+            .stdin(fs::File::open(file).expect("readable"))
+            .output()
+            .expect("it runs");
+        let line: serde_json::Value = serde_json::from_slice(&piped.stdout).expect("one line");
+        assert_eq!(line["value"], "-128", "{}", file.display());
+    }
+}
+
+fn server_port(client: &mut Client) -> String {
+    let Value::Array(pair) = run(client, "CONFIG GET port") else { panic!("an array") };
+    text(&pair[1])
 }
 
 #[test]
-fn an_rdb_file_as_a_store_and_back_is_the_same_to_redis() {
-    let Some(program) = firn_tests::process::redis_server() else { return };
-    let at = tempfile::tempdir().expect("a folder");
-    let (first, second) = (at.path().join("first"), at.path().join("second"));
-    fs::create_dir(&first).expect("made");
-    fs::create_dir(&second).expect("made");
-    let server = Server::start(&program, &first, &["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
-    fill(&server);
-    assert_eq!(server.cli(&["SAVE"]).trim(), "OK");
-    let digest = server.cli(&["DEBUG", "DIGEST"]);
-    drop(server);
-    let dump = first.join("dump.rdb");
-    firn(&["check", shown(&dump)]).ended(0);
-    let (store, back) = (at.path().join("store"), second.join("dump.rdb"));
-    firn(&["convert", shown(&dump), shown(&store)]).ended(0);
-    firn(&["convert", shown(&store), shown(&back)]).ended(0);
-    let checked = Command::new("redis-check-rdb").arg(&back).output().expect("it runs");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
-    let again = Server::start(&program, &second, &[]);
-    assert_eq!(again.cli(&["DEBUG", "DIGEST"]), digest);
-    drop(again);
-    // The folder of the append-only file holds the same.
-    let folder = first.join("appendonlydir");
-    firn(&["check", shown(&folder)]).ended(0);
-    firn(&["diff", shown(&dump), shown(&folder)]).ended(0);
-    assert_eq!(firn(&["get", shown(&dump), "plain"]).ended(0).out, "\"value\"\n");
-    assert_eq!(firn(&["get", shown(&folder), "list", "--as", "json"]).ended(0).json()["value"][0], "a");
-    let lines = firn(&["history", shown(&folder), "plain", "--json"]).ended(0).lines();
-    assert_eq!(lines.last().expect("a change")["words"][0], "SET");
-}
-
-fn keys(store: &Path) -> BTreeSet<String> {
-    let lines = firn(&["inspect", shown(store), "--keys", "--json"]).ended(0).lines();
-    lines.iter().map(|line| line["key"].as_str().expect("a name").to_owned()).collect()
-}
-
-/// A dump and an append-only file of 1000 keys.
-fn thousand(folder: &Path) -> Option<(PathBuf, PathBuf)> {
-    let program = firn_tests::process::redis_server()?;
-    let server = Server::start(&program, folder, &["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
-    let script = "for i=0,999 do redis.call('SET','key:'..i,'value '..i..' of the thousand') end";
-    server.cli(&["EVAL", script, "0"]);
-    // A script is one transaction: one by one the damage of one key stays that of one.
-    for number in 0..200 {
-        server.cli(&["SET", &format!("one:{number}"), "value"]);
-    }
-    server.cli(&["SAVE"]);
-    drop(server);
-    let aof =
-        fs::read_dir(folder.join("appendonlydir")).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let aof = aof.into_iter().find(|path| shown(path).ends_with(".incr.aof")).expect("commands");
-    Some((folder.join("dump.rdb"), aof))
+fn everything_of_redis_travels_through_every_form() {
+    let Some(program) = redis_server() else { return };
+    everything_travels(&program, "redis", 10);
 }
 
 #[test]
-fn damage_in_the_middle_costs_what_it_hits() {
-    let at = tempfile::tempdir().expect("a folder");
-    let Some((dump, aof)) = thousand(at.path()) else { return };
-    let bytes = fs::read(&aof).expect("readable");
-    let place = bytes.windows(7).position(|window| window == b"one:100").expect("it is there");
-    let mut damaged = bytes.clone();
-    damaged[place - 4] = 0xff;
-    damaged[place - 3] = 0x00;
-    let file = at.path().join("damaged.aof");
-    fs::write(&file, damaged).expect("writable");
-    let check = firn(&["check", shown(&file), "--json"]).ended(1).json();
-    assert!(check["problems"][0]["offset"].is_u64(), "{check}");
-    let made = at.path().join("aof-made");
-    firn(&["repair", shown(&file), "-o", shown(&made)]).ended(1);
-    assert_eq!(keys(&made).len(), 1199);
-    // A tail that was cut is what a power failure leaves.
-    let cut = at.path().join("cut.aof");
-    fs::write(&cut, &bytes[..bytes.len() - 5]).expect("writable");
-    let made = at.path().join("cut-made");
-    firn(&["repair", shown(&cut), "-o", shown(&made)]).ended(0);
-    assert_eq!(keys(&made).len(), 1199);
+fn everything_of_valkey_travels_through_every_form() {
+    let Some(program) = valkey_server() else { return };
+    everything_travels(&program, "valkey", 80);
+}
 
-    let mut bytes = fs::read(&dump).expect("readable");
-    let place = bytes.windows(7).position(|window| window == b"key:500").expect("it is there");
-    // The length of the value behind the key.
-    bytes[place + 7] = 0xc7;
-    let file = at.path().join("damaged.rdb");
-    fs::write(&file, bytes).expect("writable");
-    firn(&["check", shown(&file)]).ended(1);
-    let made = at.path().join("rdb-made");
-    firn(&["repair", shown(&file), "-o", shown(&made)]).ended(1);
-    let left = keys(&made).len();
-    assert!(left >= 1197, "{left}");
+#[test]
+fn keys_and_changes_are_found_in_files_of_redis() {
+    let Some(program) = redis_server() else { return };
+    let at = tempfile::tempdir().expect("a folder");
+    let (server, mut client) = start(&program, at.path(), &["--appendonly", "yes", "--aof-timestamp-enabled", "yes"]);
+    for line in ["SET plain value", "RPUSH list a b", "SET plain other", "SELECT 2", "SET plain elsewhere", "DEL plain"]
+    {
+        run(&mut client, line);
+    }
+    // The moment in between: annotations have seconds.
+    let second = |client: &mut Client| match run(client, "TIME") {
+        Value::Array(time) => time[0].integer().expect("seconds"),
+        _ => panic!("an array"),
+    };
+    let first = second(&mut client);
+    while second(&mut client) < first + 2 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    run(&mut client, "SELECT 0");
+    run(&mut client, "SET plain late");
+    run(&mut client, "SAVE");
+    drop((client, server));
+    let (dump, parts) = (at.path().join("dump.rdb"), at.path().join("appendonlydir"));
+    assert_eq!(firn(&["get", shown(&dump), "plain"]).ended(0).out, "\"late\"\n");
+    assert_eq!(firn(&["get", shown(&parts), "list", "--as", "json"]).ended(0).json()["value"][1], "b");
+    firn(&["get", shown(&parts), "plain", "--db", "2"]).ended(4);
+    let lines = firn(&["history", shown(&parts), "plain", "--json"]).ended(0).lines();
+    let words: Vec<&str> = lines.iter().filter_map(|line| line["words"][0].as_str()).collect();
+    assert_eq!(words, ["SET", "SET", "SET", "DEL", "SET"]);
+    let records = firn(&["inspect", shown(&parts), "--records", "--match", "list", "--json"]).ended(0).lines();
+    assert_eq!(records.len(), 1, "{records:?}");
+    // Annotations of time make a moment.
+    let to = format!("@{}", first + 1);
+    assert_eq!(firn(&["get", shown(&parts), "plain", "--to", &to]).ended(0).out, "\"other\"\n");
+    let made = at.path().join("before.jsonl");
+    firn(&["convert", shown(&parts), shown(&made), "--to", &to]).ended(0);
+    assert_eq!(firn(&["get", shown(&made), "plain"]).ended(0).out, "\"other\"\n");
+    let refused = firn(&["restore", shown(&dump), "--to", &to, "-o", shown(&at.path().join("x"))]).ended(2);
+    assert!(refused.err.contains("one moment"), "{}", refused.err);
+    firn(&["restore", shown(&parts), "--to", "2001-01-01", "-o", shown(&at.path().join("x"))]).ended(2);
 }

@@ -173,3 +173,39 @@ fn a_block_of_the_only_snapshot_costs_its_keys_alone_and_they_are_named() {
     let report = firn(&["repair", shown(&cut), "-o", shown(&made), "--json"]);
     assert_eq!(keys(&made).len(), 1000, "{}{}", report.out, report.err);
 }
+
+#[test]
+fn a_store_whose_whole_log_is_gone_is_refused_and_can_be_made_of_its_snapshot() {
+    let at = tempfile::tempdir().expect("a folder");
+    let (whole, damaged, mended) = (at.path().join("whole"), at.path().join("damaged"), at.path().join("mended"));
+    let known = thousand(&whole, true);
+    copy(&whole, &damaged);
+    for segment in files(&damaged, ".seg") {
+        fs::remove_file(segment).expect("removed");
+    }
+    let refused = Store::open_folder(&damaged, &options(&Arc::new(ManualClock::new(BEGIN_MS))));
+    let refused = refused.err().expect("old data is not served as if nothing had happened").to_string();
+    assert!(refused.contains("everything since record 1001 is missing"), "{refused}");
+    let check = firn(&["check", shown(&damaged)]).ended(1);
+    assert!(check.out.contains("not one segment"), "{}", check.out);
+    firn(&["compact", shown(&damaged), "-o", shown(&at.path().join("x"))]).ended(1);
+    let report = firn(&["repair", shown(&damaged), "-o", shown(&mended), "--json"]).ended(1).json();
+    assert!(report["left_out"][0]["message"].as_str().expect("text").contains("not one segment"), "{report}");
+    assert_eq!(digests_of(&mended), known);
+    // What firn makes has no log, and is whole all the same.
+    firn(&["check", shown(&mended)]).ended(0);
+}
+
+#[test]
+fn a_copy_of_a_folder_in_use_is_not_in_use() {
+    let at = tempfile::tempdir().expect("a folder");
+    let (used, copied) = (at.path().join("used"), at.path().join("copied"));
+    let store = Store::open_folder(&used, &options(&Arc::new(ManualClock::new(BEGIN_MS)))).expect("a new store");
+    run(&store, 0, &[b"SET", b"a", b"1"]);
+    store.commit();
+    copy(&used, &copied);
+    let process = format!("process {}", std::process::id());
+    assert!(firn(&["check", shown(&used)]).out.contains(&process));
+    assert!(!firn(&["check", shown(&copied)]).out.contains("process"));
+    store.close().expect("a clean end");
+}

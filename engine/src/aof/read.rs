@@ -14,6 +14,8 @@ const WORDS_MAX: i64 = i32::MAX as i64;
 const DIGITS_MAX: usize = 20;
 /// Longest annotation, as in Redis.
 const ANNOTATION_LEN_MAX: usize = 1024;
+/// Bytes that [`CommandReader::probe`] asks for at a time.
+const PROBE_LEN: usize = 512;
 
 /// Why reading stopped.
 #[derive(Debug)]
@@ -94,8 +96,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// Its words; there is at least one.
-    pub fn words(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    /// Its words; there is at least one in a command that was read whole.
+    pub fn words(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator {
         self.words.iter().map(|word| &self.bytes[word.clone()])
     }
 
@@ -145,6 +147,11 @@ impl<R: Read> CommandReader<R> {
         CommandReader { input, time: None }
     }
 
+    /// As [`CommandReader::new`], for a short look: whether a command begins at a place. It takes little memory.
+    pub fn probe(source: R, offset: u64) -> CommandReader<R> {
+        CommandReader { input: Input::small(source, PROBE_LEN, offset), time: None }
+    }
+
     /// How many bytes were read.
     pub fn offset(&self) -> u64 {
         self.input.offset()
@@ -163,9 +170,11 @@ impl<R: Read> CommandReader<R> {
         }
     }
 
-    /// `offset` becomes that of the command.
+    /// `offset` becomes that of the command. After an error the command has the words that were read, the last perhaps in part.
     fn try_take(&mut self, command: &mut Command, offset: &mut u64) -> Result<bool, Stop> {
         let input = &mut self.input;
+        command.bytes.clear();
+        command.words.clear();
         loop {
             *offset = input.offset();
             if !input.has_more()? {
@@ -182,8 +191,6 @@ impl<R: Read> CommandReader<R> {
             return Err(bad(*offset, BadAof::Length));
         }
         (command.offset, command.time) = (*offset, self.time);
-        command.bytes.clear();
-        command.words.clear();
         for _ in 0..count {
             let at = input.offset();
             match input.byte()? {
@@ -195,8 +202,9 @@ impl<R: Read> CommandReader<R> {
                 return Err(bad(at, BadAof::Length));
             }
             let start = command.bytes.len();
-            input.append(len as u64, &mut command.bytes)?;
+            let appended = input.append(len as u64, &mut command.bytes);
             command.words.push(start..command.bytes.len());
+            appended?;
             let at = input.offset();
             if input.take()? != *b"\r\n" {
                 return Err(bad(at, BadAof::NoCrlf));
@@ -247,17 +255,44 @@ pub struct Groups<R> {
     reader: CommandReader<R>,
     /// Kept for use again.
     spare: Vec<Command>,
+    /// MULTI was read.
+    inside: bool,
+    /// The command that could not be read to its end.
+    broken: Command,
+    /// Where the last command ends that was read.
+    good: u64,
 }
 
 impl<R: Read> Groups<R> {
     /// Groups of what `reader` gives.
     pub fn new(reader: CommandReader<R>) -> Groups<R> {
-        Groups { reader, spare: Vec::new() }
+        let (good, broken) = (reader.offset(), Command::default());
+        Groups { reader, spare: Vec::new(), inside: false, broken, good }
+    }
+
+    /// Goes on behind damage: with `inside`, within a transaction, whose commands then come one by one. The damage may have taken its EXEC.
+    pub fn behind_damage(reader: CommandReader<R>, inside: bool) -> Groups<R> {
+        Groups { inside, ..Groups::new(reader) }
     }
 
     /// How many bytes were read.
     pub fn offset(&self) -> u64 {
         self.reader.offset()
+    }
+
+    /// Whether a transaction has begun: what an error then leaves in the group came before the damage.
+    pub fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// Where the last command ends that was read whole.
+    pub fn good(&self) -> u64 {
+        self.good
+    }
+
+    /// The words of the command in which an error was found, as far as they were read.
+    pub fn broken(&self) -> &Command {
+        &self.broken
     }
 
     /// Takes the next group into `group`: the commands between MULTI and EXEC, without these; none of a transaction that was discarded. False
@@ -267,21 +302,31 @@ impl<R: Read> Groups<R> {
     /// [`AofError`]: of a transaction that is not whole, [`AofError::Cut`] has the offset of MULTI.
     pub fn take(&mut self, group: &mut Vec<Command>) -> Result<bool, AofError> {
         self.spare.append(group);
-        let mut first = self.spare.pop().unwrap_or_default();
-        if !self.reader.take(&mut first)? {
-            return Ok(false);
-        }
-        let begin = first.offset;
-        if first.is("EXEC") || first.is("DISCARD") {
-            return Err(AofError::Bad { offset: begin, why: BadAof::ExecWithoutMulti });
-        }
-        if !first.is("MULTI") {
-            group.push(first);
-            return Ok(true);
-        }
+        let begin = loop {
+            let mut first = self.spare.pop().unwrap_or_default();
+            if !self.read(&mut first)? {
+                return Ok(false);
+            }
+            let (begin, ends) = (first.offset, first.is("EXEC") || first.is("DISCARD"));
+            if ends && self.inside {
+                self.inside = false;
+                self.spare.push(first);
+                continue;
+            }
+            if ends {
+                return Err(AofError::Bad { offset: begin, why: BadAof::ExecWithoutMulti });
+            }
+            if !first.is("MULTI") {
+                // Behind damage the rest of a transaction comes one by one: where it ends is not certain.
+                group.push(first);
+                return Ok(true);
+            }
+            self.inside = true;
+            break begin;
+        };
         loop {
             let mut command = self.spare.pop().unwrap_or_default();
-            match self.reader.take(&mut command) {
+            match self.read(&mut command) {
                 Ok(true) => {}
                 Ok(false) | Err(AofError::Cut { .. }) => {
                     group.clear();
@@ -290,9 +335,11 @@ impl<R: Read> Groups<R> {
                 Err(error) => return Err(error),
             }
             if command.is("EXEC") {
+                self.inside = false;
                 return Ok(true);
             }
             if command.is("DISCARD") {
+                self.inside = false;
                 group.clear();
                 return Ok(true);
             }
@@ -301,5 +348,15 @@ impl<R: Read> Groups<R> {
             }
             group.push(command);
         }
+    }
+
+    /// Takes a command; what could be read of a broken one is kept.
+    fn read(&mut self, command: &mut Command) -> Result<bool, AofError> {
+        let taken = self.reader.take(command);
+        match taken {
+            Ok(_) => self.good = self.reader.offset(),
+            Err(_) => std::mem::swap(&mut self.broken, command),
+        }
+        taken
     }
 }

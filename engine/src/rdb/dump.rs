@@ -52,7 +52,7 @@ fn open(payload: &[u8], verify: bool) -> Option<(Header, &[u8])> {
 pub fn decode(payload: &[u8], verify: bool, shaping: &Shaping) -> Result<Restored, BadPayload> {
     let (header, body) = open(payload, verify).ok_or(BadPayload::Envelope)?;
     let (&encoding, rest) = body.split_first().ok_or(RdbError::bad(0, BadRdb::Cut))?;
-    let mut input = Input::small(rest, rest.len());
+    let mut input = Input::small(rest, rest.len(), 0);
     let mut value = Value::begin(encoding, header.dialect, &mut input)?;
     let kind = value.kind;
     let (mut part, mut whole) = (Vec::new(), None);

@@ -34,17 +34,9 @@ impl<R: Read> Input<R> {
         Input { source, buffer: vec![0; BUFFER_LEN], start: 0, end: 0, offset, digest: Some(CRC64.digest()), summed: 0 }
     }
 
-    /// Reads bytes that are all there: no checksum, and a buffer no longer than they are.
-    pub(crate) fn small(source: R, len: usize) -> Input<R> {
-        Input {
-            source,
-            buffer: vec![0; len.clamp(16, BUFFER_LEN)],
-            start: 0,
-            end: 0,
-            offset: 0,
-            digest: None,
-            summed: 0,
-        }
+    /// Reads a few bytes, or such as are all there: no checksum, and a buffer of `len`.
+    pub(crate) fn small(source: R, len: usize, offset: u64) -> Input<R> {
+        Input { source, buffer: vec![0; len.clamp(16, BUFFER_LEN)], start: 0, end: 0, offset, digest: None, summed: 0 }
     }
 
     /// How many bytes were taken.

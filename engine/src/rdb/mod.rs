@@ -18,6 +18,7 @@ pub(crate) mod input;
 mod intset;
 mod length;
 mod lzf;
+pub mod mend;
 mod packed;
 pub mod reader;
 mod stream;

@@ -21,6 +21,9 @@ use crate::keyspace::entry::Stored;
 use crate::limits::DATABASES_MAX;
 use std::io::{Cursor, Read};
 
+/// Bytes that [`Reader::probe`] asks for at a time.
+const PROBE_LEN: usize = 512;
+
 /// What stands at the beginning of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
@@ -241,6 +244,11 @@ impl<R: Read> Reader<R> {
         let mut input = Input::new(source, offset);
         input.forget_checksum();
         Reader::with(input, header, db)
+    }
+
+    /// As [`Reader::resume`], for a short look: whether entries begin at a place. It takes little memory.
+    pub fn probe(source: R, header: Header, offset: u64, db: u32) -> Reader<R> {
+        Reader::with(Input::small(source, PROBE_LEN, offset), header, db)
     }
 
     fn with(input: Input<R>, header: Header, db: u32) -> Reader<R> {

@@ -15,6 +15,7 @@
 //! | an unanchored segment without the snapshot that anchors it | left out with all behind it (refuse if that snapshot is broken) |
 //! | a snapshot that does not verify | an older one and the log, with a warning; D is at least its LSN, so refuse if they do not reach it |
 //! | a store's identity, and nothing else | refuse: the store vanished |
+//! | a snapshot beside which a log was on, and not one segment | refuse: the log vanished |
 //! | a read error | refuse: the disk |
 //!
 //! ```no_run
@@ -66,6 +67,8 @@ pub struct Found {
     pub broken_snapshots: Vec<Lsn>,
     /// The highest LSN that a snapshot states as durable.
     pub durable: Lsn,
+    /// Whether a log was on when that snapshot was made: then there is at least the segment that goes on behind it.
+    pub has_log: bool,
     /// Whether the folder has a store's identity.
     pub identity: bool,
     /// The [`needed`] segments, in that order.
@@ -169,6 +172,11 @@ pub enum Why {
     /// An identity and no data.
     #[error("the folder says that a store lives here, but its data has vanished")]
     Vanished,
+    /// A snapshot, and none of the segments behind it.
+    #[error(
+        "a log was on when the snapshot was made, and not one segment of it (log-*.seg) is there: everything since record {0} is missing"
+    )]
+    LogVanished(Lsn),
     /// The disk.
     #[error("the disk could not be read (this says nothing about the file): {0}")]
     Disk(String),
@@ -188,6 +196,9 @@ impl Why {
             Why::Newer(_) => "nothing was changed. Start a newer release of Firn",
             Why::Foreign(_) => "nothing was changed. Move the file out of the folder, and the right one back in",
             Why::Vanished => "put the files back, or start anew on purpose with an empty folder or the flag for it",
+            Why::LogVanished(_) => {
+                "nothing was changed. Put the segments back; `firn repair` makes a store of what the snapshot holds"
+            }
             Why::Disk(_) => "look at the disk and the system's log, then start again",
         }
     }
@@ -244,6 +255,9 @@ impl<'a> Walk<'a> {
         let nothing = found.segments.is_empty() && found.snapshot.is_none() && found.broken_snapshots.is_empty();
         if nothing && found.identity {
             return Err(walk.refuse(None, None, Why::Vanished));
+        }
+        if found.segments.is_empty() && found.has_log {
+            return Err(walk.refuse(None, None, Why::LogVanished(next)));
         }
         for segment in &found.segments {
             let scan = match &segment.scan {
@@ -514,6 +528,12 @@ mod tests {
 
         row("nothing at all", Found::default(), "open [] next 1 copy 1 aside [] 0");
         row("an identity alone", found(None, vec![]), "Vanished at \"\"");
+        row("a snapshot alone", found(Some(50), vec![]), "open [] next 51 copy 51 aside [] 0");
+        row(
+            "a snapshot beside which a log was on, alone",
+            Found { has_log: true, ..found(Some(50), vec![]) },
+            "LogVanished(51) at \"\"",
+        );
         row(
             "whole",
             found(None, vec![a(), segment(51, 1, 81, 60, End::Clean)]),

@@ -194,7 +194,7 @@ fn load_state(
     let mut broken = Vec::new();
     let mut snapshot = None;
     let mut keyspace = None;
-    let mut stated = 0;
+    let (mut stated, mut has_log) = (0, false);
     let mut snapshot_time_ms = 0;
     let shaping = Shaping { seed: identity.hash_seed, ..options.shaping.clone() };
     for (lsn, epoch, name, len) in &survey.snapshots {
@@ -202,11 +202,12 @@ fn load_state(
             let total = reader.footer().entries;
             let progress = |done| tell(options, "loading the snapshot", done, total);
             let keyspace = load::load(&reader, options.databases, options.load_threads, &shaping, &progress)?;
-            Ok((keyspace, reader.header().durable.max(reader.footer().durable), reader.header().created_ms))
+            let durable = reader.header().durable.max(reader.footer().durable);
+            Ok((keyspace, durable, reader.header().created_ms, reader.has_log()))
         });
         match loaded {
-            Ok((found, durable, created_ms)) => {
-                (keyspace, stated, snapshot_time_ms) = (Some(found), durable, created_ms);
+            Ok((found, durable, created_ms, logged)) => {
+                (keyspace, stated, snapshot_time_ms, has_log) = (Some(found), durable, created_ms, logged);
                 snapshot = Some((*lsn, *epoch, *len));
                 break;
             }
@@ -252,6 +253,7 @@ fn load_state(
         snapshot: covered,
         broken_snapshots: survey.snapshots.iter().take(broken.len()).map(|(lsn, ..)| *lsn).collect(),
         durable: stated,
+        has_log,
         identity: (survey.has_store || survey.bad_store.is_some()) && !options.allow_empty,
         segments,
     };

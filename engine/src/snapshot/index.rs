@@ -280,6 +280,9 @@ impl AuxPair {
 #[error("the auxiliary block does not hold {0} pairs of name and value")]
 pub struct BadAux(pub u64);
 
+/// The auxiliary pair of a snapshot beside which a log was on: the LSN with which the log goes on behind it.
+pub(crate) const LOG_AUX: &str = "log-from";
+
 /// Appends the payload of an auxiliary block.
 pub fn encode_aux(pairs: &[AuxPair], out: &mut Vec<u8>) {
     for part in pairs.iter().flat_map(|pair| [&pair.name, &pair.value]) {

@@ -7,7 +7,8 @@
 
 use super::block::{BLOCK_HEADER_LEN, BadBlock, BlockHeader, BlockKind};
 use super::index::{
-    AuxPair, BadFooter, BadIndex, FOOTER_LEN, Footer, IndexRow, check_layout, decode_aux, decode_rows, in_file_order,
+    AuxPair, BadFooter, BadIndex, FOOTER_LEN, Footer, IndexRow, LOG_AUX, check_layout, decode_aux, decode_rows,
+    in_file_order,
 };
 use super::{BadSnapshot, SnapshotError};
 use crate::disk::{Disk, File, OpenMode, read_full_at};
@@ -96,6 +97,10 @@ impl SnapshotReader {
     /// What it carries beside its entries.
     pub fn aux(&self) -> &[AuxPair] {
         &self.aux
+    }
+    /// Whether a log was on when it was made, which goes on behind it.
+    pub fn has_log(&self) -> bool {
+        self.aux_value(LOG_AUX).is_some()
     }
     /// The value of the auxiliary pair `name`.
     pub fn aux_value(&self, name: &str) -> Option<&[u8]> {

@@ -4,7 +4,7 @@ use super::Shared;
 use crate::disk::{OpenMode, read_full_at};
 use crate::format::{FileHeader, FileKind, FileName, HEADER_LEN};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::index::AuxPair;
+use crate::snapshot::index::{AuxPair, LOG_AUX};
 use crate::snapshot::retention::{Removal, StoredFile, plan};
 use crate::snapshot::schedule::SnapshotStatus;
 use crate::snapshot::writer::{Pace, SnapshotRun, Step, Written};
@@ -129,9 +129,13 @@ impl Shared {
     fn begin_snapshot(&self) -> Running {
         // The segment ends here, so that retention can later give up exactly what this snapshot replaces.
         self.write_waiting();
-        if let Some(log) = self.log.lock().as_mut() {
-            log.end_segment(self.now());
-        }
+        let logged = match self.log.lock().as_mut() {
+            Some(log) => {
+                log.end_segment(self.now());
+                true
+            }
+            None => false,
+        };
         let now = self.now();
         let epoch = self.epoch();
         let mut engine = self.engine.lock();
@@ -145,10 +149,13 @@ impl Shared {
             created_ms: now.unix_ms,
             durable: self.stated_durable(),
         };
-        let aux = vec![
+        let mut aux = vec![
             AuxPair::text("firn-version", env!("CARGO_PKG_VERSION")),
             AuxPair::text("databases", engine.keyspace.databases()),
         ];
+        if logged {
+            aux.push(AuxPair::text(LOG_AUX, engine.effects.last() + 1));
+        }
         let dirty = engine.dirty;
         let run = SnapshotRun::begin(
             &mut engine.keyspace,

@@ -66,9 +66,10 @@ pub(crate) fn touched(words: &[&[u8]], found: &mut Vec<usize>) -> Option<(&'stat
     Some((command, touches))
 }
 
-/// Whether the command behind the words writes, as far as its flags say; what is not known may.
-pub(crate) fn writes(command: &Command) -> bool {
-    command.spec.flags.has(Flags::WRITE)
+/// Whether the command behind the words writes: of one with subcommands, whether this one does.
+pub(crate) fn writes(command: &Command, words: &[&[u8]]) -> bool {
+    let sub = words.get(1).and_then(|word| command.spec.subcommand(word));
+    sub.unwrap_or(&command.spec).flags.has(Flags::WRITE)
 }
 
 /// The words of a DEL, UNLINK, TOUCH or MSET with those keys alone that `wanted` lets through; `None` if none is left.

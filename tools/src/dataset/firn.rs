@@ -374,7 +374,8 @@ impl FirnStore {
             time_ms = segment.scan.as_ref().map_or(time_ms, |scan| scan.last_time_ms.max(time_ms));
         }
         let identity = self.survey.has_store || self.survey.bad_store.is_some();
-        match judge(&Found { snapshot, broken_snapshots: broken, durable, identity, segments }) {
+        let has_log = base.reader().is_some_and(SnapshotReader::has_log);
+        match judge(&Found { snapshot, broken_snapshots: broken, durable, has_log, identity, segments }) {
             Verdict::Open(plan) => Ok(Reach { last: plan.next - 1, time_ms }),
             Verdict::Refuse(refusal) => Err(ToolError::Damage(refusal.to_string())),
         }

@@ -1,17 +1,18 @@
-//! JSON Lines as a base: one entry a line, as `firn convert --format jsonl` and `firn get --json` write them (see `json`).
+//! JSON Lines as a base: one entry a line, as `firn convert --format jsonl` and `firn get --json` write them (see `json`); and the rows of tables
+//! ([`tables`]), which are the same objects.
 //!
 //! A line becomes the commands that make its entry, which an engine of one key runs: so whatever a line says is checked as a client's words
 //! are.
 
 use super::change::Change;
 use super::state::Small;
-use super::{Base, Damages, Visit};
+use super::{Base, Damages, Visit, tables};
 use crate::folder::{Finding, Severity};
+use crate::moment::now_ms;
 use crate::{ToolError, json};
 use firn_engine::key::HashSeed;
 use firn_engine::limits::DATABASES_MAX;
 use serde_json::Value;
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::RangeInclusive;
@@ -22,28 +23,86 @@ const LINE_LEN_MAX: u64 = 2 << 30;
 /// Items of one command.
 const ITEMS_MAX: usize = 64;
 
-/// A file of lines, or standard input.
-pub(crate) struct Lines<'d> {
-    path: Option<PathBuf>,
-    damages: &'d Damages,
-    used: Cell<bool>,
+/// How rows are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// One object a line.
+    Json,
+    /// A table as text.
+    Csv,
+    /// A table as Parquet.
+    Parquet,
 }
 
-/// Whether a file begins as JSON Lines do.
-pub(crate) fn is_lines(path: &Path) -> bool {
-    let mut start = [0; 64];
-    let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+/// A file of rows.
+#[derive(Clone, Debug)]
+pub(crate) struct RowFile {
+    path: PathBuf,
+    form: Form,
+}
+
+impl RowFile {
+    /// The file at `path`, if it begins as one of the forms does.
+    pub(crate) fn at(path: &Path) -> Option<RowFile> {
+        let mut start = [0; 64];
+        let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+        let start = &start[..read];
+        let form = match () {
+            () if start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') => Form::Json,
+            () if start.starts_with(tables::CSV_HEAD.as_bytes()) => Form::Csv,
+            () if start.starts_with(crate::parquet::MAGIC) => Form::Parquet,
+            () => return None,
+        };
+        Some(RowFile { path: path.to_owned(), form })
+    }
+
+    /// What it is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.form {
+            Form::Json => "JSON Lines",
+            Form::Csv => "a CSV table",
+            Form::Parquet => "a Parquet table",
+        }
+    }
+
+    /// Its length.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.path.metadata().map_or(0, |it| it.len())
+    }
+
+    /// Visits the objects.
+    fn objects(&self, row: &mut tables::Row<'_, ToolError>) -> Result<(), ToolError> {
+        let failed = |error: io::Error| ToolError::Unreadable(format!("{}: {error}", crate::spool::name(&self.path)));
+        match self.form {
+            Form::Csv => return tables::csv(&self.path, row),
+            Form::Parquet => return tables::parquet(&self.path, row),
+            Form::Json => {}
+        }
+        let mut reader = BufReader::with_capacity(1 << 18, File::open(&self.path).map_err(failed)?);
+        let (mut line, mut number) = (Vec::new(), 0u64);
+        loop {
+            line.clear();
+            number += 1;
+            if (&mut reader).take(LINE_LEN_MAX).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+                return Ok(());
+            }
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                row(number, serde_json::from_slice(&line).map_err(|error| error.to_string()))?;
+            }
+        }
+    }
+}
+
+/// The rows of a file as a base.
+pub(crate) struct Lines<'d> {
+    file: &'d RowFile,
+    damages: &'d Damages,
 }
 
 impl<'d> Lines<'d> {
-    /// Of a file, or of standard input without one.
-    pub(crate) fn new(path: Option<PathBuf>, damages: &'d Damages) -> Self {
-        Lines { path, damages, used: Cell::new(false) }
-    }
-
-    fn name(&self) -> String {
-        self.path.as_ref().map_or("standard input".to_owned(), |path| path.display().to_string())
+    /// Of a file.
+    pub(crate) fn new(file: &'d RowFile, damages: &'d Damages) -> Self {
+        Lines { file, damages }
     }
 }
 
@@ -57,7 +116,13 @@ impl Base for Lines<'_> {
     }
 
     fn databases(&self) -> Vec<usize> {
-        Vec::new()
+        let mut found = std::collections::BTreeSet::new();
+        // What is wrong here is told again when the entries are visited.
+        let _ = self.visit(None, 1..=u64::MAX, &mut |db, _, _| {
+            found.insert(db);
+            Ok(())
+        });
+        found.into_iter().collect()
     }
 
     fn size(&self) -> (u64, u64) {
@@ -65,35 +130,24 @@ impl Base for Lines<'_> {
     }
 
     fn visit(&self, db: Option<usize>, range: RangeInclusive<u64>, visit: &mut Visit<'_>) -> Result<(), ToolError> {
-        let name = self.name();
-        let failed = |error: io::Error| ToolError::Unreadable(format!("{name}: {error}"));
-        let mut reader: Box<dyn BufRead> = match &self.path {
-            Some(path) => Box::new(BufReader::new(File::open(path).map_err(failed)?)),
-            None if self.used.replace(true) => {
-                return Err(ToolError::Usage("standard input can be read only once: give a file".to_owned()));
-            }
-            None => Box::new(BufReader::new(io::stdin())),
+        let name = crate::spool::name(&self.file.path);
+        let what = if self.file.form == Form::Json { "line" } else { "row" };
+        let empty = || {
+            let mut small = Small::new(self.seed(), DATABASES_MAX.min(1024));
+            // Times of delivery are compared with it.
+            small.engine.now_ms = now_ms();
+            small
         };
-        let mut small = Small::new(self.seed(), DATABASES_MAX.min(1024));
-        let (mut line, mut number) = (Vec::new(), 0u64);
-        loop {
-            line.clear();
-            number += 1;
-            if (&mut reader).take(LINE_LEN_MAX).read_until(b'\n', &mut line).map_err(failed)? == 0 {
-                return Ok(());
-            }
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let made = entry_of(&line, &name, number, &mut small);
-            let (at, key, access) = match made {
+        let mut small = empty();
+        self.file.objects(&mut |number, object| {
+            let (at, key, access) = match object.and_then(|object| entry_of(&object, &name, number, &mut small)) {
                 Ok(made) => made,
                 Err(message) => {
                     let (severity, file) = (Severity::Damage, name.clone());
-                    let message = format!("line {number}: {message}");
+                    let message = format!("{what} {number}: {message}");
                     self.damages.report(Finding { severity, file, offset: None, lsn: None, message })?;
-                    small = Small::new(self.seed(), DATABASES_MAX.min(1024));
-                    continue;
+                    small = empty();
+                    return Ok(());
                 }
             };
             let place = self.seed().key(&key);
@@ -108,13 +162,13 @@ impl Base for Lines<'_> {
             }
             small.engine.keyspace.db_mut(at).remove(place);
             while small.engine.keyspace.pop_dead().is_some() {}
-        }
+            Ok(())
+        })
     }
 }
 
 /// Makes the entry of a line in `small`; says its database, key and access.
-fn entry_of(line: &[u8], file: &str, number: u64, small: &mut Small) -> Result<(usize, Vec<u8>, u32), String> {
-    let object: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+fn entry_of(object: &Value, file: &str, number: u64, small: &mut Small) -> Result<(usize, Vec<u8>, u32), String> {
     let member = |name: &str| object.get(name).ok_or_else(|| format!("\"{name}\" is missing"));
     let db = object.get("db").map_or(Some(0), Value::as_u64).and_then(|db| usize::try_from(db).ok());
     let db = db.filter(|db| *db < small.engine.keyspace.databases()).ok_or("\"db\" is no database")?;

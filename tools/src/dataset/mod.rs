@@ -12,12 +12,13 @@ pub(crate) mod keys;
 pub(crate) mod lines;
 pub(crate) mod redis;
 pub(crate) mod state;
+pub(crate) mod tables;
 
-use crate::filter::Filter;
+use crate::choice::Choice;
 use crate::folder::Finding;
 use crate::moment::Moment;
 use crate::target::{Kind, Target};
-use crate::{Outcome, ToolError};
+use crate::{Outcome, ToolError, spool};
 use change::Change;
 use firn::{FirnStore, SegmentHistory, SnapshotBase};
 use firn_engine::disk::Disk;
@@ -26,7 +27,7 @@ use firn_engine::keyspace::Entry;
 use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::log::Lsn;
 use firn_engine::snapshot::reader::SnapshotReader;
-use lines::Lines;
+use lines::{Lines, RowFile};
 use redis::RedisFiles;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -68,11 +69,36 @@ pub(crate) trait Tail {
     fn visit(&self, visit: &mut VisitChange<'_>) -> Result<(), ToolError>;
 }
 
+/// No changes.
+pub(crate) struct NoTail;
+
+impl Tail for NoTail {
+    fn visit(&self, _: &mut VisitChange<'_>) -> Result<(), ToolError> {
+        Ok(())
+    }
+}
+
+/// A stretch of a file that is left out, and the keys that go with it, as far as they are known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Loss {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Where it begins.
+    pub(crate) from: u64,
+    /// Where reading goes on.
+    pub(crate) to: u64,
+    /// Names of keys.
+    pub(crate) keys: Vec<Vec<u8>>,
+    /// Nothing that was ever whole is in it: a cut tail, zeros.
+    pub(crate) harmless: bool,
+}
+
 /// What to do about damage: end with an error, or leave out what is damaged and keep a list.
 #[derive(Debug, Default)]
 pub(crate) struct Damages {
     lenient: bool,
     found: RefCell<Vec<Finding>>,
+    lost: RefCell<Vec<Loss>>,
 }
 
 impl Damages {
@@ -83,7 +109,7 @@ impl Damages {
 
     /// Damage is listed and left out.
     pub(crate) fn lenient() -> Damages {
-        Damages { lenient: true, found: RefCell::default() }
+        Damages { lenient: true, ..Damages::default() }
     }
 
     /// Whether damage is left out.
@@ -104,6 +130,35 @@ impl Damages {
             found.push(finding);
         }
         Ok(())
+    }
+
+    /// Notes something that is no damage, once; a strict one tells it at once.
+    pub(crate) fn note(&self, finding: Finding) {
+        let mut found = self.found.borrow_mut();
+        if !found.contains(&finding) {
+            if !self.lenient {
+                eprintln!("firn: {finding}");
+            }
+            found.push(finding);
+        }
+    }
+
+    /// Keeps what is left out, once; what begins at the same place is one.
+    pub(crate) fn lose(&self, loss: Loss) {
+        let mut lost = self.lost.borrow_mut();
+        match lost.iter_mut().find(|known| (&known.path, known.from) == (&loss.path, loss.from)) {
+            Some(known) => {
+                known.to = known.to.max(loss.to);
+                let new = loss.keys.into_iter().filter(|key| !known.keys.contains(key)).collect::<Vec<_>>();
+                known.keys.extend(new);
+            }
+            None => lost.push(loss),
+        }
+    }
+
+    /// What was left out.
+    pub(crate) fn take_losses(&self) -> Vec<Loss> {
+        self.lost.take()
     }
 
     /// What was listed.
@@ -127,8 +182,8 @@ pub(crate) enum Dataset {
     Segment(SegmentHistory),
     /// One Firn snapshot.
     Snapshot(SnapshotBase),
-    /// JSON Lines: a file, or standard input.
-    Lines(Option<PathBuf>),
+    /// JSON Lines or a table.
+    Lines(RowFile),
     /// Files of Redis or Valkey.
     Redis(RedisFiles),
 }
@@ -152,11 +207,9 @@ impl Dataset {
     /// # Errors
     /// [`ToolError`].
     pub(crate) fn open(path: &Path) -> Result<Dataset, ToolError> {
-        if path.as_os_str() == "-" {
-            return Ok(Dataset::Lines(None));
-        }
-        if path.is_file() && lines::is_lines(path) {
-            return Ok(Dataset::Lines(Some(path.to_owned())));
+        let path = &*spool::input(path)?;
+        if let Some(file) = RowFile::at(path).filter(|_| path.is_file()) {
+            return Ok(Dataset::Lines(file));
         }
         if let Some(files) = RedisFiles::at(path)? {
             return Ok(Dataset::Redis(files));
@@ -192,25 +245,23 @@ impl Dataset {
             Dataset::Store(_) => "a Firn store",
             Dataset::Segment(_) => "a log segment",
             Dataset::Snapshot(_) => "a snapshot",
-            Dataset::Lines(_) => "JSON Lines",
+            Dataset::Lines(file) => file.kind(),
             Dataset::Redis(files) => files.kind(),
         }
     }
 
-    /// Visits every entry of the state at `to` (the newest by default) that `filter` wants, in about `memory` bytes. Entries whose deadline has
-    /// passed are there as long as no record deleted them.
+    /// Visits every entry of the state that was chosen. Entries whose deadline has passed are there as long as no record deleted them.
     ///
     /// # Errors
     /// [`ToolError`].
     pub(crate) fn state(
         &self,
-        to: Option<Moment>,
-        filter: &Filter,
-        memory: u64,
+        choice: &Choice,
         damages: &Damages,
         begin: &mut dyn FnMut(&StateInfo) -> Result<(), ToolError>,
         visit: &mut Visit<'_>,
     ) -> Result<StateInfo, ToolError> {
+        let &Choice { to, ref filter, memory } = choice;
         match self {
             Dataset::Store(store) => {
                 let (base, tail, mut info) = store.at(to, damages)?;
@@ -239,27 +290,23 @@ impl Dataset {
                 Ok(info)
             }
             Dataset::Redis(files) => {
-                if to.is_some() {
-                    return Err(ToolError::Usage(
-                        "files of Redis have no LSNs: only a Firn store can go back in time".to_owned(),
-                    ));
-                }
-                let mut info = StateInfo::default();
+                let until_ms = files.until(to)?;
+                let mut info = StateInfo { time_ms: until_ms, ..StateInfo::default() };
                 begin(&info)?;
-                let (base, tail) = (files.base(damages), files.tail(damages));
+                let (base, tail) = (files.base(damages), files.tail(until_ms, damages));
                 info.libraries = state::visit(&base, &tail, memory, filter, damages, visit)?;
                 Ok(info)
             }
-            Dataset::Lines(path) => {
+            Dataset::Lines(file) => {
                 if to.is_some() {
-                    return Err(ToolError::Usage("JSON Lines hold one state and know no moments".to_owned()));
+                    return Err(ToolError::Usage(format!("{} holds one state and knows no moments", file.kind())));
                 }
                 let info = StateInfo::default();
                 begin(&info)?;
                 let mut wanted = |db: usize, position: u64, entry: &Entry<'_>| {
                     if filter.wants(db, entry) { visit(db, position, entry) } else { Ok(()) }
                 };
-                Lines::new(path.clone(), damages).visit(None, 1..=u64::MAX, &mut wanted)?;
+                Lines::new(file, damages).visit(None, 1..=u64::MAX, &mut wanted)?;
                 Ok(info)
             }
             Dataset::Segment(segment) => Err(ToolError::Usage(format!(
@@ -276,7 +323,7 @@ impl Dataset {
             Dataset::Snapshot(snapshot) => snapshot.size().1,
             Dataset::Segment(_) => 0,
             Dataset::Redis(files) => files.bytes(),
-            Dataset::Lines(path) => path.as_ref().and_then(|path| path.metadata().ok()).map_or(1 << 30, |it| it.len()),
+            Dataset::Lines(file) => file.bytes(),
         }
     }
 }

@@ -44,7 +44,8 @@ struct Survey {
     rest_stays: bool,
     anything: bool,
     changes: u64,
-    libraries: Libraries,
+    /// FUNCTION commands as the log has them.
+    functions: Vec<Vec<Vec<u8>>>,
 }
 
 impl Survey {
@@ -57,9 +58,8 @@ impl Survey {
             rest_stays: true,
             anything: false,
             changes: 0,
-            libraries: Libraries::default(),
+            functions: Vec::new(),
         };
-        survey.libraries = base.libraries();
         let (seed, (entries, bytes)) = (base.seed(), base.size());
         let mean = bytes.checked_div(entries).unwrap_or(0) + BESIDE_KEY;
         let mut keys = Vec::new();
@@ -77,7 +77,9 @@ impl Survey {
                 return damages.report(unknown(change));
             };
             match touches {
-                Touches::Nothing if change.words[0].eq_ignore_ascii_case(b"FUNCTION") => survey.library(change.words),
+                Touches::Nothing if change.words[0].eq_ignore_ascii_case(b"FUNCTION") => {
+                    survey.functions.push(change.words.iter().map(|word| word.to_vec()).collect());
+                }
                 Touches::Nothing => {}
                 Touches::Databases => survey.databases(change),
                 Touches::Anything => survey.anything = true,
@@ -98,20 +100,25 @@ impl Survey {
         Ok(survey)
     }
 
-    /// FUNCTION as the log has it.
-    fn library(&mut self, words: &[&[u8]]) {
-        match words[1..] {
-            // The one who recorded it had understood it.
-            [_, _, source] => {
-                let _ = self.libraries.load(source);
-            }
-            [_, name] => {
-                self.libraries.delete(name);
-            }
-            _ => {
-                self.libraries.flush();
+    /// The libraries in the end. The base knows its own when it has been visited.
+    fn libraries(&self, base: &dyn Base) -> Libraries {
+        let mut libraries = base.libraries();
+        for words in &self.functions {
+            match &words[1..] {
+                // The one who recorded it had understood it.
+                [load, source] | [load, _, source] if load.eq_ignore_ascii_case(b"LOAD") => {
+                    let _ = libraries.load(source);
+                }
+                [delete, name] if delete.eq_ignore_ascii_case(b"DELETE") => {
+                    libraries.delete(name);
+                }
+                [flush, ..] if flush.eq_ignore_ascii_case(b"FLUSH") => {
+                    libraries.flush();
+                }
+                _ => {}
             }
         }
+        libraries
     }
 
     fn grow(&mut self, databases: usize) {
@@ -228,7 +235,7 @@ impl Small {
 
     /// Applies a command that writes, `words` of `change` (or some of them).
     pub(crate) fn run(&mut self, change: &Change<'_>, words: &[&[u8]], damages: &Damages) -> Result<(), ToolError> {
-        let command = firn_engine::command::table::find(words[0]).filter(|command| change::writes(command));
+        let command = firn_engine::command::table::find(words[0]).filter(|command| change::writes(command, words));
         let Some(command) = command else { return Ok(()) };
         if !command.spec.arity.fits(words.len()) {
             return damages.report(finding(change, Severity::Damage, format!("a command of {} words", words.len())));
@@ -304,7 +311,7 @@ pub(crate) fn visit(
     let mut survey = Survey::of(tail, base, filter, damages)?;
     if survey.changes == 0 {
         base.visit(None, 1..=u64::MAX, &mut emit)?;
-        return Ok(survey.libraries);
+        return Ok(survey.libraries(base));
     }
     let databases = base.databases().last().map_or(0, |last| last + 1).max(survey.at.len());
     let linked_positions = std::mem::take(&mut survey.linked);
@@ -376,7 +383,7 @@ pub(crate) fn visit(
             range.emit(db, &mut changed, u64::MAX, &mut emit)?;
         }
         if end == u64::MAX {
-            return Ok(survey.libraries);
+            return Ok(survey.libraries(base));
         }
         start = end + 1;
     }

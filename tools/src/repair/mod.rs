@@ -10,16 +10,18 @@
 mod mend;
 mod partial;
 
+use crate::choice::{MemoryArgs, when};
 use crate::dataset::firn::{FirnStore, SnapshotBase};
 use crate::dataset::redis::RedisFiles;
-use crate::dataset::{Base, Damages, MEMORY_DEFAULT, StateInfo, Tail, state};
+use crate::dataset::{Base, Damages, Loss, MEMORY_DEFAULT, StateInfo, Tail, state};
 use crate::filter::Filter;
 use crate::folder::{Finding, Severity};
 use crate::make::NewStore;
-use crate::restore::{memory, when};
+use crate::sink::{Format, RDB_VERSION_DEFAULT, Sink};
 use crate::target::{Kind, Target, unreadable};
 use crate::text::{self, Style};
-use crate::{Outcome, ToolError, json};
+use crate::{Outcome, ToolError, json, spool};
+use firn_engine::disk::real::RealDisk;
 use firn_engine::disk::{Disk, OpenMode, read_full_at};
 use firn_engine::format::{FileHeader, FileKind, Seed};
 use firn_engine::keyspace::libraries::Libraries;
@@ -43,18 +45,34 @@ const NAMES_MAX: usize = 1000;
 pub(crate) struct RepairArgs {
     /// The damaged store's folder, or files of Redis; they are only read.
     path: PathBuf,
-    /// Makes the mended store in this folder, which must be absent or empty.
+    /// Makes the mended store in this folder, which must be absent or empty; of Redis' files also a file of another form.
     #[arg(short, long, value_name = "NEW")]
     output: PathBuf,
     /// Where damaged bytes are set aside: NEW-set-aside without it.
     #[arg(long, value_name = "FOLDER")]
     set_aside: Option<PathBuf>,
-    /// Memory to use, about.
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
+    /// The form of what is made of Redis' files: told by the output's ending (.rdb, .aof, .jsonl, ...; without one a store) unless given.
+    #[arg(long, value_enum, value_name = "FORM")]
+    format: Option<Format>,
+    /// The version of an RDB file that is made: 9 to 12, or 80 for Valkey 9.
+    #[arg(long, default_value_t = RDB_VERSION_DEFAULT, value_name = "N")]
+    rdb_version: u32,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Says what was done as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+impl RepairArgs {
+    /// Where damaged bytes go.
+    fn set_aside(&self) -> PathBuf {
+        self.set_aside.clone().unwrap_or_else(|| {
+            let mut name = self.output.file_name().unwrap_or_default().to_owned();
+            name.push("-set-aside");
+            self.output.with_file_name(name)
+        })
+    }
 }
 
 /// A stretch of a file that is left out.
@@ -92,7 +110,7 @@ impl Chosen<'_> {
 
 /// Runs it.
 pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let memory = memory(args.memory.as_deref())?;
+    let memory = args.memory.bytes()?;
     if let Some(files) = RedisFiles::at(&args.path)? {
         return of_redis(args, &files, memory, out);
     }
@@ -110,6 +128,13 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
     let damages = Damages::lenient();
     let chosen = choose(&store, &damages)?;
     let (covered, base_ms) = chosen.moment();
+    if let Chosen::Whole(base) = &chosen
+        && let Some(reader) = base.reader().filter(|reader| reader.has_log() && store.links.is_empty())
+    {
+        let message = "a log was on when it was made, and not one segment of it is there".to_owned();
+        let (severity, file, lsn) = (Severity::Damage, reader.name().to_owned(), Some(covered + 1));
+        damages.report(Finding { severity, file, offset: None, lsn, message })?;
+    }
     let (tail, last, time_ms) = store.tail_behind(covered, &damages)?;
     let info = StateInfo {
         lsn: Some(last),
@@ -149,11 +174,7 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
     if !lost_ranges.is_empty() {
         candidates(&store, &lost_ranges, &mut lost_keys)?;
     }
-    let aside = args.set_aside.clone().unwrap_or_else(|| {
-        let mut name = args.output.file_name().unwrap_or_default().to_owned();
-        name.push("-set-aside");
-        args.output.with_file_name(name)
-    });
+    let aside = args.set_aside();
     let raw = match Target::of(&args.path)? {
         Target::Folder(disk) => disk,
         Target::File { .. } => disk,
@@ -165,21 +186,52 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
     Ok(if lost { Outcome::Damage } else { Outcome::Fine })
 }
 
-/// A new Firn store of what can be read of Redis' files (`firn convert` makes any other form of it).
+/// What can be read of Redis' files, in the form that the output's name or `--format` says.
 fn of_redis(args: &RepairArgs, files: &RedisFiles, memory: u64, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     let damages = Damages::lenient();
+    let format = args.format.or_else(|| Format::of(&args.output)).unwrap_or(Format::Firn);
     let info = StateInfo::default();
-    let mut made = NewStore::create(&args.output, &info, files.bytes() * 2, memory)?;
-    let (base, tail) = (files.base(&damages), files.tail(&damages));
+    let mut sink = Sink::create(&args.output, format, args.rdb_version, &info, files.bytes() * 2, memory)?;
+    let mended = files.mend()?;
+    let (base, tail, mut entries) = (files.base(&damages), files.tail(None, &damages), 0);
     let libraries = state::visit(&base, &tail, memory, &Filter::default(), &damages, &mut |db, position, entry| {
-        made.push(db, position, entry)
+        entries += 1;
+        sink.put(db, position, entry)
     })?;
-    let entries = made.finish(&libraries)?.entries;
-    let findings = damages.take();
-    let lost = findings.iter().any(|finding| finding.severity != Severity::Note);
-    let (lost_keys, stretches, patches) = (BTreeSet::new(), Vec::new(), Vec::new());
-    let report =
-        Report { args, patches, findings, lost_keys, stretches, aside: PathBuf::new(), info, entries, covered: 0 };
+    sink.finish(&libraries)?;
+    let (findings, losses) = (damages.take(), damages.take_losses());
+    // Of a cut tail, or zeros, nothing was ever promised.
+    let nothing_lost = |finding: &Finding| {
+        let same = |loss: &Loss| finding.offset == Some(loss.from) && spool::name(&loss.path) == finding.file;
+        finding.severity == Severity::Note || losses.iter().any(|loss| loss.harmless && same(loss))
+    };
+    let lost = findings.iter().any(|finding| !nothing_lost(finding));
+    let findings = findings
+        .iter()
+        .map(|it| if nothing_lost(it) { Finding { severity: Severity::Note, ..it.clone() } } else { it.clone() })
+        .collect();
+    let aside = args.set_aside();
+    let mut stretches = Vec::new();
+    for loss in losses.iter().filter(|loss| loss.to > loss.from) {
+        let (folder, name) = (loss.path.parent().unwrap_or(Path::new(".")), loss.path.file_name().unwrap_or_default());
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let disk = RealDisk::open(folder, false).map_err(unreadable(&folder.display().to_string()))?;
+        let stretch = Stretch { file: name.to_string_lossy().into_owned(), from: loss.from, to: loss.to };
+        set_aside(&disk, &aside, std::slice::from_ref(&stretch))?;
+        stretches.push(stretch);
+    }
+    let lost_keys = losses.into_iter().flat_map(|loss| loss.keys).collect();
+    let patches = mended.iter().flat_map(|mended| {
+        (0..).zip(mended.is.iter().zip(&mended.was)).map(|(number, (is, was))| mend::Patch {
+            file: mended.file.clone(),
+            offset: mended.offset + number,
+            was: *is,
+            byte: *was,
+            what: "the file",
+        })
+    });
+    let patches = patches.collect();
+    let report = Report { args, patches, findings, lost_keys, stretches, aside, info, entries, covered: 0 };
     report.print(out)?;
     Ok(if lost { Outcome::Damage } else { Outcome::Fine })
 }

@@ -1,8 +1,8 @@
 //! The page of `firn stats --html`: one file, no scripts, no fonts or images from elsewhere; light or dark as the reader's system is.
 
 use super::{Count, Stats, TTLS};
+use crate::choice::when;
 use crate::dataset::StateInfo;
-use crate::restore::when;
 use crate::text;
 use std::fmt::Write;
 

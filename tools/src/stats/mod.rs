@@ -6,10 +6,10 @@
 mod html;
 mod sample;
 
+use crate::choice::{StateArgs, when};
 use crate::dataset::{Damages, Dataset, StateInfo};
-use crate::filter::{Filter, KeyArgs, ValueArgs, memory_of};
-use crate::moment::{self, now_ms};
-use crate::restore::{memory, when};
+use crate::filter::memory_of;
+use crate::moment::now_ms;
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json};
 use firn_engine::command::{encoding, idle_seconds};
@@ -29,11 +29,8 @@ const DEPTH_MAX: usize = 6;
 /// What to look at.
 #[derive(clap::Args)]
 pub(crate) struct StatsArgs {
-    /// A store's folder, a snapshot, ...
+    /// A store's folder, a snapshot, files of Redis, JSON Lines, a table; `-` for standard input.
     path: PathBuf,
-    /// The state right behind this LSN, or at this time, instead of the newest.
-    #[arg(long, value_name = "LSN|TIME")]
-    to: Option<String>,
     /// Also write one page with plots: a single file that needs nothing else.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -44,12 +41,7 @@ pub(crate) struct StatsArgs {
     #[arg(long, default_value = ":", value_name = "CHARS")]
     separators: String,
     #[command(flatten)]
-    keys: KeyArgs,
-    #[command(flatten)]
-    values: ValueArgs,
-    /// Memory to use, about.
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
+    state: StateArgs,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -264,9 +256,7 @@ fn is_identifier(word: &str) -> bool {
 
 /// Runs it.
 pub(crate) fn run(args: &StatsArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let filter = Filter::new(&args.keys, &args.values)?;
-    let memory = memory(args.memory.as_deref())?;
-    let to = args.to.as_deref().map(moment::parse).transpose()?;
+    let choice = args.state.choice()?;
     let dataset = Dataset::open(&args.path)?;
     let mut stats = Stats {
         total: Count::default(),
@@ -290,7 +280,7 @@ pub(crate) fn run(args: &StatsArgs, out: &mut dyn Write) -> Result<Outcome, Tool
         now_ms: now_ms(),
     };
     let damages = Damages::strict();
-    let info = dataset.state(to, &filter, memory, &damages, &mut |_| Ok(()), &mut |db, _, entry| {
+    let info = dataset.state(&choice, &damages, &mut |_| Ok(()), &mut |db, _, entry| {
         stats.add(db, entry);
         Ok(())
     })?;

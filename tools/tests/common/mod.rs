@@ -170,7 +170,16 @@ pub fn random_command(numbers: &mut Numbers, keys: u64) -> (usize, Vec<Vec<u8>>)
         690..760 => vec!["ZADD".into(), key("z", number), n.clone(), format!("m{n}")],
         760..780 => vec!["ZREM".into(), key("z", number), format!("m{n}")],
         780..790 => vec!["ZUNIONSTORE".into(), key("z", other % 5), "2".into(), key("z", number), key("z", other)],
-        790..840 => vec!["XADD".into(), key("x", number), "*".into(), "f".into(), n],
+        790..835 => vec!["XADD".into(), key("x", number), "*".into(), "f".into(), n],
+        // Names that occur once: a group that is there already would be an error.
+        835..840 => vec![
+            "XGROUP".into(),
+            "CREATE".into(),
+            key("x", number),
+            format!("g{:x}", numbers.0),
+            "0".into(),
+            "MKSTREAM".into(),
+        ],
         840..850 => vec!["XTRIM".into(), key("x", number), "MAXLEN".into(), "5".into()],
         850..880 => vec!["PEXPIRE".into(), key("h", number), "5000000000".into()],
         880..900 => vec!["PERSIST".into(), key("s", number)],

@@ -1,0 +1,270 @@
+//! Files of Redis and Valkey as datasets: an RDB file is a base ([`rdb`]); an append-only file, or a folder of several with a manifest, a base
+//! (its RDB part, if it has one) and a tail ([`aof`]).
+//!
+//! Entries come in the order of the file. What is damaged is reported and left out with as little around it as can be, and the keys that go
+//! with it are named as far as their names can be read.
+
+mod aof;
+mod rdb;
+
+pub(crate) use aof::{AofTail, Place};
+pub(crate) use rdb::RdbBase;
+
+use super::{Damages, Tail};
+use crate::folder::{Finding, Severity};
+use crate::moment::Moment;
+use crate::{ToolError, spool};
+use firn_engine::aof::manifest::{Manifest, Part};
+use firn_engine::key::HashSeed;
+use firn_engine::rdb::Header;
+use firn_engine::rdb::mend::{self, Change};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Positions of entries that are not in a Firn file: they only have to be the same each time.
+const SEED: HashSeed = HashSeed([0; 16]);
+
+/// Files of one dataset, in the order in which they are read.
+#[derive(Clone, Debug)]
+pub(crate) struct RedisFiles {
+    /// The files; the first may be, or begin with, an RDB file.
+    paths: Vec<PathBuf>,
+    /// What it is, in words.
+    kind: &'static str,
+    /// Where the RDB part ends, once that is known.
+    rdb_end: Cell<Option<u64>>,
+    /// Bytes of an RDB file that are read as they were before they were changed.
+    change: Cell<Option<Change>>,
+}
+
+/// Bytes that were changed, and what they were.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Mended {
+    /// The file.
+    pub(crate) file: String,
+    /// Where.
+    pub(crate) offset: u64,
+    /// What stands there.
+    pub(crate) is: Vec<u8>,
+    /// What stood there.
+    pub(crate) was: Vec<u8>,
+}
+
+impl Mended {
+    /// As what is wrong with the file.
+    pub(crate) fn finding(&self) -> Finding {
+        let message = format!(
+            "bytes were changed: they are {}, and by the checksum were {} (firn repair puts them right)",
+            self.is.escape_ascii(),
+            self.was.escape_ascii()
+        );
+        let (severity, offset) = (Severity::Damage, Some(self.offset));
+        Finding { severity, file: self.file.clone(), offset, lsn: None, message }
+    }
+}
+
+/// A file, some bytes of which are read as they were.
+struct Source {
+    file: File,
+    offset: u64,
+    change: Option<Change>,
+}
+
+impl Read for Source {
+    fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(place)?;
+        if let Some(change) = &self.change {
+            change.undo(&mut place[..read], self.offset);
+        }
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+/// How a file begins.
+fn start(path: &Path) -> Vec<u8> {
+    let mut bytes = [0; 64];
+    let read = File::open(path).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
+    bytes[..read].to_vec()
+}
+
+fn is_rdb(start: &[u8]) -> bool {
+    start
+        .first_chunk()
+        .is_some_and(|head: &[u8; Header::LEN]| head.starts_with(b"REDIS") || head.starts_with(b"VALKEY"))
+}
+
+fn is_commands(start: &[u8]) -> bool {
+    matches!(start, [b'*', digit, ..] if digit.is_ascii_digit()) || start.starts_with(b"#TS:")
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|it| it.eq_ignore_ascii_case(ending))
+}
+
+impl RedisFiles {
+    /// What lies at `path`, if it is of this kind.
+    pub(crate) fn at(path: &Path) -> Result<Option<RedisFiles>, ToolError> {
+        let path = &*spool::input(path)?;
+        if path.is_dir() {
+            // A store may live in the folder that was Redis' before: then the store counts.
+            if path.join("STORE").exists() {
+                return Ok(None);
+            }
+            let entries = std::fs::read_dir(path).map_err(failed(path))?;
+            let manifest = entries.flatten().map(|entry| entry.path()).find(|path| has_ending(path, "manifest"));
+            return manifest.map(|manifest| RedisFiles::of_manifest(&manifest)).transpose();
+        }
+        if has_ending(path, "manifest") {
+            return RedisFiles::of_manifest(path).map(Some);
+        }
+        let start = start(path);
+        let kind = match () {
+            () if is_rdb(&start) && may_have_commands(path) => "an append-only file that begins with an RDB file",
+            () if is_rdb(&start) => "an RDB file",
+            // An append-only file that nobody has written to yet is empty; one whose beginning is damaged keeps its name.
+            () if is_commands(&start) || has_ending(path, "aof") => "an append-only file",
+            () => return Ok(None),
+        };
+        Ok(Some(RedisFiles { paths: vec![path.to_owned()], kind, rdb_end: Cell::new(None), change: Cell::new(None) }))
+    }
+
+    fn of_manifest(path: &Path) -> Result<RedisFiles, ToolError> {
+        let bytes = std::fs::read(path).map_err(failed(path))?;
+        let manifest =
+            Manifest::parse(&bytes).map_err(|bad| ToolError::Damage(format!("{}: {bad}", path.display())))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let files = manifest.to_read().filter(|file| file.part != Part::History);
+        let paths = files.map(|file| folder.join(&file.name)).collect();
+        Ok(RedisFiles { paths, kind: "an append-only folder", rdb_end: Cell::new(None), change: Cell::new(None) })
+    }
+
+    /// What it is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The files in the order in which they are read.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Length of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.paths.iter().filter_map(|path| path.metadata().ok()).map(|it| it.len()).sum()
+    }
+
+    /// The base, with or without entries.
+    pub(crate) fn base<'d>(&'d self, damages: &'d Damages) -> RdbBase<'d> {
+        let path = self.paths.first().filter(|path| is_rdb(&start(path)));
+        RdbBase::new(path, &self.rdb_end, self.change.get(), damages)
+    }
+
+    /// Finds bytes of an RDB file that were changed, if its checksum can tell what they were. From then on they are read so. Says the file, where, what
+    /// stands there, and what stood there.
+    pub(crate) fn mend(&self) -> Result<Option<Mended>, ToolError> {
+        let [path] = &self.paths[..] else { return Ok(None) };
+        if !self.is_rdb_alone() {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(failed(path))?;
+        let len = file.metadata().map_err(failed(path))?.len();
+        let Some(change) = mend::find(file, len).map_err(failed(path))? else { return Ok(None) };
+        self.change.set(Some(change));
+        let changed = if change.mask[1] == 0 { 1 } else { 2 };
+        let is = bytes_at(path, change.offset, changed)?;
+        let mut was = is.clone();
+        change.undo(&mut was, change.offset);
+        Ok(Some(Mended { file: spool::name(path), offset: change.offset, is, was }))
+    }
+
+    /// The time (Unix ms) of a moment that was asked for.
+    ///
+    /// # Errors
+    /// [`ToolError::Usage`] where the files know no such moment.
+    pub(crate) fn until(&self, to: Option<Moment>) -> Result<Option<u64>, ToolError> {
+        let wrong = |text: &str| Err(ToolError::Usage(text.to_owned()));
+        match to {
+            None => Ok(None),
+            Some(Moment::Lsn(_)) => wrong("files of Redis have no LSNs: give a time"),
+            Some(Moment::Time(_)) if self.is_rdb_alone() => wrong("an RDB file holds one moment, and no others"),
+            Some(Moment::Time(ms)) => {
+                let (damages, mut first) = (Damages::lenient(), None);
+                let stopped = self.tail(None, &damages).visit(&mut |change| match change.time_ms {
+                    Some(time_ms) => {
+                        first = Some(time_ms);
+                        Err(ToolError::Usage(String::new()))
+                    }
+                    None => Ok(()),
+                });
+                match first {
+                    Some(first) if ms < first => wrong(&format!(
+                        "the first annotation of a time is {}: earlier moments cannot be told apart",
+                        crate::text::time(first)
+                    )),
+                    Some(_) => Ok(Some(ms)),
+                    None => stopped.and_then(|()| {
+                        wrong("the commands have no annotations of time (aof-timestamp-enabled), so that no moment can be found")
+                    }),
+                }
+            }
+        }
+    }
+
+    /// The commands behind it: all, or those up to a time (Unix ms).
+    pub(crate) fn tail<'d>(&'d self, until_ms: Option<u64>, damages: &'d Damages) -> AofTail<'d> {
+        AofTail::new(self, until_ms, damages)
+    }
+
+    /// Whether the first file is nothing but an RDB file.
+    fn is_rdb_alone(&self) -> bool {
+        self.paths.len() == 1 && self.kind == "an RDB file"
+    }
+}
+
+/// Whether commands may follow the RDB part of a file: its name says so, or it ends as a command does.
+fn may_have_commands(path: &Path) -> bool {
+    let mut end = [0; 2];
+    let ends_as_a_command = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-2))?;
+        file.read_exact(&mut end)?;
+        Ok(end == *b"\r\n")
+    });
+    has_ending(path, "aof") || ends_as_a_command.unwrap_or(false)
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> ToolError + '_ {
+    move |error| ToolError::Unreadable(format!("{}: {error}", path.display()))
+}
+
+/// The file from `offset` on.
+fn open_at(path: &Path, offset: u64) -> Result<File, ToolError> {
+    let mut file = File::open(path).map_err(failed(path))?;
+    file.seek(SeekFrom::Start(offset)).map_err(failed(path))?;
+    Ok(file)
+}
+
+/// At most `most` bytes from `offset` on.
+fn bytes_at(path: &Path, offset: u64, most: u64) -> Result<Vec<u8>, ToolError> {
+    let mut bytes = Vec::new();
+    open_at(path, offset)?.take(most).read_to_end(&mut bytes).map_err(failed(path))?;
+    Ok(bytes)
+}
+
+/// Something that is wrong in a file.
+fn finding(path: &Path, severity: Severity, offset: u64, message: String) -> Finding {
+    Finding { severity, file: spool::name(path), offset: Some(offset), lsn: None, message }
+}
+
+/// The keys of a loss, in words: ` with key a and b`.
+fn with_keys(keys: &[Vec<u8>]) -> String {
+    const SHOWN_MAX: usize = 5;
+    if keys.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = keys.iter().take(SHOWN_MAX).map(|key| crate::text::word(key, false)).collect();
+    let more = if keys.len() > SHOWN_MAX { format!(" and {} more", keys.len() - SHOWN_MAX) } else { String::new() };
+    format!(" with key {}{more}", shown.join(", "))
+}
