@@ -85,13 +85,18 @@ fn one_value_in_the_middle_of_an_append_only_file_costs_that_key() {
             assert!(lost.len() <= 1 && left.len() == KEYS, "{offset}: {lost:?}");
             continue;
         }
-        let check = check.ended(1).json();
+        // A command that nobody knows may be a newer server's: that is no damage.
+        assert!(check.code == 1 || check.code == 3 && offset == -9, "{offset}: {}", check.out);
+        let check = check.json();
         let problem = &check["problems"][0];
         let named = problem["offset"].as_u64().expect("an offset") as usize;
         assert!(named < key && key - named < 40, "{offset}: {problem}");
         assert_eq!((lost.as_slice(), code), (&["key:500".to_owned()][..], 1), "{offset}: {report}");
         assert_eq!(names(&report["lost_keys"]), ["key:500"], "{offset}: {report}");
         assert_eq!(names(&check["lost"][0]["keys"]), ["key:500"], "{offset}: {check}");
+        if offset == -9 {
+            continue;
+        }
         let aside: Vec<_> = common::files(&at.path().join("aside"), "");
         let aside = fs::read(&aside[0]).expect("the bytes are set aside");
         assert!(damaged.windows(aside.len()).any(|window| window == aside) && aside.len() < 120, "{offset}");

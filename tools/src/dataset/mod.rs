@@ -11,6 +11,7 @@ pub(crate) mod firn;
 pub(crate) mod keys;
 pub(crate) mod lines;
 pub(crate) mod redis;
+mod spread;
 pub(crate) mod state;
 pub(crate) mod tables;
 

@@ -3,7 +3,8 @@
 //! 1. A first pass over the changes notes which positions they touch (a bitmap of 2^26 bits: a false hit only costs memory), how many bytes
 //!    they may need for each slice of positions, what becomes of whole databases, and which keys are tied together by commands with
 //!    several keys.
-//! 2. Then, range of positions by range, the touched keys of the base are loaded into a small engine and the changes of that range are replayed
+//! 2. If there are many ranges, changes (and the touched entries of a base without order) are spread over files by range ([`super::spread`]).
+//!    Then, range of positions by range, the touched keys of the base are loaded into a small engine and the changes of that range are replayed
 //!    in it; untouched entries pass by. If the engine grows beyond the budget all the same, the range is halved on the way, and the upper
 //!    half comes later.
 //! 3. Keys that are tied together live in an engine of their own for the whole time: they are the one part that is not bounded
@@ -12,6 +13,7 @@
 //!    [`firn_engine::snapshot::merge::OrderedWriter`] takes.
 
 use super::change::{self, Change, Touches, touched};
+use super::spread::{PARTS_MAX, Spread};
 use super::{Base, Damages, Tail, Visit};
 use crate::ToolError;
 use crate::filter::Filter;
@@ -30,6 +32,8 @@ const SLICE_BITS: u32 = 12;
 const LOOK_EVERY: u32 = 256;
 /// What a key takes beside its own bytes: header, index, and the tool's own lists.
 const BESIDE_KEY: u64 = 96;
+/// With more parts than this the changes are spread over files, instead of being read again for each.
+const PARTS_READ_AGAIN: usize = 2;
 /// Databases at most, whatever a file says.
 const DATABASES_MAX: usize = firn_engine::limits::DATABASES_MAX;
 
@@ -186,6 +190,24 @@ impl Survey {
     }
 }
 
+impl Survey {
+    /// The last positions of the parts over which changes are spread: ranges that are worth `budget` bytes, or several of these.
+    fn parts(&self, budget: u64) -> Vec<u64> {
+        let mut ends = Vec::new();
+        let mut start = 1;
+        loop {
+            let end = self.range_end(start, budget);
+            ends.push(end);
+            if end == u64::MAX {
+                break;
+            }
+            start = end + 1;
+        }
+        let together = ends.len().div_ceil(PARTS_MAX);
+        ends.chunks(together).filter_map(|ends| ends.last().copied()).collect()
+    }
+}
+
 fn place(change: &Change<'_>) -> String {
     match change.lsn {
         Some(lsn) => format!("{} at byte {}, LSN {lsn}", change.file, change.offset),
@@ -329,64 +351,88 @@ pub(crate) fn visit(
         })?;
         replay(tail, &mut linked, damages, &mut |position| is_linked(position), &mut |_| Ok(()))?;
     }
+    let is_replayed = |position: u64| survey.is_touched(position) && !is_linked(position);
+    let ends = survey.parts(memory);
+    let mut spread = if ends.len() > PARTS_READ_AGAIN { Some(Spread::new(ends.clone())?) } else { None };
+    if let Some(spread) = &mut spread {
+        let mut keys = Vec::new();
+        tail.visit(&mut |change| spread.change(change, seed, &mut keys, &is_replayed))?;
+    }
     if !base.is_ordered() && !survey.anything {
         base.visit(None, 1..=u64::MAX, &mut |db, position, entry| match fates.get(&db) {
-            Some(to) if !survey.is_touched(position) && !is_linked(position) => emit(*to, position, entry),
-            _ => Ok(()),
+            _ if is_linked(position) => Ok(()),
+            _ if survey.is_touched(position) => {
+                spread.as_mut().map_or(Ok(()), |spread| spread.entry(db, position, entry))
+            }
+            Some(to) => emit(*to, position, entry),
+            None => Ok(()),
         })?;
     }
+    let spread = spread.map(Spread::finish).transpose()?;
     let mut start = 1u64;
-    loop {
-        let end = std::cell::Cell::new(survey.range_end(start, memory));
-        let mine = |position: u64| {
-            survey.anything
-                || (start..=end.get()).contains(&position) && survey.is_touched(position) && !is_linked(position)
-        };
-        let mut small = Small::new(seed, databases);
-        let halve = |small: &mut Small| {
-            if survey.anything || small.engine.keyspace.used_bytes() <= memory * 3 / 2 || end.get() - start < 2 {
-                return;
-            }
-            end.set(start + (end.get() - start) / 2);
-            small.keep_up_to(end.get());
-        };
-        let mut loaded = 0u32;
-        base.visit(None, start..=end.get(), &mut |db, position, entry| {
-            if mine(position) {
-                small.load(db, entry);
-                loaded += 1;
-                if loaded.is_multiple_of(LOOK_EVERY) {
-                    halve(&mut small);
+    for (number, part_end) in ends.into_iter().enumerate() {
+        let part = spread.as_ref().map(|spread| spread.part(number)).transpose()?;
+        loop {
+            let end = std::cell::Cell::new(survey.range_end(start, memory).min(part_end));
+            let mine =
+                |position: u64| survey.anything || (start..=end.get()).contains(&position) && is_replayed(position);
+            let mut small = Small::new(seed, databases);
+            let halve = |small: &mut Small| {
+                if survey.anything || small.engine.keyspace.used_bytes() <= memory * 3 / 2 || end.get() - start < 2 {
+                    return;
                 }
-            }
-            Ok(())
-        })?;
-        replay(tail, &mut small, damages, &mut |position| mine(position), &mut |small| {
-            halve(small);
-            Ok(())
-        })?;
-        let end = end.get();
-        let range = Range { start, end, small: &small, linked: &linked };
-        let ordered = base.is_ordered();
-        for db in 0..databases {
-            let mut changed = range.keys(db);
-            let source = fates.iter().find(|(_, to)| **to == db).map(|(from, _)| *from);
-            if let (true, Some(source)) = (ordered && !survey.anything, source) {
-                base.visit(Some(source), start..=end, &mut |_, position, entry| {
-                    if survey.is_touched(position) || is_linked(position) {
-                        return Ok(());
+                end.set(start + (end.get() - start) / 2);
+                small.keep_up_to(end.get());
+            };
+            let mut loaded = 0u32;
+            let mut load = |db: usize, position: u64, entry: &Entry<'_>| {
+                if mine(position) {
+                    small.load(db, entry);
+                    loaded += 1;
+                    if loaded.is_multiple_of(LOOK_EVERY) {
+                        halve(&mut small);
                     }
-                    range.emit(db, &mut changed, position, &mut emit)?;
-                    emit(db, position, entry)
-                })?;
+                }
+                Ok(())
+            };
+            match &part {
+                Some(part) if !base.is_ordered() => {
+                    part.entries(seed, &mut |db, entry| load(db, seed.position(entry.key), entry))?;
+                }
+                _ => base.visit(None, start..=end.get(), &mut load)?,
             }
-            range.emit(db, &mut changed, u64::MAX, &mut emit)?;
+            let changes: &dyn Tail = part.as_ref().map_or(tail, |part| part);
+            replay(changes, &mut small, damages, &mut |position| mine(position), &mut |small| {
+                halve(small);
+                Ok(())
+            })?;
+            let end = end.get();
+            let range = Range { start, end, small: &small, linked: &linked };
+            let ordered = base.is_ordered();
+            for db in 0..databases {
+                let mut changed = range.keys(db);
+                let source = fates.iter().find(|(_, to)| **to == db).map(|(from, _)| *from);
+                if let (true, Some(source)) = (ordered && !survey.anything, source) {
+                    base.visit(Some(source), start..=end, &mut |_, position, entry| {
+                        if survey.is_touched(position) || is_linked(position) {
+                            return Ok(());
+                        }
+                        range.emit(db, &mut changed, position, &mut emit)?;
+                        emit(db, position, entry)
+                    })?;
+                }
+                range.emit(db, &mut changed, u64::MAX, &mut emit)?;
+            }
+            if end == u64::MAX {
+                return Ok(survey.libraries(base));
+            }
+            start = end + 1;
+            if end == part_end {
+                break;
+            }
         }
-        if end == u64::MAX {
-            return Ok(survey.libraries(base));
-        }
-        start = end + 1;
     }
+    Ok(survey.libraries(base))
 }
 
 /// The highest database that a command names among its words.

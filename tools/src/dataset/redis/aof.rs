@@ -99,7 +99,7 @@ impl<'d> AofTail<'d> {
             };
             if error.is_none() || matches!(error, Some(AofError::Bad { .. })) && self.damages.is_lenient() {
                 for command in &group {
-                    if !self.command(command, &shown, &mut place.db, visit)? {
+                    if !self.command(command, place.file, &shown, &mut place.db, visit)? {
                         return Ok(false);
                     }
                 }
@@ -133,6 +133,7 @@ impl<'d> AofTail<'d> {
     fn command(
         &self,
         command: &Command,
+        file_number: usize,
         file: &str,
         db: &mut usize,
         visit: &mut VisitChange<'_>,
@@ -145,6 +146,11 @@ impl<'d> AofTail<'d> {
         if command.is("SELECT") {
             *db = selected(&words).unwrap_or(*db);
             return Ok(true);
+        }
+        if self.damages.is_lenient() && words.first().is_some_and(|word| !is_known(word)) {
+            // Whoever applies it reports it; what follows a name that nobody knows is a key, as a rule.
+            let keys = words.get(1).map(|word| word.to_vec()).into_iter().collect();
+            self.damages.lose(loss(&self.files.paths[file_number], command.offset, command.offset, keys, false));
         }
         visit(&Change { file, offset: command.offset, lsn: None, time_ms, db: *db, words: &words })?;
         Ok(true)

@@ -89,7 +89,7 @@ impl<'d> RdbBase<'d> {
         let mut reader = Reader::new(self.source(path, 0)?).map_err(|error| Self::error(path, &error))?;
         // Everything before this was read; a value that was left out has damaged the checksum too.
         let (mut good, mut damaged) = (reader.offset(), false);
-        // Where the last entry begins, if nothing came between.
+        // Where the last entry begins, if nothing came between, and whether the visitor has it.
         let (mut last, mut last_key) = (None, Vec::new());
         let lenient = self.damages.is_lenient();
         loop {
@@ -103,7 +103,7 @@ impl<'d> RdbBase<'d> {
                         Event::Entry(part) if lenient => {
                             last_key.clear();
                             last_key.extend_from_slice(part.stored.key);
-                            (Some(part.offset), part.stored.continued)
+                            (Some((part.offset, true)), part.stored.continued)
                         }
                         _ => (None, false),
                     };
@@ -142,17 +142,19 @@ impl<'d> RdbBase<'d> {
                 last_key = keys.first().cloned().unwrap_or_default();
                 self.damages.lose(loss(good, reader.offset(), keys));
                 // Its extent is not certain: if what follows cannot be read, it is searched as well.
-                (last, good) = (Some(good), reader.offset());
+                (last, good) = (Some((good, false)), reader.offset());
                 continue;
             }
             let len = path.metadata().map_err(failed(path))?.len();
             let within = match last {
-                Some(start) => self.search(path, &reader, start, good, *offset)?.map(|to| (start, to)),
+                Some((start, given)) => self.search(path, &reader, start, good, *offset)?.map(|to| (start, given, to)),
                 None => None,
             };
             let (from, to) = match within {
-                Some((start, to)) => {
-                    visit(Told::Withdrawn)?;
+                Some((start, given, to)) => {
+                    if given {
+                        visit(Told::Withdrawn)?;
+                    }
                     keys = vec![last_key.clone()];
                     (start, Some(to))
                 }
@@ -162,7 +164,7 @@ impl<'d> RdbBase<'d> {
                     let to = self.search(path, &reader, from, len, 0)?;
                     match last {
                         // Some bytes too many that belong to no entry: they were pushed out of the one before by others within it.
-                        Some(start) if to.is_some_and(|to| to - good <= PUSHED_OUT_MAX) => {
+                        Some((start, true)) if to.is_some_and(|to| to - good <= PUSHED_OUT_MAX) => {
                             visit(Told::Withdrawn)?;
                             keys = vec![last_key.clone()];
                             (start, to)
