@@ -183,17 +183,20 @@ fn read_rdb(bytes: &[u8]) {
     let Ok(mut reader) = Reader::new(bytes) else { return };
     let (mut assembly, shaping) = (Assembly::default(), Shaping::new(HashSeed([1; 16])));
     for _ in 0..bytes.len() + 2 {
-        match reader.next_event() {
+        let is_content = match reader.next_event() {
             Ok(None) => return,
             Ok(Some(Event::Entry(part))) => {
                 if !part.stored.continues {
                     assembly = Assembly::default();
                 }
                 let _ = assembly.push(&part.stored, &shaping);
+                continue;
             }
-            Ok(Some(_)) => {}
-            Err(error) if error.is_content() && reader.skip_value().is_ok() => {}
-            Err(_) => return,
+            Ok(Some(_)) => continue,
+            Err(error) => error.is_content(),
+        };
+        if !is_content || reader.skip_value().is_err() {
+            return;
         }
     }
     panic!("more events than bytes");
@@ -221,8 +224,8 @@ fn read_segment(folder: &Path, name: &str) {
     let FileName::Segment { first, epoch } = FileName::parse(name) else { panic!("{name}") };
     let file = disk.open(name, OpenMode::Read).unwrap();
     let Ok(mut reader) = SegmentReader::open(&*file, first, epoch, None) else { return };
-    let mut words = Vec::new();
     while let Ok(Some(frame)) = reader.next_frame() {
+        let mut words = Vec::new();
         for record in frame.records().flatten() {
             let mut commands = record.commands();
             while let Ok(Some(_)) = commands.next(&mut words) {}

@@ -10,9 +10,9 @@ use crate::make::{Made, NewStore};
 use crate::parquet::{self, Cell, Table};
 use crate::{ToolError, commands, json, text};
 use firn_engine::aof::manifest::{File as Part, Manifest, Part as PartKind};
+use firn_engine::aof::write::CommandWriter;
 use firn_engine::keyspace::libraries::Libraries;
-use firn_engine::keyspace::{Entry, Value, entry};
-use firn_engine::limits::BLOCK_LEN_TARGET;
+use firn_engine::keyspace::{Entry, Value};
 use firn_engine::rdb::writer::{EncodeError, Options};
 use firn_engine::rdb::{Usage, Writer};
 use std::borrow::Cow;
@@ -71,7 +71,7 @@ enum Kind {
     Store(Box<NewStore>),
     Lines(Out),
     Csv(Out),
-    Commands { out: Out, db: usize },
+    Commands(CommandWriter<Out>),
     Table { table: Box<Table>, out: Out },
     Rdb { writer: Box<Writer<Out>>, version: u32 },
 }
@@ -112,7 +112,7 @@ impl Sink {
             Format::Parquet => {
                 Kind::Table { table: Box::new(Table::new(&parquet::KEY_COLUMNS)), out: sink.open(path)? }
             }
-            Format::Resp => Kind::Commands { out: sink.open(path)?, db: 0 },
+            Format::Resp => Kind::Commands(CommandWriter::new(sink.open(path)?)),
             Format::Rdb | Format::Appendonlydir => {
                 let options = Options::new(rdb_version).map_err(|bad| ToolError::Usage(bad.to_string()))?;
                 let out = if is_folder {
@@ -160,12 +160,8 @@ impl Sink {
                 json::write_entry(out, db, entry)?;
                 Ok(out.write_all(b"\n")?)
             }
-            Some(Kind::Commands { out, db: selected }) => {
-                if *selected != db {
-                    commands::write(out, &[b"SELECT", db.to_string().as_bytes()])?;
-                    *selected = db;
-                }
-                commands::of_entry(entry, &mut |words| Ok(commands::write(out, words)?))
+            Some(Kind::Commands(writer)) => {
+                commands::of_entry(entry, &mut |words| Ok(writer.command(db as u32, words)?))
             }
         }
     }
@@ -181,11 +177,11 @@ impl Sink {
                 table.finish(&mut out)?;
                 out.flush()?;
             }
-            Some(Kind::Commands { mut out, .. }) => {
+            Some(Kind::Commands(mut writer)) => {
                 for (_, source) in libraries.iter() {
-                    commands::write(&mut out, &[b"FUNCTION", b"LOAD", b"REPLACE", source])?;
+                    writer.command(0, &[b"FUNCTION", b"LOAD", b"REPLACE", source])?;
                 }
-                out.flush()?;
+                writer.finish()?;
             }
             Some(Kind::Rdb { mut writer, version }) => {
                 if version >= RDB_VERSION_WITH_FUNCTIONS {
@@ -223,16 +219,7 @@ impl Drop for Sink {
 /// An entry of an RDB file.
 fn put_rdb(writer: &mut Writer<Out>, db: usize, entry: &Entry<'_>) -> Result<(), ToolError> {
     let failed = |error: EncodeError| ToolError::Unreadable(format!("key {}: {error}", text::word(entry.key, false)));
-    let (mut bytes, mut from) = (Vec::new(), 0);
-    loop {
-        bytes.clear();
-        let next = entry::encode_part(entry, from, BLOCK_LEN_TARGET, &mut bytes);
-        let mut rest = &bytes[..];
-        let stored = entry::take(&mut rest).map_err(|error| ToolError::Damage(error.to_string()))?;
-        writer.entry(db as u32, &stored, Usage::Unknown).map_err(failed)?;
-        let Some(next) = next else { return Ok(()) };
-        from = next;
-    }
+    commands::parts(entry, &mut |stored| writer.entry(db as u32, stored, Usage::Unknown).map_err(failed))
 }
 
 /// One row of a Parquet file: strings as they are, collections as JSON.

@@ -298,17 +298,19 @@ fn next_command(path: &Path, from: u64) -> Result<Option<u64>, ToolError> {
 /// in what is left out.
 fn lost_keys(broken: &Command, left_out: &[u8]) -> Vec<Vec<u8>> {
     let read: Vec<&[u8]> = broken.words().collect();
-    let words = match lines_in(left_out) {
-        Some(lines) => lines,
-        None if read.len() > 1 => read,
-        None => words_in(left_out),
+    // Whether the first word stands where a command's name does.
+    let (words, is_whole) = match lines_in(left_out) {
+        Some(lines) => (lines, true),
+        None if read.len() > 1 => (read, true),
+        None => (words_in(left_out), false),
     };
     let mut places = Vec::new();
     if touched(&words, &mut places).is_some() {
         return places.iter().map(|at| words[*at].to_vec()).collect();
     }
     // The name is damaged: what follows it is a key, as a rule.
-    words.iter().find(|word| !is_known(word)).map(|word| word.to_vec()).into_iter().collect()
+    let key = if is_whole { words.get(1) } else { words.iter().find(|word| !is_known(word)) };
+    key.map(|word| word.to_vec()).into_iter().collect()
 }
 
 /// The words of the first command in these bytes by their lines, if there are as many as it announces: whatever its lengths say.
