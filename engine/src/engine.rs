@@ -552,6 +552,13 @@ impl Call<'_> {
         self.engine.changed(self.session.db, key);
     }
 
+    /// Must follow a change of what a key keeps about its readers (a stream's groups, its counters): as [`Call::changed`], but
+    /// those who watch or cache the key's contents are not told.
+    #[inline]
+    pub(crate) fn touched(&mut self, key: Key<'_>) {
+        self.engine.touched(self.session.db, key);
+    }
+
     /// Reports a keyspace event of the selected database.
     #[inline]
     pub fn event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {

@@ -102,7 +102,7 @@ impl Engine {
         }
     }
 
-    /// Notes that whole databases changed.
+    /// Notes that whole databases were flushed: whoever caches keys of any database forgets them, as in Redis, also if they were empty.
     pub(crate) fn note_everything(&mut self) {
         if self.notes_changes && !self.replaying && self.changes.last() != Some(&Change::Everything) {
             self.changes.push(Change::Everything);

@@ -303,13 +303,19 @@ impl Engine {
         self.changed_or_reclaimed(db, key, false);
     }
 
-    /// [`Engine::changed`]; `reclaimed` says that the key was dead before.
+    /// See [`Call::touched`](crate::engine::Call::touched).
     #[inline]
-    pub(crate) fn changed_or_reclaimed(&mut self, db: usize, key: Key<'_>, reclaimed: bool) {
+    pub(crate) fn touched(&mut self, db: usize, key: Key<'_>) {
         self.effects.touch(key.position);
         if !self.waiting.is_empty() {
             self.waiting.mark(db, key);
         }
+    }
+
+    /// [`Engine::changed`]; `reclaimed` says that the key was dead before.
+    #[inline]
+    pub(crate) fn changed_or_reclaimed(&mut self, db: usize, key: Key<'_>, reclaimed: bool) {
+        self.touched(db, key);
         if !self.watches.is_empty() {
             self.watches.trip(db, key, reclaimed);
         }
@@ -318,13 +324,13 @@ impl Engine {
         }
     }
 
-    /// [`Engine::changed`] for all keys of a database, but for those who watch them: [`Engine::watches_before_flush`].
+    /// [`Engine::changed`] for all keys of a database, but for those who watch them ([`Engine::watches_before_flush`]) or cache them
+    /// ([`Engine::note_everything`]).
     pub fn changed_all(&mut self, db: usize) {
         self.effects.touch_all();
         if !self.waiting.is_empty() {
             self.waiting.mark_all(db);
         }
-        self.note_everything();
     }
 
     /// Serves those who wait for keys that have become ready. The record of what made them so must be finished.

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// CLIENT REPLY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,6 +34,9 @@ pub(crate) enum ReplyMode {
     /// This command's is not; then they are again.
     SkipThis,
 }
+
+/// When to look again whether the engine can be had.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 /// One connection's state, as commands see and change it.
 #[derive(Debug)]
@@ -95,8 +99,12 @@ impl Client {
     }
 
     /// The client has gone: nothing is sent to it any more.
-    pub(crate) fn leave(&mut self, server: &Server) {
+    pub(crate) async fn leave(&mut self, server: &Server) {
         if self.listens() {
+            while server.scripting.is_busy() {
+                // A script, maybe in this thread, keeps the engine.
+                tokio::time::sleep(BUSY_RETRY).await;
+            }
             let mut engine = server.store.lock();
             self.subscriptions.leave_all(&mut engine, &self.info);
             tracking::commands::stop(&mut engine, self);

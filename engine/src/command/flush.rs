@@ -61,6 +61,7 @@ pub(super) static FLUSHDB: Command = Command {
     run: |call, args, reply| {
         check_mode(args)?;
         let db = call.session.db;
+        call.engine.note_everything();
         if flush(call, db) {
             call.effect(&[b"FLUSHDB"]);
         }
@@ -83,6 +84,7 @@ pub(super) static FLUSHALL: Command = Command {
     run: |call, args, reply| {
         check_mode(args)?;
         let mut any = false;
+        call.engine.note_everything();
         for db in 0..call.engine.keyspace.databases() {
             any |= flush(call, db);
         }

@@ -59,11 +59,13 @@ pub enum Keys {
     },
 }
 
-/// Pushes the indexes of the keys of `numkeys key [key ...]`, whose number is word `at`; none if there are not so many words.
+/// Pushes the indexes of the keys of `numkeys key [key ...]`, whose number is word `at`. If there are none, or not so many words, the
+/// command is only going to answer an error: then it has no keys at all, those found before among them.
 pub fn counted_keys(words: &[&[u8]], at: usize, found: &mut Vec<usize>) {
     let count = words.get(at).and_then(|word| parse_integer(word)).and_then(|count| usize::try_from(count).ok());
-    if let Some(count) = count.filter(|count| *count < words.len().saturating_sub(at)) {
-        found.extend(at + 1..=at + count);
+    match count.filter(|count| (1..words.len().saturating_sub(at)).contains(count)) {
+        Some(count) => found.extend(at + 1..=at + count),
+        None => found.clear(),
     }
 }
 

@@ -439,6 +439,11 @@ fn keys(table: &Table, words: &[&[u8]], with_flags: bool, reply: &mut dyn Reply)
         return Err(CommandError::text("ERR Invalid number of arguments specified for command"));
     }
     let (found, access) = spec.key_indexes(words);
+    if found.is_empty() && spec.group == Group::Scripting {
+        // A script may do without keys.
+        reply.array(0);
+        return Ok(());
+    }
     if found.is_empty() || found.iter().any(|&index| index >= words.len()) {
         return Err(CommandError::text("ERR Invalid arguments specified for command"));
     }

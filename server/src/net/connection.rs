@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the connection's task and the runtime's committer share.
 pub(crate) struct Connection {
@@ -50,9 +50,6 @@ pub(crate) struct Connection {
     soft_since_ms: Cell<Option<u64>>,
 }
 
-/// When to look again whether the engine can be had.
-const BUSY_RETRY: Duration = Duration::from_millis(10);
-
 /// What a task was woken for.
 enum Event {
     Readable,
@@ -67,6 +64,8 @@ enum Turn {
     Wait,
     /// The socket or the buffer may hold more: come again after the others.
     Again,
+    /// Its mail, and then the rest of the buffer: nobody else's turn comes between, whose requests have arrived later.
+    Mail,
     /// Close when all replies have left.
     Finish,
     /// Close now.
@@ -255,7 +254,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
             }
         };
         match turn {
-            Turn::Wait => {}
+            Turn::Wait | Turn::Mail => {}
             Turn::Again => tokio::task::yield_now().await,
             Turn::Finish if connection.output.borrow().is_drained() => break,
             Turn::Finish => finishing = true,
@@ -267,11 +266,14 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
         }
     }
     connection.ended.set(true);
-    while task.client.listens() && runtime.server.scripting.is_busy() {
-        // A script in this thread keeps the engine.
-        tokio::time::sleep(BUSY_RETRY).await;
+    if let Some(mut future) = pending {
+        // What a script had of the client may have just come back.
+        let answer = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+        if let Poll::Ready(Answer::Returned { client, .. }) = answer {
+            task.client = *client;
+        }
     }
-    task.client.leave(&runtime.server);
+    task.client.leave(&runtime.server).await;
     connection.info.closing.store(true, Ordering::Relaxed);
     client_memory::forget(&runtime.server, &connection.info);
 }
@@ -502,7 +504,7 @@ impl Task<'_> {
                         }
                         Next::Mail => {
                             self.backlog = true;
-                            return (done, Turn::Again);
+                            return (done, Turn::Mail);
                         }
                         Next::Continue => {}
                     }

@@ -108,7 +108,7 @@ pub(crate) fn on_fiber(
                 let answer = drive(fiber, server).await;
                 // Nobody may wait for it any more; then nothing is sent to the client either.
                 if let Err(Answer::Returned { mut client, .. }) = tell.send(answer) {
-                    client.leave(&left);
+                    client.leave(&left).await;
                 }
             });
             Ok(After::answer(async move {

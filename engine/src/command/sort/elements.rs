@@ -95,12 +95,12 @@ impl Elements {
         for_record: bool,
     ) -> Result<(), CommandError> {
         let mut weighed: Vec<(usize, Range<usize>, Weight)> = Vec::with_capacity(self.len());
-        let (mut name, mut texts) = (Vec::new(), Vec::new());
+        let (mut name, mut texts, mut wrong) = (Vec::new(), Vec::new(), None);
         for (index, place) in self.places.iter().enumerate() {
             let element = &self.bytes[place.clone()];
             let weight = match order.by {
-                None if order.alpha => Weight::Text(Some(place.clone())),
-                None => Weight::Number(number(element)?),
+                None if order.alpha => Ok(Weight::Text(Some(place.clone()))),
+                None => number(element).map(Weight::Number),
                 Some(by) => by.look_up(call, element, for_record, &mut name, |value| match value {
                     Some(text) if order.alpha => {
                         let start = self.bytes.len() + texts.len();
@@ -109,9 +109,16 @@ impl Elements {
                     }
                     Some(text) => number(text).map(Weight::Number),
                     None => Ok(if order.alpha { Weight::Text(None) } else { Weight::Number(0.0) }),
-                })?,
+                }),
             };
-            weighed.push((index, place.clone(), weight));
+            match weight {
+                Ok(weight) => weighed.push((index, place.clone(), weight)),
+                // The rest is looked up all the same: what misses is told as a keyspace event, as in Redis.
+                Err(error) => wrong = Some(error),
+            }
+        }
+        if let Some(error) = wrong {
+            return Err(error);
         }
         self.bytes.append(&mut texts);
         let text = |place: &Range<usize>| &self.bytes[place.clone()];

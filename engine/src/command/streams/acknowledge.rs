@@ -35,7 +35,7 @@ fn xack(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
     };
     let acknowledged = call.edit_stream(key, acknowledge).result.unwrap_or(0);
     if acknowledged > 0 {
-        call.changed(key);
+        call.touched(key);
         call.effect_parts(&[b"XACK"], &args.words()[1..]);
     }
     reply.integer(acknowledged as i64);

@@ -248,7 +248,7 @@ fn xsetid(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
     }
     let max_deleted = (max_deleted != Id::MIN).then_some(max_deleted);
     call.edit_stream(key, |stream, _| stream.set_ids(last, added, max_deleted));
-    call.changed(key);
+    call.touched(key);
     call.event(EventClass::Stream, "xsetid", key.bytes);
     call.effect_parts(&[b"XSETID"], &args.words()[1..]);
     reply.ok();

@@ -83,7 +83,7 @@ fn carry_out(call: &mut Call<'_>, who: &Claimant<'_>, plan: &mut Plan, last_id: 
         call.position_effect(key, name, last, entries_read);
     }
     if created || !plan.steps.is_empty() || last_id.is_some() {
-        call.changed(key);
+        call.touched(key);
     }
 }
 

@@ -164,7 +164,7 @@ fn xgroup(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
         "DESTROY" => {
             if there {
                 call.edit_stream(key, |stream, _| stream.remove_group(group));
-                call.changed(key);
+                call.touched(key);
                 call.event(EventClass::Stream, "xgroup-destroy", key.bytes);
                 call.effect(&[b"XGROUP", b"DESTROY", key.bytes, group]);
             }
@@ -188,7 +188,11 @@ fn create(call: &mut Call<'_>, args: &Args<'_>, options: &Options, reply: &mut d
         return Err(text("BUSYGROUP Consumer Group name already exists"));
     }
     call.edit_stream(key, |stream, _| stream.add_group(group, last_id, options.entries_read));
-    call.changed(key);
+    if made {
+        call.changed(key);
+    } else {
+        call.touched(key);
+    }
     call.event(EventClass::Stream, "xgroup-create", key.bytes);
     let mut number = itoa::Buffer::new();
     let make: &[&[u8]] = if made { &[b"MKSTREAM"] } else { &[] };
@@ -210,7 +214,7 @@ fn set_id(call: &mut Call<'_>, args: &Args<'_>, options: &Options, reply: &mut d
     };
     let read = options.entries_read;
     call.edit_stream(key, |stream, _| stream.edit_group(group, |group| group.set_position(last_id, read)));
-    call.changed(key);
+    call.touched(key);
     call.event(EventClass::Stream, "xgroup-setid", key.bytes);
     call.position_effect(key, group, last_id, read);
     reply.ok();
@@ -224,7 +228,7 @@ fn create_consumer(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) 
         |stream: &mut Stream, _: &Shaping| stream.edit_group(group, |group| group.consumer_or_new(consumer, now_ms).1);
     let created = call.edit_stream(key, edit).result == Some(true);
     if created {
-        call.changed(key);
+        call.touched(key);
         call.event(EventClass::Stream, "xgroup-createconsumer", key.bytes);
         call.consumer_effect(key, group, consumer);
     }
@@ -238,7 +242,7 @@ fn delete_consumer(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) 
         |stream: &mut Stream, _: &Shaping| stream.edit_group(group, |group| group.remove_consumer(consumer)).flatten();
     let pending = call.edit_stream(key, edit).result;
     if pending.is_some() {
-        call.changed(key);
+        call.touched(key);
         call.event(EventClass::Stream, "xgroup-delconsumer", key.bytes);
         call.effect(&[b"XGROUP", b"DELCONSUMER", key.bytes, group, consumer]);
     }

@@ -267,7 +267,7 @@ fn read_group(
         call.position_effect(key, group, last_id, entries_read);
     }
     if delivered.created || !delivered.pending.is_empty() || delivered.position.is_some() {
-        call.changed(key);
+        call.touched(key);
     }
     delivered.what
 }
