@@ -182,6 +182,30 @@ mod tests {
     }
 
     #[test]
+    fn sort_tells_of_all_weights_that_miss_although_one_is_no_number() {
+        let (mut bench, diary) = bench();
+        bench.run(&[b"RPUSH", b"l", b"1", b"2", b"3"]);
+        bench.run(&[b"SET", b"w1", b"no number"]);
+        diary.take();
+        let reply = bench.run(&[b"SORT", b"l", b"BY", b"w*"]);
+        assert!(reply.contains("can't be converted into double"), "{reply}");
+        assert_eq!(diary.take(), ["keymiss at Some(2)", "keymiss at Some(2)"]);
+    }
+
+    #[test]
+    fn a_swap_is_not_told_and_a_flush_is_also_if_nothing_was_there() {
+        let (mut bench, diary) = bench();
+        bench.run(&[b"SET", b"a", b"1"]);
+        diary.take();
+        bench.run(&[b"SWAPDB", b"0", b"1"]);
+        bench.engine.hand_over();
+        assert_eq!(diary.take(), ["sent"; 0]);
+        bench.run(&[b"FLUSHDB"]);
+        bench.engine.hand_over();
+        assert_eq!(diary.take(), ["everything at Some(2)", "sent"]);
+    }
+
+    #[test]
     fn dead_keys_are_told_with_the_record_that_deletes_them() {
         let (mut bench, diary) = bench();
         bench.run(&[b"SET", b"a", b"1", b"PX", b"100"]);

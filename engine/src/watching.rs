@@ -230,6 +230,39 @@ mod tests {
     }
 
     #[test]
+    fn what_a_stream_keeps_of_its_readers_is_no_change_of_it() {
+        let words = |line: &'static str| line.split(' ').map(str::as_bytes).collect::<Vec<_>>();
+        let mut bench = Bench::new();
+        for line in ["XADD s 1-1 a b", "XADD s 2-1 a b", "XGROUP CREATE s g 0"] {
+            bench.run(&words(line));
+        }
+        for line in [
+            "XGROUP CREATE s h $",
+            "XGROUP CREATECONSUMER s g one",
+            "XREADGROUP GROUP g one STREAMS s >",
+            "XREADGROUP GROUP g one STREAMS s 0",
+            "XACK s g 1-1",
+            "XCLAIM s g two 0 2-1",
+            "XAUTOCLAIM s g three 0 0",
+            "XGROUP SETID s g 0",
+            "XGROUP DELCONSUMER s g one",
+            "XGROUP DESTROY s h",
+            "XSETID s 9-9",
+        ] {
+            let watching = watch(&mut bench, &[b"s"]);
+            bench.effects();
+            let reply = bench.run(&words(line));
+            assert!(!bench.effects().is_empty(), "{line}: {reply}");
+            assert!(bench.engine.unchanged(&watching), "{line}");
+        }
+        for line in ["XDEL s 1-1", "XTRIM s MAXLEN 0", "XADD s 10-1 a b", "XGROUP CREATE new g $ MKSTREAM"] {
+            let watching = watch(&mut bench, &[b"s", b"new"]);
+            bench.run(&words(line));
+            assert!(!bench.engine.unchanged(&watching), "{line}");
+        }
+    }
+
+    #[test]
     fn a_key_that_dies_trips_and_one_that_was_dead_does_not() {
         let mut bench = Bench::new();
         bench.run(&[b"SET", b"a", b"1", b"PX", b"100"]);

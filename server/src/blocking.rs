@@ -7,6 +7,7 @@
 
 use crate::client::{Client, ClientInfo};
 use crate::command::{After, Answer};
+use crate::net::runtime::RuntimeHandle;
 use crate::resp::writer::Writer;
 use crate::server::Server;
 use firn_engine::command::{Blocking, Command, Reply};
@@ -73,6 +74,7 @@ impl Seat {
 struct Parked {
     server: Arc<Server>,
     seat: Arc<Seat>,
+    runtime: Arc<RuntimeHandle>,
     protocol: u8,
     bytes: Vec<u8>,
 }
@@ -83,6 +85,7 @@ impl Waiting for Parked {
     }
 
     fn served(self: Box<Self>, promise: Lsn) {
+        self.runtime.add_served();
         self.seat.tell(End::Served(self.bytes, promise));
     }
 }
@@ -99,7 +102,8 @@ pub(crate) fn park(
     let timeout_ms = request.block.timeout_ms;
     let seat = Arc::new(Seat::default());
     let protocol = client.protocol;
-    let parked = Parked { server: server.clone(), seat: seat.clone(), protocol, bytes: Vec::new() };
+    let runtime = client.info.runtime.clone();
+    let parked = Parked { server: server.clone(), seat: seat.clone(), runtime, protocol, bytes: Vec::new() };
     let Some(id) = engine.park(&mut client.session, command, words, Box::new(parked)) else { return After::Nothing };
     *client.info.blocked.lock() = Some((id, seat.clone()));
     let timer = timeout_ms.map(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
@@ -157,7 +161,10 @@ impl Future for Blocked {
         self.ended = true;
         *self.info.blocked.lock() = None;
         Poll::Ready(match end {
-            End::Served(bytes, promise) => Answer::Written { bytes, promise },
+            End::Served(bytes, promise) => {
+                self.info.runtime.remove_served();
+                Answer::Written { bytes, promise }
+            }
             End::TimedOut => Answer::write(|reply| reply.null_array()),
             End::Unblocked => Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")),
             End::Denied(error) => Answer::write(move |reply| reply.error(&error)),
@@ -174,6 +181,10 @@ impl Drop for Blocked {
                 self.server.scripting.orphan(self.id);
             } else {
                 self.server.store.lock().waiting.remove(self.id);
+            }
+            // It may have been served before that.
+            if let Some(End::Served(..)) = self.seat.told.lock().0.take() {
+                self.info.runtime.remove_served();
             }
         }
     }

@@ -8,7 +8,7 @@
 use crate::acl::{self, Gate};
 use crate::blocking;
 use crate::client::{Client, ReplyMode};
-use crate::command::{After, EngineLock, Pending, ServerCall};
+use crate::command::{After, Answer, EngineLock, Pending, ServerCall};
 use crate::dispatch::{self, Plan, Verdict};
 use crate::limits::BATCH_LEN_MAX;
 use crate::observe::command_log::Kind;
@@ -327,17 +327,24 @@ fn run(
         writer.error_bytes(error.as_bytes());
         return After::Nothing;
     }
-    if settings.maxmemory > 0 && is_out_of_memory(server, client, lock, plan, words) {
-        plan.verdict = Verdict::Refused;
-        transaction::spoil(client);
-        writer.error(OUT_OF_MEMORY);
-        return After::Nothing;
+    if settings.maxmemory > 0 {
+        let refused = is_out_of_memory(server, client, lock, plan, words);
+        if client.listens() && lock.held().is_some_and(|engine| pubsub::has_mail_for(engine, &client.info)) {
+            // It hears that a key was evicted before it hears of what came after.
+            return After::Postpone(Box::pin(std::future::ready(Answer::Retry)));
+        }
+        if refused {
+            plan.verdict = Verdict::Refused;
+            transaction::spoil(client);
+            writer.error(OUT_OF_MEMORY);
+            return After::Nothing;
+        }
     }
     if !client.subscriptions.is_empty() && client.protocol == 2 && refuse_listener(server, client, plan, writer) {
         return After::Nothing;
     }
     if server.pause.level() != Level::None
-        && let Some(pending) = pause::postpone(server, client, plan)
+        && let Some(pending) = pause::postpone(server, client, lock, plan, words)
     {
         return After::Postpone(pending);
     }
@@ -371,10 +378,14 @@ fn refuse_listener(server: &Server, client: &mut Client, plan: &mut Plan, writer
     true
 }
 
-/// Makes room for a command that may need memory, by eviction; whether there is none. Queueing any command takes memory as well.
+/// Makes room for a command that may need memory, by eviction; whether there is none. Queueing any command takes memory as well. Commands
+/// that only read make room as well when memory is above the limit, and run whether there is any or not.
 fn is_out_of_memory(server: &Server, client: &Client, lock: &mut EngineLock, plan: &Plan, words: &[&[u8]]) -> bool {
     let queues = client.transaction.is_some() && !plan.flags.has(Flags::UNQUEUED);
     if !plan.flags.has(Flags::DENYOOM) && !queues {
+        if server.commands.entry(plan.entry).is_data() {
+            server.make_room(lock.get(), 0);
+        }
         return false;
     }
     let incoming = words.iter().map(|word| word.len()).sum();

@@ -290,6 +290,11 @@ fn command_tells_what_there_is() {
         ("COMMAND GETKEYS NOPE a", "-ERR Invalid command specified\r\n"),
         ("COMMAND GETKEYS PING", "-ERR The command has no key arguments\r\n"),
         ("COMMAND GETKEYS GET a b", "-ERR Invalid number of arguments specified for command\r\n"),
+        ("COMMAND GETKEYS ZUNIONSTORE d 3 a b", "-ERR Invalid arguments specified for command\r\n"),
+        ("COMMAND GETKEYS ZUNIONSTORE d 0 a", "-ERR Invalid arguments specified for command\r\n"),
+        ("COMMAND GETKEYS EVAL x 0 a", "*0\r\n"),
+        ("CLUSTER INFO", "-ERR This instance has cluster support disabled\r\n"),
+        ("READONLY", "-ERR This instance has cluster support disabled\r\n"),
         ("COMMAND LIST FILTERBY NOPE a", "-ERR syntax error\r\n"),
     ] {
         assert_eq!(server.ask(command), error, "{command}");

@@ -252,3 +252,42 @@ fn deaths_of_keys_are_told_without_anybody_asking() {
     assert_eq!(client.line(b"SET k v PX 10\r\n"), "+OK");
     expect(&mut listener, &words('*', &["pmessage", "*", "__keyevent@0__:expired", "k"]));
 }
+
+#[test]
+fn who_has_stopped_listening_before_a_message_comes_does_not_get_it() {
+    let server = Server::start(&[]);
+    let (mut client, mut publisher) = (server.connect(), server.connect());
+    assert_eq!(publisher.line(b"PUBLISH a x\r\n"), ":0");
+    // What all three send is there when the server looks again: it must serve it in the order in which it came.
+    server.pause();
+    client.send(b"SUBSCRIBE a\r\nSUBSCRIBE b\r\nUNSUBSCRIBE\r\n");
+    publisher.send(b"PUBLISH a x\r\nPUBLISH b x\r\n");
+    server.go_on();
+    assert_eq!(publisher.line(b""), ":0");
+    assert_eq!(publisher.line(b""), ":0");
+}
+
+#[test]
+fn a_client_that_goes_while_its_script_runs_listens_no_more() {
+    let server = Server::start(&["--busy-reply-threshold", "20"]);
+    let (mut client, mut admin) = (resp3(&server), server.connect());
+    client.send(b"CLIENT TRACKING ON\r\nSUBSCRIBE a\r\n");
+    expect(&mut client, &format!("+OK\r\n{}", words('>', &["subscribe", "a", ":1"])));
+    assert_eq!(admin.line(b"PUBSUB NUMPAT\r\n"), ":0");
+    client.send(&encode(&[b"EVAL", b"while true do end", b"0"]));
+    let began = Instant::now();
+    while !admin.line(b"GET k\r\n").starts_with("-BUSY") {
+        assert!(began.elapsed() < PATIENCE, "the script does not take long");
+    }
+    drop(client);
+    assert_eq!(admin.line(b"SCRIPT KILL\r\n"), "+OK");
+    while admin.line(b"PUBLISH a x\r\n") != ":0" {
+        assert!(began.elapsed() < PATIENCE, "it is still there");
+    }
+    admin.send(b"INFO clients\r\n");
+    let mut info = String::new();
+    while !info.contains("tracking_clients:") {
+        info = admin.line(b"");
+    }
+    assert_eq!(info, "tracking_clients:0");
+}

@@ -156,3 +156,15 @@ fn keys_that_die_are_told_with_threads_and_without_anybody_asking() {
         expect(client, &invalid(&["a"]));
     }
 }
+
+#[test]
+fn who_has_waited_gets_the_reply_before_what_it_has_changed_is_told() {
+    let server = Server::start(&[]);
+    let (mut waiting, mut pusher) = (tracker(&server, ""), tracker(&server, ""));
+    waiting.send(b"LRANGE target 0 -1\r\nBLMOVE source target LEFT LEFT 0\r\n");
+    expect(&mut waiting, "*0\r\n");
+    pusher.send(b"LRANGE source 0 -1\r\nRPUSH source a\r\nPING\r\n");
+    expect(&mut waiting, &format!("$1\r\na\r\n{}", invalid(&["target"])));
+    let told = invalid(&["source"]);
+    expect(&mut pusher, &format!("*0\r\n:1\r\n{told}+PONG\r\n"));
+}

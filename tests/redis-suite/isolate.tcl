@@ -77,7 +77,8 @@ proc execute_test_file {name} {
 proc wait_server_started {config_file stdout pid} {
     while 1 {
         set log [exec cat $stdout]
-        if {[regexp -- " PID: $pid" $log]} { return 0 }
+        # Redis tells its process when it has its ports, we when we begin.
+        if {[regexp -- " PID: $pid" $log] && [regexp {Server initialized} $log]} { return 0 }
         if {[regexp {Failed listening on port} $log]} { return 1 }
         if {[catch {exec kill -0 $pid}]} {
             error "the server ended during its start: [exec tail -n 3 $stdout] [exec tail -n 3 [file dirname $stdout]/stderr]"

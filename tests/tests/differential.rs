@@ -102,8 +102,9 @@ fn differential() -> Result<(), String> {
     let report = runner.run(seed, commands).map_err(|error| error.to_string())?;
     let seconds = began.elapsed().as_secs_f64().max(0.001);
     println!(
-        "differential: {} commands and {} whole scans in {} sequences from seed {seed}, in {seconds:.1} s ({:.0} commands/s)",
+        "differential: {} commands, {} transactions and {} whole scans in {} sequences from seed {seed}, in {seconds:.1} s ({:.0} commands/s)",
         report.commands,
+        report.transactions,
         report.walks,
         report.sequences,
         report.commands as f64 / seconds

@@ -102,6 +102,7 @@ impl Flags {
     pub const ASKING: Flags = Flags(1 << 11);
     pub const FAST: Flags = Flags(1 << 12);
     pub const NO_AUTH: Flags = Flags(1 << 13);
+    /// Not shown by COMMAND INFO, as in Redis: CLIENT PAUSE WRITE holds it although it only reads, or touches no data.
     pub const MAY_REPLICATE: Flags = Flags(1 << 14);
     pub const NO_MULTI: Flags = Flags(1 << 15);
     pub const MOVABLEKEYS: Flags = Flags(1 << 16);
@@ -120,7 +121,7 @@ impl Flags {
     pub const INTERNAL: Flags = Flags(1 << 19);
 
     /// Bit and COMMAND INFO's name.
-    pub const NAMES: [(Flags, &'static str); 20] = [
+    pub const NAMES: [(Flags, &'static str); 19] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -135,7 +136,6 @@ impl Flags {
         (Flags::ASKING, "asking"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
-        (Flags::MAY_REPLICATE, "may_replicate"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLEKEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),

@@ -267,7 +267,8 @@ impl Engine {
                     break;
                 }
             }
-            self.effects.finish();
+            // Told now: the command that needs the room may be of a client that caches what was evicted.
+            self.finish_deletions();
             if self.waiting.has_ready() {
                 self.serve_waiting();
             }

@@ -34,7 +34,13 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
     if let Some(name) = listens {
         let listeners = call.server.rebind.listen(&new.settings()).map_err(|error| {
             crate::log::warning(format_args!("CONFIG SET: {error}"));
-            SetError::failed(name, format!("Unable to listen on this port ({error}). Check server logs."))
+            SetError::failed(
+                name,
+                match name {
+                    "bind" => format!("Failed to bind to specified addresses ({error})."),
+                    _ => format!("Unable to listen on this port ({error}). Check server logs."),
+                },
+            )
         })?;
         call.server.rebind.replace(listeners);
     }

@@ -158,6 +158,20 @@ fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
         (None, "INFO") => &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         (None, "PING") => &["request_policy:all_shards", "response_policy:all_succeeded"],
         (None, "TIME" | "LASTSAVE") | (Some("CLIENT"), "LIST" | "INFO") => &["nondeterministic_output"],
+        (
+            Some("CLUSTER"),
+            "BUMPEPOCH"
+            | "COUNT-FAILURE-REPORTS"
+            | "GETKEYSINSLOT"
+            | "INFO"
+            | "LINKS"
+            | "MYSHARDID"
+            | "NODES"
+            | "REPLICAS"
+            | "SHARDS"
+            | "SLAVES"
+            | "SLOTS",
+        ) => &["nondeterministic_output"],
         (None, "WAITAOF") => &["request_policy:all_shards", "response_policy:agg_min"],
         (None, "COMMAND") | (Some("COMMAND"), "DOCS" | "INFO" | "LIST") => &["nondeterministic_output_order"],
         (Some("CONFIG"), "SET" | "RESETSTAT" | "REWRITE") | (Some("CLIENT"), "SETNAME" | "SETINFO") => {

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod categories;
+mod cluster;
 mod command;
 mod config;
 mod debug;
@@ -27,6 +28,10 @@ use parking_lot::MutexGuard;
 
 /// Their declarations.
 pub(crate) static COMMANDS: &[&ServerCommand] = &[
+    &cluster::ASKING,
+    &cluster::CLUSTER,
+    &cluster::READONLY,
+    &cluster::READWRITE,
     &command::COMMAND,
     &config::CONFIG,
     &debug::DEBUG,

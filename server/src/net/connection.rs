@@ -254,7 +254,12 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
             }
         };
         match turn {
-            Turn::Wait | Turn::Mail => {}
+            Turn::Wait => {}
+            Turn::Mail => {
+                if !runtime.deliver() {
+                    tokio::task::yield_now().await;
+                }
+            }
             Turn::Again => tokio::task::yield_now().await,
             Turn::Finish if connection.output.borrow().is_drained() => break,
             Turn::Finish => finishing = true,

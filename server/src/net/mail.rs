@@ -231,10 +231,14 @@ impl Topics {
 }
 
 impl Runtime {
-    /// Hands the mail out that has come, and sends what may leave. No connection's output may be borrowed.
-    pub(crate) fn deliver(self: &Rc<Self>) {
+    /// Hands the mail out that has come, and sends what may leave. No connection's output may be borrowed. Says whether it did: a client
+    /// that has waited for a key writes its reply first, and what is told of that key comes behind it.
+    pub(crate) fn deliver(self: &Rc<Self>) -> bool {
         if !self.handle.has_mail() {
-            return;
+            return true;
+        }
+        if self.handle.has_served() {
+            return false;
         }
         let mut parcel = self.parcel.take();
         self.handle.take_mail(&mut parcel);
@@ -272,6 +276,7 @@ impl Runtime {
             connection.send_mail(self, &settings, now_ms);
         }
         self.mailed.set(mailed);
+        true
     }
 }
 

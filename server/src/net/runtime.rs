@@ -48,6 +48,8 @@ pub(crate) struct RuntimeHandle {
     mail: Mutex<Parcel>,
     /// Bytes of memory that `mail` takes.
     mail_len: AtomicUsize,
+    /// Clients that waited for keys, were served, and have not written their reply.
+    served: AtomicUsize,
 }
 
 impl std::fmt::Debug for RuntimeHandle {
@@ -86,6 +88,22 @@ impl RuntimeHandle {
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
         self.mail_len.load(Ordering::Relaxed) > MAIL_LEN_MAX
+    }
+
+    /// A client that waited for keys was served; its task has been woken, or is about to be.
+    pub(crate) fn add_served(&self) {
+        self.served.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The task of such a client has taken its reply, or has gone.
+    pub(crate) fn remove_served(&self) {
+        self.served.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether such clients have not written their reply.
+    #[inline]
+    pub(crate) fn has_served(&self) -> bool {
+        self.served.load(Ordering::Acquire) > 0
     }
 
     /// Appends all mail to `parcel`.
@@ -272,7 +290,11 @@ impl Runtime {
             self.handle.signalled().await;
             self.read_messages();
             let crowded = self.handle.is_crowded();
-            self.deliver();
+            if !self.deliver() {
+                // Behind the tasks of those who come first.
+                self.handle.signal();
+                tokio::task::yield_now().await;
+            }
             if crowded {
                 // Others may have waited for that.
                 self.server.runtimes.get().into_iter().flatten().for_each(|handle| handle.signal());

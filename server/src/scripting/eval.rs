@@ -5,8 +5,8 @@ use super::host::{Host, Sha, clear_arguments};
 use super::lua::{Kind, Raise, Reference, Stack};
 use super::run::{self, Places, Rights, Run, Running};
 use super::shebang::ScriptFlags;
-use super::{Words, api, json, library, on_fiber};
-use crate::command::{After, ServerCall, ServerCommand};
+use super::{Scripting, Words, api, json, library, on_fiber};
+use crate::command::{After, EngineLock, ServerCall, ServerCommand};
 use crate::resp::writer::Writer;
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Keys, Reply, Spec, counted_keys};
 use firn_engine::eviction::{OUT_OF_MEMORY, Room};
@@ -114,6 +114,27 @@ pub(super) fn parse_sha(digits: &[u8]) -> Option<Sha> {
         *byte = (digit(0)? << 4 | digit(1)?) as u8;
     }
     Some(sha)
+}
+
+/// Whether EVALSHA or FCALL of these words runs something that says that it only reads; false if it is not known.
+pub(crate) fn only_reads_known(
+    scripting: &'static Scripting,
+    lock: &mut EngineLock,
+    name: &str,
+    words: &[&[u8]],
+) -> bool {
+    if !matches!(name, "EVALSHA" | "FCALL") {
+        return false;
+    }
+    lock.get(); // The machine is looked at under it.
+    let mut host = scripting.host();
+    let (Some(host), Some(word)) = (&mut *host, words.get(1)) else { return false };
+    let flags = if name == "FCALL" {
+        host.functions.get(&*word.to_ascii_lowercase()).map(|function| function.1.flags)
+    } else {
+        parse_sha(word).and_then(|sha| host.script(&sha)).and_then(|script| script.flags)
+    };
+    flags.is_some_and(|flags| flags.has(ScriptFlags::NO_WRITES))
 }
 
 /// The machine, made now if there was none.

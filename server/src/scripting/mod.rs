@@ -38,6 +38,7 @@ mod structs;
 mod watch;
 mod words;
 
+pub(crate) use eval::only_reads_known;
 pub(crate) use fiber::on_fiber;
 pub(crate) use shebang::only_reads;
 pub(crate) use words::Words;

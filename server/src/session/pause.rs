@@ -5,8 +5,9 @@
 //! 3. A server that is not paused pays one load of [`Pause::level`] for each command.
 
 use crate::client::Client;
-use crate::command::{Answer, Pending, ServerCall};
+use crate::command::{Answer, EngineLock, Pending, ServerCall};
 use crate::dispatch::Plan;
+use crate::scripting::only_reads_known;
 use crate::server::Server;
 use firn_engine::command::{Args, CommandError, Flags, Reply};
 use firn_engine::number::parse_integer;
@@ -81,18 +82,25 @@ impl Pause {
 }
 
 /// Whether a command may change data, or send something to others, and so waits while writes are paused.
-fn may_write(server: &Server, client: &Client, plan: &Plan) -> bool {
+fn may_write(server: &Server, client: &Client, lock: &mut EngineLock, plan: &Plan, words: &[&[u8]]) -> bool {
+    let name = server.commands.entry(plan.entry).spec.name;
     let flags = match &client.transaction {
-        Some(queue) if server.commands.entry(plan.entry).spec.name == "EXEC" => queue.flags(),
+        Some(queue) if name == "EXEC" => queue.flags(),
         _ => plan.flags,
     };
-    flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)
+    flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE) && !only_reads_known(server.scripting, lock, name, words)
 }
 
 /// What a command that has to wait awaits; `None` if it need not. Only for a paused server.
 #[cold]
-pub(crate) fn postpone(server: &Arc<Server>, client: &Client, plan: &Plan) -> Option<Pending> {
-    let level = if may_write(server, client, plan) { Level::Write } else { Level::All };
+pub(crate) fn postpone(
+    server: &Arc<Server>,
+    client: &Client,
+    lock: &mut EngineLock,
+    plan: &Plan,
+    words: &[&[u8]],
+) -> Option<Pending> {
+    let level = if may_write(server, client, lock, plan, words) { Level::Write } else { Level::All };
     server.pause.left(level, server.clock_ms())?;
     let server = server.clone();
     Some(Box::pin(async move {

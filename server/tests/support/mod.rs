@@ -122,6 +122,21 @@ impl Server {
         statm.split_ascii_whitespace().nth(field).expect("the field").parse::<u64>().expect("a number") * 4096
     }
 
+    /// It runs no more until [`Server::go_on`]: what is sent meanwhile is there all at once.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends [`Server::pause`].
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(status.expect("kill is there").success(), "{name}");
+    }
+
     /// Asserts that it still answers.
     pub(crate) fn is_well(&self) {
         assert_eq!(self.connect().ask(b"PING\r\n", 7), b"+PONG\r\n");

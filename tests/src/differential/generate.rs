@@ -8,6 +8,7 @@
 
 use super::families::{FAMILIES, Family};
 use super::lists;
+use super::several::show_transaction;
 use super::streams::{self, Fill};
 use std::collections::HashMap;
 
@@ -18,13 +19,29 @@ pub enum Step {
     Run(Vec<Vec<u8>>),
     /// SCAN, HSCAN, ... with these words, the cursor 0 among them, again and again to the end: compared as a set.
     Walk(Vec<Vec<u8>>),
+    /// These commands between MULTI and EXEC.
+    Transaction(Vec<Vec<Vec<u8>>>),
+    /// DUMP of the first word, and RESTORE of that under the second; the third is the time to live, the rest are options.
+    Move(Vec<Vec<u8>>),
 }
 
 impl Step {
-    /// The words that are sent first.
+    /// The words of its command; of a transaction, none.
     pub fn words(&self) -> Vec<Vec<u8>> {
-        let (Step::Run(words) | Step::Walk(words)) = self;
-        words.clone()
+        match self {
+            Step::Run(words) | Step::Walk(words) | Step::Move(words) => words.clone(),
+            Step::Transaction(_) => Vec::new(),
+        }
+    }
+
+    /// As people read it.
+    pub fn show(&self) -> String {
+        match self {
+            Step::Run(words) => show(words),
+            Step::Walk(words) => format!("(whole walk) {}", show(words)),
+            Step::Transaction(commands) => show_transaction(commands),
+            Step::Move(words) => format!("(DUMP and RESTORE) {}", show(words)),
+        }
     }
 }
 
@@ -97,8 +114,15 @@ const TEMPLATES: &[&str] = &[
     "OBJECT HELP",
     "OBJECT junk k",
     "SELECT db",
+    "MOVEVALUE k k ttl restoreopts",
+    "DUMP k",
     "nosuch junks",
 ];
+
+/// What only a server knows.
+const SERVER_TEMPLATES: &[&str] = &["MULTI", "MULTI", "WATCH keys", "UNWATCH"];
+/// Commands of a transaction at most.
+const TRANSACTION_MAX: usize = 6;
 
 const KEYS: &[&[u8]] = &[
     b"a",
@@ -387,6 +411,10 @@ impl Generator {
             let weight = if self.family.is_some() { weight.min(1) } else { weight };
             bag.extend(std::iter::repeat_n(*template, weight));
         }
+        if self.unknown {
+            let weight = [0, 0, 2, 8][self.rng.below(4)];
+            SERVER_TEMPLATES.iter().for_each(|template| bag.extend(std::iter::repeat_n(*template, weight)));
+        }
         // Something must write, whatever the weights.
         bag.extend(["SET k v", "MSET pairs", "APPEND k v", "XADD k sid fields", "RPUSH k elements"]);
         if let Some(family) = self.family {
@@ -402,12 +430,23 @@ impl Generator {
 
     fn step(&mut self, bag: &[&str]) -> Step {
         let template = self.rng.pick(bag);
+        if template == "MULTI" {
+            let steps = (0..self.rng.below(TRANSACTION_MAX)).map(|_| self.step(bag)).collect::<Vec<_>>();
+            let commands = steps.into_iter().filter_map(|step| match step {
+                Step::Run(words) => Some(words),
+                _ => None,
+            });
+            return Step::Transaction(commands.collect());
+        }
         let mut words = Vec::new();
         for word in template.split(' ') {
             self.word(word, &mut words);
         }
         if words[0] == b"WALK" {
             return Step::Walk(words.split_off(1));
+        }
+        if words[0] == b"MOVEVALUE" {
+            return Step::Move(words.split_off(1));
         }
         // A sorted set that ranges of members are asked of keeps its equal scores; SPOP of some members alone would draw by chance;
         // PFADD of many elements keeps to keys that nothing else writes.
@@ -503,6 +542,10 @@ impl Generator {
             "lcsopts" => self.options(&["LEN", "IDX", "WITHMATCHLEN", "MINMATCHLEN int"], 3, out),
             "nxxx" => self.options(&["NX", "XX"], 1, out),
             "expireopts" => self.options(&["NX", "XX", "GT", "LT"], 2, out),
+            "ttl" => self.text(&["0", "0", "1000000", "5000000", "-1", "4102444800000", "x", ""], out),
+            "restoreopts" => {
+                self.options(&["REPLACE", "REPLACE", "ABSTTL", "IDLETIME int", "FREQ int", "junk"], 2, out);
+            }
             "copyopts" => self.options(&["REPLACE", "DB db"], 2, out),
             "walkopts" => self.options(&["MATCH pattern", "COUNT count", "TYPE string", "TYPE list"], 2, out),
             "scanopts" => self.options(&["MATCH pattern", "COUNT int", "TYPE string", "TYPE v"], 2, out),

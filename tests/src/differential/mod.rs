@@ -11,6 +11,7 @@ mod generate;
 mod in_process;
 mod lists;
 mod run;
+mod several;
 mod shrink;
 mod streams;
 mod target;

@@ -2,6 +2,7 @@
 
 use super::compare::{Differences, same};
 use super::generate::{Generator, Step, show};
+use super::several;
 use super::shrink;
 use super::target::Target;
 use crate::client::{Value, decode_frame};
@@ -31,6 +32,8 @@ pub struct Report {
     pub commands: u64,
     /// Whole SCAN walks compared.
     pub walks: u64,
+    /// Transactions compared.
+    pub transactions: u64,
     /// Sequences played; the data was compared after each.
     pub sequences: u64,
     /// Commands whose replies by Redis and Valkey differ: the newer one's counted.
@@ -100,14 +103,13 @@ impl Runner {
         let mut text =
             format!("sequence {seed}, RESP{}, shrunk to {} steps:\n", if resp3 { 3 } else { 2 }, steps.len());
         for step in steps {
-            let walk = if matches!(step, Step::Walk(_)) { "(whole walk) " } else { "" };
-            text += &format!("  > {walk}{}\n", show(&step.words()));
+            text += &format!("  > {}\n", step.show());
         }
         match failure {
             None => text += "  (the difference did not show again)\n",
             Some(failure) => {
                 let place = match steps.get(failure.step) {
-                    Some(step) => show(&step.words()),
+                    Some(step) => step.show(),
                     None => "the data at the end (DEBUG DIGEST)".to_owned(),
                 };
                 text += &format!("  {place}\n");
@@ -136,15 +138,28 @@ impl Runner {
         report.sequences += 1;
         let mut at = 0;
         while at < steps.len() {
-            let end = steps[at..].iter().position(|step| matches!(step, Step::Walk(_))).map_or(steps.len(), |n| at + n);
+            let end = steps[at..].iter().position(|step| !matches!(step, Step::Run(_))).map_or(steps.len(), |n| at + n);
             if let Some(failure) = self.batch(steps, at..end, report)? {
                 return Ok(Some(failure));
             }
-            if let Some(Step::Walk(words)) = steps.get(end) {
-                if let Some(replies) = self.walk(words)? {
-                    return Ok(Some(Failure { step: end, replies }));
+            let replies = match steps.get(end) {
+                Some(Step::Walk(words)) => {
+                    report.walks += 1;
+                    self.walk(words)?
                 }
-                report.walks += 1;
+                Some(Step::Transaction(commands)) => {
+                    report.transactions += 1;
+                    report.commands += commands.len() as u64 + 2;
+                    self.transaction(commands)?
+                }
+                Some(Step::Move(words)) => {
+                    report.commands += 2;
+                    self.move_value(words)?
+                }
+                Some(Step::Run(_)) | None => None,
+            };
+            if let Some(replies) = replies {
+                return Ok(Some(Failure { step: end, replies }));
             }
             at = end + 1;
         }
@@ -194,6 +209,33 @@ impl Runner {
             }
         }
         Ok(found)
+    }
+
+    /// A transaction on all targets. `Some` if what was heard differs.
+    fn transaction(&mut self, commands: &[Vec<Vec<u8>>]) -> io::Result<Option<Vec<(&'static str, String)>>> {
+        let mut heard = Vec::new();
+        for target in self.targets() {
+            heard.extend(several::run_transaction(target, commands)?);
+        }
+        let [firn, valkey, ..] = heard.as_slice() else { return Ok(None) };
+        let unlike = several::judge_transaction(&mut self.differences, commands, firn, valkey);
+        Ok(unlike.map(|(firn, valkey)| named([firn, valkey].into_iter())))
+    }
+
+    /// DUMP and RESTORE on all targets. `Some` if what was heard differs.
+    fn move_value(&mut self, words: &[Vec<u8>]) -> io::Result<Option<Vec<(&'static str, String)>>> {
+        let mut heard = Vec::new();
+        for target in self.targets() {
+            heard.push(several::move_value(target, words)?);
+        }
+        if heard[0] == heard[1] {
+            return Ok(None);
+        }
+        let shown = heard.iter().map(|(replies, events)| {
+            let replies = replies.iter().map(|reply| reply.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
+            format!("{replies} events {}", events.escape_ascii())
+        });
+        Ok(Some(named(shown)))
     }
 
     /// Walks all targets from cursor 0 to the end. `Some` if what was found differs, or if Firn returned something twice.

@@ -32,13 +32,25 @@ pub(super) fn shrink(
         }
     }
     for at in 0..steps.len() {
-        let words = match &steps[at] {
-            Step::Run(words) | Step::Walk(words) => words.len(),
-        };
+        if let Step::Transaction(commands) = &steps[at] {
+            for command in (0..commands.len()).rev() {
+                let mut fewer = steps.clone();
+                let Step::Transaction(commands) = &mut fewer[at] else { break };
+                if plays >= PLAYS_MAX {
+                    break;
+                }
+                commands.remove(command);
+                plays += 1;
+                if fails(&fewer)? {
+                    steps = fewer;
+                }
+            }
+        }
+        let words = steps[at].words().len();
         // Not the first: a name that no command has would fail in another way.
         for word in 1..words {
             let mut simpler = steps.clone();
-            let (Step::Run(words) | Step::Walk(words)) = &mut simpler[at];
+            let (Step::Run(words) | Step::Walk(words) | Step::Move(words)) = &mut simpler[at] else { break };
             // Numbers stay: a smaller one could make a deadline that passes while we look.
             if words[word].len() <= 1 || plays >= PLAYS_MAX || words[word].iter().all(u8::is_ascii_digit) {
                 continue;

@@ -29,6 +29,30 @@ pub trait Target {
     /// The connection's.
     fn events(&mut self) -> io::Result<Vec<u8>>;
 
+    /// Sends MULTI, commands and EXEC; [`Target::receive_plain`] has their replies. Says whether there are transactions at all.
+    ///
+    /// # Errors
+    /// The connection's.
+    fn begin_transaction(&mut self, _commands: &[Vec<Vec<u8>>]) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// The next reply within a transaction.
+    ///
+    /// # Errors
+    /// The connection's.
+    fn receive_plain(&mut self) -> io::Result<Vec<u8>> {
+        self.receive()
+    }
+
+    /// After the last reply of a transaction; [`Target::events`] has the events of all of it then.
+    ///
+    /// # Errors
+    /// The connection's.
+    fn end_transaction(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// DEBUG DIGEST: a digest of all data that does not depend on the server's make.
     ///
     /// # Errors
@@ -75,9 +99,10 @@ impl Target for Remote {
     fn begin(&mut self, resp3: bool) -> io::Result<()> {
         self.client.push(&[b"HELLO", if resp3 { b"3" } else { b"2" }]);
         self.client.push(&[b"SELECT", b"0"]);
+        self.client.push(&[b"UNWATCH"]);
         self.client.push(&[b"FLUSHALL"]);
         self.client.flush()?;
-        for _ in 0..3 {
+        for _ in 0..4 {
             let reply = self.client.read_bytes()?;
             if reply.starts_with(b"-") {
                 return Err(io::Error::other(format!("a fresh start was refused: {}", reply.escape_ascii())));
@@ -119,6 +144,26 @@ impl Target for Remote {
                 _ => return Err(io::Error::other(format!("no event: {message}"))),
             }
         }
+    }
+
+    fn begin_transaction(&mut self, commands: &[Vec<Vec<u8>>]) -> io::Result<bool> {
+        self.client.push(&[b"MULTI"]);
+        for words in commands {
+            self.client.push(&words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+        self.client.push(&[b"EXEC"]);
+        self.client.push(&[b"PUBLISH", MARKS, b""]);
+        self.client.flush()?;
+        Ok(true)
+    }
+
+    fn receive_plain(&mut self) -> io::Result<Vec<u8>> {
+        self.client.read_bytes()
+    }
+
+    fn end_transaction(&mut self) -> io::Result<()> {
+        self.client.read_bytes()?; // The mark's.
+        Ok(())
     }
 
     fn digest(&mut self) -> io::Result<Vec<u8>> {

@@ -106,8 +106,8 @@ static PFCOUNT: Command = Command {
     spec: Spec {
         name: "PFCOUNT",
         arity: Arity::AtLeast(2),
-        flags: Flags::READONLY,
-        // RW: it may write the cardinality into the string.
+        // It may write the cardinality into the string.
+        flags: Flags::READONLY.and(Flags::MAY_REPLICATE),
         keys: Keys::all("RW ACCESS"),
         group: Group::Hyperloglog,
         since: "2.8.9",
