@@ -402,11 +402,20 @@ pub(crate) fn call(
     words: &[&[u8]],
     writer: &mut Writer<'_>,
 ) -> After {
-    let after = call_unseen(server, client, lock, plan, words, writer);
     let shown = !plan.flags.has(Flags::SKIP_MONITOR) && !plan.flags.has(Flags::ADMIN);
     // While a script keeps the engine, nothing can be sent.
-    if server.monitors.any() && shown && !server.scripting.is_busy() {
-        server.monitors.show(lock, client.session.db, &monitor::source(&client.info), words);
+    if !server.monitors.any() || !shown || server.scripting.is_busy() {
+        return call_unseen(server, client, lock, plan, words, writer);
+    }
+    // What a command runs itself is shown behind it, but for EXEC, which ends what it runs.
+    let ends = std::ptr::eq(server.commands.entry(plan.entry).spec, &raw const transaction::EXEC.spec);
+    let (db, source) = (client.session.db, monitor::source(&client.info));
+    if !ends {
+        server.monitors.show(lock, db, &source, words);
+    }
+    let after = call_unseen(server, client, lock, plan, words, writer);
+    if ends && !server.scripting.is_busy() {
+        server.monitors.show(lock, db, &source, words);
     }
     after
 }
