@@ -131,6 +131,8 @@ fn server(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("arch_bits", usize::BITS);
     text.field("monotonic_clock", "POSIX clock_gettime");
     text.field("multiplexing_api", "epoll");
+    text.field("atomicvar_api", "rust-std");
+    text.field("gcc_version", "0.0.0"); // As Redis says when another compiler built it.
     text.field("process_id", std::process::id());
     text.field("process_supervised", if crate::supervise::is_supervised() { "systemd" } else { "no" });
     text.field("run_id", &server.run_id);
@@ -145,6 +147,20 @@ fn server(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     let config = configuration(call);
     text.field("config_file", config.file().map(|path| path.display().to_string()).unwrap_or_default());
     text.field("io_threads_active", u8::from(settings.io_threads > 1));
+    drop(config);
+    let bind = |names: &[String]| names.iter().map(|name| format!("bind={name},")).collect::<String>();
+    let mut listeners = Vec::new();
+    for (name, port) in [("tcp", settings.port), ("tls", settings.tls_port)] {
+        if port != 0 {
+            listeners.push(format!("name={name},{}port={port}", bind(&settings.bind)));
+        }
+    }
+    if let Some(path) = &settings.unixsocket {
+        listeners.push(format!("name=unix,bind={}", path.display()));
+    }
+    for (number, listener) in listeners.iter().enumerate() {
+        text.field(&format!("listener{number}"), listener);
+    }
 }
 
 fn clients(text: &mut Text, call: &mut ServerCall<'_, '_>) {
