@@ -171,9 +171,12 @@ impl Observe {
     }
 }
 
-/// Which commands have constant cost, so that a batch of them shares its time: those flagged FAST, and those declared O(1).
+/// Which commands have constant cost, or one that grows with their words alone, so that a batch of them shares its time: those flagged FAST,
+/// and those declared so, but for walks (SCAN and its like), whose steps may be as long as the client likes.
 pub(crate) fn is_brief(spec: &firn_engine::command::Spec) -> bool {
-    spec.subcommands.is_empty() && (spec.flags.has(Flags::FAST) || spec.complexity.starts_with("O(1)"))
+    let declared = spec.complexity.starts_with("O(1)") && !spec.complexity.starts_with("O(1) for every call")
+        || spec.complexity == "O(N) where N is the number of keys";
+    spec.subcommands.is_empty() && (spec.flags.has(Flags::FAST) || declared)
 }
 
 /// A command's and its subcommands' counters with their full names, for all commands.
@@ -185,4 +188,27 @@ pub(crate) fn named_stats(table: &Table) -> impl Iterator<Item = (String, &crate
         let subs = subs.map(move |(sub, stats)| (format!("{container}|{}", sub.name.to_ascii_lowercase()), stats));
         std::iter::once((name, &entry.stats)).chain(subs)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_take_long_is_not_brief() {
+        let brief = |name: &str| {
+            let command = firn_engine::command::table::commands().iter().find(|command| command.spec.name == name);
+            is_brief(&command.unwrap_or_else(|| panic!("{name} is a command")).spec)
+        };
+        for name in
+            ["GET", "SET", "INCR", "DEL", "MGET", "MSET", "LPUSH", "RPOP", "SADD", "HSET", "HGET", "ZADD", "EXPIRE"]
+        {
+            assert!(brief(name), "{name}");
+        }
+        for name in
+            ["KEYS", "SCAN", "SORT", "LRANGE", "SMEMBERS", "HGETALL", "SUNION", "ZRANGE", "FLUSHALL", "BITCOUNT"]
+        {
+            assert!(!brief(name), "{name}");
+        }
+    }
 }
