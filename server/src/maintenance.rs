@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 pub(crate) fn tick(server: &Server, now_ms: u64) {
     server.stats.sample(now_ms);
     measure_memory(server);
+    server.tls.look_again(&server.config.lock(), now_ms);
     if server.observe.delay_ms().is_some() {
         let always = server.config.lock().choice("appendfsync") == "always";
         if !server.scripting.is_busy() {

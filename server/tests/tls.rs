@@ -175,6 +175,18 @@ fn certificates_change_for_new_connections_and_old_ones_go_on() {
 }
 
 #[test]
+fn renewed_certificates_are_found_by_themselves() {
+    let setup = start(&["--tls-auth-clients", "no", "--tls-auto-reload-interval", "1"]);
+    let next = Authority::new("next");
+    next.write(setup.folder.path(), "a");
+    let began = std::time::Instant::now();
+    while connect(setup.port, &next.pem, None).is_err() {
+        assert!(began.elapsed() < PATIENCE, "it is never found: {}", setup.server.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn wrong_files_are_refused_with_the_reason_and_nothing_changes() {
     let setup = start(&["--tls-auth-clients", "no"]);
     let folder = setup.folder.path();

@@ -234,7 +234,7 @@ rows! {
     "tls-ca-cert-dir", ANY, "\"\"", LIVE.and(POINTS), Acts("folder of such files");
     "tls-auth-clients", Kind::Choice(&["no", "yes", "optional"]), "yes", LIVE, Acts("whether clients must have a certificate; `optional` checks the one that is given");
     "tls-auth-clients-user", Kind::Choice(&["CN", "URI", "off"]), "off", LIVE, Refused("a certificate does not log a client in; AUTH does", &[]);
-    "tls-auto-reload-interval", COUNT, "0", LIVE, Refused("certificates are read again by CONFIG SET tls-cert-file to the value it has", &[]);
+    "tls-auto-reload-interval", COUNT, "0", LIVE, Acts("seconds after which certificates and keys are read anew, for new connections; 0 is only when CONFIG SET says so");
     "tls-replication", Kind::Bool, "no", LIVE, Refused(TLS_REPLICATION, &[]);
     "tls-cluster", Kind::Bool, "no", LIVE, Refused(CLUSTER, &[]);
     "tls-protocols", ANY, "\"\"", LIVE, Acts("protocols that are spoken, of TLSv1.2 and TLSv1.3; \"\" is both");

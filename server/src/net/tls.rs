@@ -7,6 +7,7 @@
 
 use super::tls_stream::TlsStream;
 use crate::config::Config;
+use crate::log;
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +16,7 @@ use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiCli
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -24,12 +26,29 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// What new connections use; `None` without `tls-port`.
 #[derive(Debug, Default)]
-pub(crate) struct Tls(Mutex<Option<Arc<ServerConfig>>>);
+pub(crate) struct Tls {
+    current: Mutex<Option<Arc<ServerConfig>>>,
+    /// When [`Tls::look_again`] read the files, in ms of the server's clock.
+    read_ms: AtomicU64,
+}
 
 impl Tls {
     /// For the connections from now on.
     pub(crate) fn publish(&self, tls: Option<Arc<ServerConfig>>) {
-        *self.0.lock() = tls;
+        *self.current.lock() = tls;
+    }
+
+    /// `tls-auto-reload-interval`: reads the files anew when it is time to; what is wrong is logged, and what was used stays in use.
+    pub(crate) fn look_again(&self, config: &Config, now_ms: u64) {
+        let every_ms = config.size("tls-auto-reload-interval").saturating_mul(1000);
+        if every_ms == 0 || now_ms < self.read_ms.load(Ordering::Relaxed).saturating_add(every_ms) {
+            return;
+        }
+        self.read_ms.store(now_ms, Ordering::Relaxed);
+        match configure(config) {
+            Ok(tls) => self.publish(tls),
+            Err(reason) => log::warning(format_args!("The certificates are not read anew: {reason}")),
+        }
     }
 
     /// Agrees on keys with a client.
@@ -37,7 +56,7 @@ impl Tls {
     /// # Errors
     /// Why that did not succeed.
     pub(crate) async fn accept(&self, socket: TcpStream) -> Result<TlsStream, String> {
-        let tls = self.0.lock().clone().ok_or("TLS was turned off meanwhile")?;
+        let tls = self.current.lock().clone().ok_or("TLS was turned off meanwhile")?;
         let handshake = TlsAcceptor::from(tls).accept(socket);
         match tokio::time::timeout(HANDSHAKE_MAX, handshake).await {
             Ok(Ok(stream)) => {
