@@ -4,7 +4,8 @@
 //! 2. Commands of constant cost (`Entry::brief`) that share a batch share its time evenly: looking at the clock for each would cost more than
 //!    some of them take. All other commands of a batch are measured one by one, and are not part of what is shared.
 //! 3. When the slow log is set to keep what takes less than [`EXACT_BELOW_US`], every command is measured by itself.
-//! 4. The time is that of execution: from the lookup of the names to the reply in the output buffer, the wait for the engine included.
+//! 4. In a script, commands of constant cost are part of the script's time and have none of their own; all others are measured.
+//! 5. The time is that of execution: from the lookup of the names to the reply in the output buffer, the wait for the engine included.
 
 use crate::dispatch::{Plan, Verdict};
 use crate::table::Entry;

@@ -209,6 +209,8 @@ impl Run {
         let mut writer = Writer::new(&mut self.out, self.resp, &server.stats);
         let args = Args::with_position(words, plan.key, plan.position);
         let entry = server.commands.entry(plan.entry);
+        // Commands of constant cost are part of the script's own time: looking at the clock takes as long as some of them.
+        let began = (!entry.brief).then(Instant::now);
         let refusal = match entry.runner {
             Runner::Data(command) => {
                 let engine = self.lock.get();
@@ -236,8 +238,12 @@ impl Run {
         let failed = writer.errors > 0;
         server.stats.commands_processed.fetch_add(1, Ordering::Relaxed);
         if let Some(stats) = plan.stats(&server.commands) {
-            stats.calls.fetch_add(1, Ordering::Relaxed);
+            let nanos = began.map_or(0, |began| began.elapsed().as_nanos() as u64);
+            stats.ran(1, nanos, began.is_some() && server.observe.tracking());
             stats.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+            if began.is_some() && server.observe.is_notable(nanos) {
+                server.observe.ran(&plan, words, &self.client.info, nanos);
+            }
         }
         refusal.map_or(Ok(()), Err)
     }
