@@ -403,8 +403,9 @@ pub(crate) fn call(
     writer: &mut Writer<'_>,
 ) -> After {
     let shown = !plan.flags.has(Flags::SKIP_MONITOR) && !plan.flags.has(Flags::ADMIN);
-    // While a script keeps the engine, nothing can be sent.
-    if !server.monitors.any() || !shown || server.scripting.is_busy() {
+    // While a script keeps the engine, nothing can be sent, and it is not waited for.
+    let busy = server.scripting.busy_flag();
+    if !server.monitors.any() || !shown || server.scripting.is_busy() || !lock.acquire(busy) {
         return call_unseen(server, client, lock, plan, words, writer);
     }
     // What a command runs itself is shown behind it, but for EXEC, which ends what it runs.
@@ -414,7 +415,7 @@ pub(crate) fn call(
         server.monitors.show(lock, db, &source, words);
     }
     let after = call_unseen(server, client, lock, plan, words, writer);
-    if ends && !server.scripting.is_busy() {
+    if ends && !server.scripting.is_busy() && lock.acquire(busy) {
         server.monitors.show(lock, db, &source, words);
     }
     after

@@ -291,3 +291,23 @@ fn a_client_that_goes_while_its_script_runs_listens_no_more() {
     }
     assert_eq!(info, "tracking_clients:0");
 }
+
+#[test]
+fn a_half_sent_command_says_nothing_of_how_long_mail_has_waited() {
+    // A soft limit that is passed, for far longer than the test takes.
+    let server = Server::start(&["--client-output-buffer-limit", "pubsub", "0", "100kb", "1000"]);
+    let (mut slow, mut publisher) = (server.connect(), server.connect());
+    slow.send(b"SUBSCRIBE c\r\n");
+    expect(&mut slow, &words('*', &["subscribe", "c", ":1"]));
+    // Time passes between its last command and its mail.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let message = "x".repeat(1_000_000);
+    assert_eq!(publisher.line(&encode(&[b"PUBLISH", b"c", message.as_bytes()])), ":1");
+    for part in [b"*1\r\n".as_slice(), b"$4\r\n", b"PI"] {
+        slow.send(part);
+        server.is_well();
+    }
+    expect(&mut slow, &words('*', &["message", "c", &message]));
+    slow.send(b"NG\r\n");
+    expect(&mut slow, "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+}

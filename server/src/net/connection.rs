@@ -190,7 +190,8 @@ impl Connection {
         if over(limit.soft) {
             let since_ms = self.soft_since_ms.get().unwrap_or(now_ms);
             self.soft_since_ms.set(Some(since_ms));
-            close |= now_ms - since_ms > limit.seconds * 1000;
+            // A turn without a command tells the time of the batch before, which may be older than the mail that came since.
+            close |= now_ms.saturating_sub(since_ms) > limit.seconds.saturating_mul(1000);
         } else {
             self.soft_since_ms.set(None);
         }
