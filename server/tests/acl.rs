@@ -374,16 +374,23 @@ fn a_production_configuration_starts_works_and_restarts_with_its_data() {
     fs::create_dir(&data).expect("a folder");
     let path = files.path("redis.conf");
     fs::write(&path, format!("{PRODUCTION}logfile {}\ndir {data}\n", files.path("redis.log"))).expect("written");
-    for round in 1..=2 {
+    for round in 1..=3 {
         let mut server = Running::start(&path, files.folder.path());
         let mut client = Connection::when_up(&server.socket);
         assert_eq!(say(&mut client, "GET k"), "-NOAUTH Authentication required.");
         assert_eq!(say(&mut client, "AUTH \"a long password\""), "+OK");
         assert_eq!(say(&mut client, "INCR rounds"), format!(":{round}"));
-        assert_eq!(say(&mut client, "FLUSHALL"), "-ERR unknown command 'FLUSHALL', with args beginning with: ");
+        for name in ["FLUSHALL", "FLUSHDB"] {
+            assert_eq!(say(&mut client, name), format!("-ERR unknown command '{name}', with args beginning with: "));
+        }
         assert!(say(&mut client, "CONFIG GET maxmemory").starts_with("-ERR unknown command 'CONFIG'"));
         const CONFIG: &str = "b840fc02d524045429941cc15f59e41cb7be6c52";
         assert_eq!(all(&mut client, &format!("{CONFIG} GET maxmemory")), ["maxmemory", "2147483648"]);
+        for line in PRODUCTION.lines().filter(|line| !line.starts_with("rename-command") && !line.starts_with("save")) {
+            let (name, value) = line.split_once(' ').expect("a directive");
+            let told = if name == "maxmemory" { "2147483648" } else { value.trim_matches('"') };
+            assert_eq!(all(&mut client, &format!("{CONFIG} GET {name}")), [name, told]);
+        }
         assert_eq!(all(&mut client, &format!("{CONFIG} GET save")), ["save", "900 1 300 10 60 10000"]);
         assert_eq!(
             say(&mut client, "ACL SETUSER ops on nopass +config|get +flushall +echo"),
@@ -398,8 +405,16 @@ fn a_production_configuration_starts_works_and_restarts_with_its_data() {
         );
         assert_eq!(say(&mut client, "FLUSHALL"), "-ERR unknown command 'FLUSHALL', with args beginning with: ");
         assert_eq!(say(&mut client, "AUTH \"a long password\""), "+OK");
+        if round == 2 {
+            // Not every end is an orderly one.
+            server.child.kill().expect("it runs");
+            server.child.wait().expect("a child");
+            continue;
+        }
         client.send(b"SHUTDOWN\r\n");
         assert!(server.child.wait().expect("a child").success());
-        assert!(files.read("redis.log").contains("Ready to accept connections"));
+        let log = files.read("redis.log");
+        assert!(log.contains("Ready to accept connections"), "{log}");
+        assert_eq!(log.matches("Server initialized").count(), round, "each start is logged: {log}");
     }
 }
