@@ -24,9 +24,7 @@ pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::conv
         // The script keeps the engine, perhaps for ever. What was acknowledged has been written as the policy promises; what the
         // script has done was not acknowledged, and is not logged in part.
         log::warning(format_args!("Ending while a script runs: what it has done is given up"));
-        remove_files(server);
-        log::warning(format_args!("Firn is now ready to exit, bye bye..."));
-        std::process::exit(0)
+        leave(server)
     }
     let (points, logged) = {
         let config = server.config.lock();
@@ -55,9 +53,20 @@ pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::conv
     if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.shut_down()).await {
         log::warning(format_args!("The log could not be closed: {error}"));
     }
+    leave(server)
+}
+
+/// Ends the process. Another thread does it: what belongs to the thread that ends a process is dropped, and here that may be a suspended
+/// script, whose drop would let the engine go in the middle of a record.
+fn leave(server: &Server) -> ! {
     remove_files(server);
     log::warning(format_args!("Firn is now ready to exit, bye bye..."));
-    std::process::exit(0)
+    if std::thread::Builder::new().spawn(|| std::process::exit(0)).is_err() {
+        std::process::abort() // That drops nothing either.
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 fn remove_files(server: &Server) {
