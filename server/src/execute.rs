@@ -405,18 +405,18 @@ pub(crate) fn call(
     let shown = !plan.flags.has(Flags::SKIP_MONITOR) && !plan.flags.has(Flags::ADMIN);
     // While a script keeps the engine, nothing can be sent, and it is not waited for.
     let busy = server.scripting.busy_flag();
-    if !server.monitors.any() || !shown || server.scripting.is_busy() || !lock.acquire(busy) {
+    if !server.monitors.any() || !shown || server.scripting.is_busy() {
         return call_unseen(server, client, lock, plan, words, writer);
     }
-    // What a command runs itself is shown behind it, but for EXEC, which ends what it runs.
-    let ends = std::ptr::eq(server.commands.entry(plan.entry).spec, &raw const transaction::EXEC.spec);
-    let (db, source) = (client.session.db, monitor::source(&client.info));
-    if !ends {
-        server.monitors.show(lock, db, &source, words);
+    // What a script runs is shown behind it; every other command when it has run, EXEC behind what it runs.
+    let first = server.commands.entry(plan.entry).spec.group == Group::Scripting;
+    let source = monitor::source(&client.info);
+    if first && lock.acquire(busy) {
+        server.monitors.show(lock, client.session.db, &source, words);
     }
     let after = call_unseen(server, client, lock, plan, words, writer);
-    if ends && !server.scripting.is_busy() && lock.acquire(busy) {
-        server.monitors.show(lock, db, &source, words);
+    if !first && !server.scripting.is_busy() && lock.acquire(busy) {
+        server.monitors.show(lock, client.session.db, &source, words);
     }
     after
 }

@@ -86,6 +86,10 @@ fn monitor_shows_what_runs_but_no_secrets_and_ends_with_reset() {
         for words in [r#""MULTI""#, r#""INCR" "n""#, r#""EXEC""#] {
             seen(&mut watcher, words);
         }
+        client.line(&encode(&[b"EVAL", b"return redis.call('INCR', KEYS[1])", b"1", b"n"]));
+        seen(&mut watcher, r#""EVAL" "return redis.call('INCR', KEYS[1])" "1" "n""#);
+        let line = watcher.line(b"");
+        assert!(line.ends_with(r#" [0 lua] "INCR" "n""#), "what a script runs comes behind it: {line}");
         client.send(b"NOPE\r\nSET\r\nPING\r\n"); // What does not run is not shown.
         seen(&mut watcher, r#""PING""#);
         assert_eq!(watcher.line(b"RESET\r\n"), "+RESET");
