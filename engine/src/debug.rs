@@ -159,7 +159,7 @@ pub fn digest_value(engine: &Engine, db: usize, key: Key<'_>) -> Digest {
 /// DEBUG OBJECT's line; `None` for a key that does not exist. `serializedlength` is what an RDB file would take for the value
 /// without compression.
 pub fn object_line(engine: &Engine, db: usize, key: Key<'_>) -> Option<String> {
-    let entry = engine.keyspace.db(db).get(key).filter(|entry| !engine.is_dead(entry))?;
+    let entry = engine.keyspace.db(db).get(key)?;
     let encoding = encoding(&entry);
     let (len, access) = (serialized_len(entry.value), entry.access >> 8); // As Redis' 24 bits.
     let idle = idle_seconds(&entry, engine.now_ms);

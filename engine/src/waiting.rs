@@ -285,7 +285,7 @@ impl Engine {
             no_touch: session.no_touch,
             client: session.client,
             blocking: Blocking::Again,
-            promise: 0,
+            ..Session::default()
         };
         let waiter = Waiter { waiting, session, command, words, request };
         let waiters = &mut self.waiting;

@@ -188,14 +188,18 @@ pub(crate) struct ClientInfo {
     pub(crate) protocol: AtomicU8,
     /// Last command: index in the table plus one in the low 16 bits, subcommand plus one above; 0 is none.
     pub(crate) last_command: AtomicU32,
-    /// Unparsed bytes, and room beyond them.
+    /// Bytes that were read and not understood yet, and room beyond them.
     pub(crate) query_len: AtomicUsize,
     /// See `query_len`.
     pub(crate) query_free: AtomicUsize,
+    /// Bytes of the words of a command that is not complete.
+    pub(crate) argv_bytes: AtomicUsize,
     /// Bytes of replies that have not left.
     pub(crate) output_len: AtomicUsize,
     /// Memory of the output buffer, as counted in [`Clients::rooms`].
     pub(crate) output_room: AtomicUsize,
+    /// The most bytes of replies that waited at once in the last seconds.
+    pub(crate) output_peak: AtomicUsize,
     /// Memory of its own query buffer, as counted there.
     pub(crate) query_room: AtomicUsize,
     /// Commands it ran.
@@ -222,6 +226,8 @@ pub(crate) struct ClientInfo {
     pub(crate) shard_channels: AtomicU32,
     /// Whether and how it tracks keys: bits of `tracking::table`.
     pub(crate) tracking: AtomicU8,
+    /// Memory of the prefixes that it tracks by.
+    pub(crate) prefix_bytes: AtomicUsize,
     /// CLIENT GETREDIR.
     pub(crate) redirect: AtomicI64,
     /// CLIENT NO-EVICT.

@@ -175,6 +175,11 @@ impl EngineLock {
         }
     }
 
+    /// Whether a script runs, which keeps the lock.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
     /// Keeps the lock while a script runs.
     pub(crate) fn pin(&mut self, pinned: bool) {
         self.pinned = pinned;

@@ -16,6 +16,8 @@ pub(crate) const BATCH_LEN_MAX: usize = 1024 * 1024;
 pub(crate) const READ_LEN: usize = 64 * 1024;
 /// Unparsed bytes from which on a connection reads into a buffer of its own.
 pub(crate) const OWN_BUFFER_LEN: usize = 16 * 1024;
+/// What a connection reads into a buffer of its own in one turn, about, in bytes.
+pub(crate) const OWN_READ_LEN: usize = 1024 * 1024;
 /// A connection with so many bytes of replies that have not left is not read from. Large, because simple clients send a whole
 /// pipeline before they read its first reply.
 pub(crate) const OUTPUT_PAUSE_LEN: usize = 64 * 1024 * 1024;

@@ -2,12 +2,14 @@
 
 use crate::log;
 use crate::server::Server;
+use firn_engine::engine::Engine;
 use firn_engine::log::LogState;
 use std::sync::atomic::Ordering;
 
 /// Called `hz` times a second, by one thread.
 pub(crate) fn tick(server: &Server, now_ms: u64) {
     server.stats.sample(now_ms);
+    note_status(server);
     measure_memory(server);
     server.tls.look_again(&server.config.lock(), now_ms);
     if server.observe.delay_ms().is_some() {
@@ -17,6 +19,14 @@ pub(crate) fn tick(server: &Server, now_ms: u64) {
         }
     }
     tell_of_the_log(server);
+}
+
+/// Keeps the store's status for scripts that ask.
+pub(crate) fn note_status(server: &Server) {
+    if !server.scripting.is_busy() {
+        let status = server.store.status();
+        *server.seen_status.lock() = Some(status);
+    }
 }
 
 /// The log's troubles, and their end, in the server's own log.
@@ -44,14 +54,21 @@ pub(crate) fn measure_memory(server: &Server) {
     if server.scripting.is_busy() {
         return; // A script in this very thread may have the engine.
     }
-    server.clients.recount_rooms();
     let uncounted = server.store.buffered_bytes();
     let mut engine = server.store.lock();
-    // Under the lock, so that data does not grow between one number and the other.
-    let Some(allocated) = crate::allocator::allocated_bytes() else { return };
-    let known = engine.keyspace.used_bytes() + engine.dead_bytes() + server.clients.rooms() as u64 + uncounted;
-    server.memory.other.store(allocated.saturating_sub(known), Ordering::Relaxed);
     server.memory.uncounted.store(uncounted, Ordering::Relaxed);
+    measure_again(server, &mut engine);
     let (used, _) = server.used_bytes(&mut engine);
     server.memory.peak.fetch_max(used, Ordering::Relaxed);
+}
+
+/// The same for whoever holds the engine's lock, so that data does not grow between one number and the other; what does not count is
+/// taken as of the last tick.
+pub(crate) fn measure_again(server: &Server, engine: &mut Engine) {
+    server.clients.recount_rooms();
+    server.memory.measured_ms.store(server.clock_ms(), Ordering::Relaxed);
+    let Some(allocated) = crate::allocator::allocated_bytes() else { return };
+    let uncounted = server.memory.uncounted.load(Ordering::Relaxed);
+    let known = engine.keyspace.used_bytes() + engine.dead_bytes() + server.clients.rooms() as u64 + uncounted;
+    server.memory.other.store(allocated.saturating_sub(known), Ordering::Relaxed);
 }

@@ -4,6 +4,7 @@ use crate::acl::Acl;
 use crate::admin::migrate::Connections;
 use crate::client::Clients;
 use crate::config::Config;
+use crate::maintenance;
 use crate::net::listener::Rebind;
 use crate::net::runtime::RuntimeHandle;
 use crate::net::tls::Tls;
@@ -18,7 +19,7 @@ use crate::table::Table;
 use firn_engine::engine::Engine;
 use firn_engine::eviction::Room;
 use firn_engine::key::HashSeed;
-use firn_engine::store::Store;
+use firn_engine::store::{Status, Store};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -34,6 +35,8 @@ pub(crate) struct Measured {
     pub(crate) uncounted: AtomicU64,
     /// The most that was ever in use.
     pub(crate) peak: AtomicU64,
+    /// When `other` was measured, in ms of [`Server::clock_ms`].
+    pub(crate) measured_ms: AtomicU64,
 }
 
 /// The server: one per process.
@@ -74,6 +77,12 @@ pub(crate) struct Server {
     pub(crate) run_id: String,
     /// This program.
     pub(crate) executable: PathBuf,
+    /// The configuration file; empty without one.
+    pub(crate) config_file: PathBuf,
+    /// Where the store lies.
+    pub(crate) store_folder: PathBuf,
+    /// The store's status as of the last maintenance tick, for those who cannot let the engine go to ask.
+    pub(crate) seen_status: Mutex<Option<Status>>,
     /// Where [`Server::clock_ms`] begins.
     pub(crate) started: Instant,
     /// Scripts.
@@ -85,8 +94,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Makes room for a command that brings `incoming` bytes: see [`Engine::make_room`].
+    /// Makes room for a command that brings `incoming` bytes: see [`Engine::make_room`]. None is refused for what was true at the last tick.
     pub(crate) fn make_room(&self, engine: &mut Engine, incoming: usize) -> Room {
+        engine.memory.beside = self.bytes_beside();
+        let room = engine.make_room(incoming);
+        if room == Room::Enough || self.memory.measured_ms.load(Ordering::Relaxed) == self.clock_ms() {
+            return room;
+        }
+        maintenance::measure_again(self, engine);
         engine.memory.beside = self.bytes_beside();
         engine.make_room(incoming)
     }

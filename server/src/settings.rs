@@ -19,6 +19,19 @@ pub(crate) struct OutputLimit {
     pub(crate) seconds: u64,
 }
 
+/// What INFO shows of the configuration, so that it needs no lock for it: a script that asks keeps the engine meanwhile.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// `maxmemory-policy`.
+    pub(crate) maxmemory_policy: String,
+    /// `appendfsync`.
+    pub(crate) appendfsync: String,
+    /// `latency-tracking-info-percentiles`.
+    pub(crate) percentiles: Vec<f64>,
+    /// `repl-backlog-size` in bytes.
+    pub(crate) repl_backlog_size: u64,
+}
+
 /// What connections need of the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -66,6 +79,10 @@ pub(crate) struct Settings {
     pub(crate) debug_local: bool,
     /// The same for others.
     pub(crate) debug_remote: bool,
+    /// `databases`.
+    pub(crate) databases: i64,
+    /// For INFO.
+    pub(crate) shown: Shown,
 }
 
 impl Default for Settings {
@@ -98,6 +115,13 @@ impl Default for Settings {
             busy_reply_ms: 5000,
             debug_local: false,
             debug_remote: false,
+            databases: 16,
+            shown: Shown {
+                maxmemory_policy: "noeviction".into(),
+                appendfsync: "everysec".into(),
+                percentiles: vec![50.0, 99.0, 99.9],
+                repl_backlog_size: 1 << 20,
+            },
         }
     }
 }

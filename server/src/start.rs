@@ -21,6 +21,7 @@ use crate::shutdown;
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::{admin, allocator, daemon, maintenance, scripting, session, storage, supervise, title};
+use parking_lot::Mutex;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -145,6 +146,8 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     let seed = store.lock().keyspace.seed();
     let pidfile = config.path("pidfile");
     let script_memory = config.size("script-memory-limit");
+    let config_file = config.file().map(std::path::Path::to_path_buf).unwrap_or_default();
+    let store_folder = config.path("dir").join(config.path("appenddirname"));
     let server = Arc::new(Server {
         store,
         seed,
@@ -164,6 +167,9 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         migrating: Connections::default(),
         run_id: run_id(),
         executable,
+        config_file,
+        store_folder,
+        seen_status: Mutex::default(),
         started,
         scripting: Box::leak(Box::default()),
         log_accepts: 0.into(),
@@ -173,6 +179,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     server.scripting.set_memory_limit(script_memory);
     scripting::load_libraries(&server);
     maintenance::measure_memory(&server);
+    maintenance::note_status(&server);
     log::notice(format_args!("Server initialized"));
     title::show(&server.config.lock());
     if !pidfile.as_os_str().is_empty()

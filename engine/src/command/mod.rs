@@ -84,6 +84,8 @@ pub struct Session {
     pub client: u64,
     /// Whether commands may block, and whether the last one wants to.
     pub blocking: Blocking,
+    /// What SORT would give in no order of its own is put in one: for scripts, which are to do the same wherever they run.
+    pub ordered: bool,
 }
 
 /// One command's run: the engine and the client it runs for.

@@ -8,7 +8,7 @@ use crate::config::{Config, SetError};
 use crate::net::tls;
 use crate::pubsub::notify;
 use crate::session::client_memory;
-use crate::{storage, title};
+use crate::{maintenance, storage, title};
 use firn_engine::engine::Engine;
 use firn_engine::value::Shaping;
 
@@ -84,6 +84,11 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
     }
     call.server.observe.configure(new);
     apply_to_engine(call.engine(), new);
+    if changed("maxmemory") || changed("maxmemory-policy") {
+        // What is above the new limit goes now, as far as one step takes it.
+        maintenance::measure_again(call.server, call.lock.get());
+        call.server.make_room(call.lock.get(), 0);
+    }
     call.unlock();
     if changed("requirepass") {
         call.server.acl.set_default_password(new.bytes("requirepass"));

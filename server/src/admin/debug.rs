@@ -9,6 +9,7 @@ use crate::config::value::parse_memory;
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, Reply, Spec};
 use firn_engine::debug as engine_debug;
 use firn_engine::number::parse_integer;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// `DEBUG`.
@@ -68,9 +69,11 @@ const HELP: &[&str] = &[
     "    Match the pattern against a string of this many times 'a'.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Keep elements of large lists from this length on alone; 0 for the default.",
-    "CHANGE-REPL-ID, PAUSE-CRON <0|1>,",
-    "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>, REPLYBUFFER RESIZING <0|1>,",
     "SET-DISABLE-DENY-SCRIPTS <0|1>",
+    "    Setting it to 1 lets scripts call some commands that are denied to them,",
+    "    such as CLIENT LIST and DEBUG PROTOCOL.",
+    "CHANGE-REPL-ID, PAUSE-CRON <0|1>,",
+    "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>, REPLYBUFFER RESIZING <0|1>",
     "    Accepted for Redis' own tests; there is nothing here that they change.",
     "HELP",
     "    Print this help.",
@@ -145,7 +148,10 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             // The whole server stops, as in Redis: nobody gets the engine meanwhile.
             call.engine();
             std::thread::sleep(Duration::from_secs_f64(seconds.clamp(0.0, SLEEP_MAX_S)));
-            call.lock.wind_clock();
+            // A script has one time, that of its beginning.
+            if !call.lock.is_pinned() {
+                call.lock.wind_clock();
+            }
             reply.ok();
         }
         ("stringmatch-len", 4) => {
@@ -206,7 +212,11 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             call.engine().settings.skip_dump_checksum = flag(args.get(2));
             reply.ok();
         }
-        ("change-repl-id", 2) | ("pause-cron" | "set-disable-deny-scripts" | "dict-resizing", 3) => {
+        ("set-disable-deny-scripts", 3) => {
+            call.server.scripting.allow_denied.store(flag(args.get(2)), Ordering::Relaxed);
+            reply.ok();
+        }
+        ("change-repl-id", 2) | ("pause-cron" | "dict-resizing", 3) => {
             reply.ok();
         }
         _ => return Err(help::unknown_or_arity("DEBUG", args)),

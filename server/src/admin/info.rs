@@ -3,7 +3,6 @@
 //! A field that Redis has and Firn has nothing for says what is true here (no replicas, no forks, no modules); tools that add it up or
 //! watch it go on working. Fields are written from one snapshot of the counters each; sections are not cached.
 
-use super::configuration;
 use crate::allocator;
 use crate::command::{After, ServerCall, ServerCommand};
 use crate::observe::named_stats;
@@ -144,8 +143,7 @@ fn server(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("configured_hz", settings.hz);
     text.field("lru_clock", now.as_secs() & 0xff_ffff);
     text.field("executable", server.executable.display());
-    let config = configuration(call);
-    text.field("config_file", config.file().map(|path| path.display().to_string()).unwrap_or_default());
+    text.field("config_file", server.config_file.display());
     text.field("io_threads_active", u8::from(settings.io_threads > 1));
     drop(config);
     let bind = |names: &[String]| names.iter().map(|name| format!("bind={name},")).collect::<String>();
@@ -236,8 +234,8 @@ fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     let Memory { used, uncounted, allocated, peak, dataset, active, resident, clients } = Memory::now(call);
     let system = rustix::system::sysinfo();
     let total = (system.totalram as u64).saturating_mul(u64::from(system.mem_unit).max(1));
-    let maxmemory = call.server.settings.get().maxmemory;
-    let config = configuration(call);
+    let settings = call.server.settings.get();
+    let maxmemory = settings.maxmemory;
     text.bytes("used_memory", used);
     text.bytes("used_memory_rss", resident);
     text.bytes("used_memory_peak", peak);
@@ -265,7 +263,7 @@ fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("used_memory_functions", 0);
     text.bytes("used_memory_scripts", cached);
     text.bytes("maxmemory", maxmemory);
-    text.field("maxmemory_policy", config.choice("maxmemory-policy"));
+    text.field("maxmemory_policy", &settings.shown.maxmemory_policy);
     text.field("allocator_frag_ratio", format!("{:.2}", ratio(active, allocated)));
     text.field("allocator_frag_bytes", active.saturating_sub(allocated));
     text.field("allocator_rss_ratio", format!("{:.2}", ratio(resident, active)));
@@ -289,8 +287,13 @@ fn memory(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("lazyfreed_objects", engine.stats.lazyfreed_objects);
 }
 
-/// The store's status. The engine's lock is let go: the store's own locks come before it.
+/// The store's status. The engine's lock is let go: the store's own locks come before it. A script keeps the engine, and is told what was
+/// seen at the last tick.
 fn status(call: &mut ServerCall<'_, '_>) -> Status {
+    if call.lock.is_pinned() {
+        let seen = call.server.seen_status.lock().clone();
+        return seen.unwrap_or_else(|| unreachable!("it is looked at before anyone is served"));
+    }
     call.unlock();
     call.server.store.status()
 }
@@ -429,7 +432,7 @@ fn replication(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("master_repl_offset", 0);
     text.field("second_repl_offset", -1);
     text.field("repl_backlog_active", 0);
-    text.field("repl_backlog_size", configuration(call).size("repl-backlog-size"));
+    text.field("repl_backlog_size", call.server.settings.get().shown.repl_backlog_size);
     text.field("repl_backlog_first_byte_offset", 0);
     text.field("repl_backlog_histlen", 0);
 }
@@ -471,7 +474,8 @@ fn command_stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
 }
 
 fn latency_stats(text: &mut Text, call: &mut ServerCall<'_, '_>) {
-    let percentiles = configuration(call).percentiles().to_vec();
+    let settings = call.server.settings.get();
+    let percentiles = &settings.shown.percentiles;
     if !call.server.observe.tracking() || percentiles.is_empty() {
         return;
     }
@@ -513,11 +517,8 @@ fn firn(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     let status = status(call);
     text.field("firn_version", env!("CARGO_PKG_VERSION"));
     text.field("store_id", &status.store_id);
-    {
-        let config = configuration(call);
-        text.field("store_folder", config.path("dir").join(config.path("appenddirname")).display());
-        text.field("appendfsync", config.choice("appendfsync"));
-    }
+    text.field("store_folder", call.server.store_folder.display());
+    text.field("appendfsync", &call.server.settings.get().shown.appendfsync);
     text.field("epoch", status.epoch);
     text.field("last_lsn", status.last_lsn);
     text.field("written_lsn", status.written_lsn);

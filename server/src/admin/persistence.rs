@@ -136,7 +136,6 @@ fn bgrewriteaof(call: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Rep
 }
 
 fn lastsave(call: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
-    call.unlock();
     let saved_at = call.server.store.snapshot_info().status.saved_at;
     reply.integer(i64::try_from(saved_at).unwrap_or(i64::MAX));
     Ok(After::Nothing)

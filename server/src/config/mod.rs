@@ -13,7 +13,7 @@ pub(crate) mod table;
 pub(crate) mod value;
 pub(crate) mod words;
 
-use crate::settings::{OutputLimit, Settings};
+use crate::settings::{OutputLimit, Settings, Shown};
 use std::path::{Path, PathBuf};
 use table::{DIRECTIVES, Meaning, Traits};
 use value::Value;
@@ -375,6 +375,13 @@ impl Config {
             busy_reply_ms: self.size("busy-reply-threshold"),
             debug_local: self.allows("enable-debug-command", true),
             debug_remote: self.allows("enable-debug-command", false),
+            databases: self.number("databases"),
+            shown: Shown {
+                maxmemory_policy: self.choice("maxmemory-policy").to_owned(),
+                appendfsync: self.choice("appendfsync").to_owned(),
+                percentiles: self.percentiles().to_vec(),
+                repl_backlog_size: self.size("repl-backlog-size"),
+            },
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::acl::Gate;
 use crate::client::{Client, ClientInfo, ReplyMode};
 use crate::command::{Answer, Pending};
 use crate::execute::{self, Next};
-use crate::limits::{OUTPUT_PAUSE_LEN, OWN_BUFFER_LEN, READ_LEN, UNAUTHENTICATED_OUTPUT_LEN_MAX};
+use crate::limits::{OUTPUT_PAUSE_LEN, OWN_BUFFER_LEN, OWN_READ_LEN, READ_LEN, UNAUTHENTICATED_OUTPUT_LEN_MAX};
 use crate::log;
 use crate::observe::command_log::Kind;
 use crate::resp::parser::{Bounds, Parser, ProtocolError};
@@ -48,7 +48,12 @@ pub(crate) struct Connection {
     mailed: Cell<bool>,
     /// When the soft output limit was passed, in ms of the server's clock.
     soft_since_ms: Cell<Option<u64>>,
+    /// When the peak of its output begins anew, in ms of the server's clock.
+    peak_until_ms: Cell<u64>,
 }
+
+/// For how long CLIENT LIST's `rbp` keeps a peak, in ms.
+const OUTPUT_PEAK_MS: u64 = 5000;
 
 /// What a task was woken for.
 enum Event {
@@ -87,6 +92,7 @@ impl Connection {
             unread: Cell::new(false),
             mailed: Cell::new(false),
             soft_since_ms: Cell::new(None),
+            peak_until_ms: Cell::new(0),
         }
     }
 
@@ -147,6 +153,10 @@ impl Connection {
 
     fn flush(&self, runtime: &Runtime) {
         let mut output = self.output.borrow_mut();
+        let info = &self.info;
+        if output.len() > info.output_peak.load(Ordering::Relaxed) {
+            info.output_peak.store(output.len(), Ordering::Relaxed);
+        }
         match output.flush(&self.stream) {
             Ok(0) => {}
             Ok(n) => {
@@ -172,6 +182,10 @@ impl Connection {
     pub(crate) fn look_after(&self, server: &Server, settings: &Settings, now_ms: u64) {
         if self.ended.get() {
             return;
+        }
+        if now_ms >= self.peak_until_ms.get() {
+            self.peak_until_ms.set(now_ms + OUTPUT_PEAK_MS);
+            self.info.output_peak.store(self.output.borrow().len(), Ordering::Relaxed);
         }
         let idle_ms = now_ms.saturating_sub(self.info.active_ms.load(Ordering::Relaxed));
         let waiting = self.info.waiting.load(Ordering::Relaxed);
@@ -282,6 +296,9 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
     task.client.leave(&runtime.server).await;
     connection.info.closing.store(true, Ordering::Relaxed);
     client_memory::forget(&runtime.server, &connection.info);
+    let clients = &runtime.server.clients;
+    clients.count_room(&connection.info.output_room, 0);
+    clients.count_room(&connection.info.query_room, 0);
 }
 
 impl Task<'_> {
@@ -405,9 +422,7 @@ impl Task<'_> {
             self.query = Vec::new();
         }
         let info = &self.connection.info;
-        info.query_len.store(self.query.len(), Ordering::Relaxed);
-        info.query_free.store(self.query.capacity() - self.query.len(), Ordering::Relaxed);
-        self.runtime.server.clients.count_room(&info.query_room, self.query.capacity());
+        self.tell_query(self.query.len(), self.query.capacity());
         client_memory::account(&self.runtime.server, info, || self.runtime.settings().clients_memory_max);
         if info.closing.load(Ordering::Relaxed) && !matches!(turn, Turn::Finish) { Turn::End } else { turn }
     }
@@ -416,29 +431,47 @@ impl Task<'_> {
         let server = &*self.runtime.server;
         let mut full = false;
         if !std::mem::take(&mut self.backlog) {
-            if own {
-                // As much again as has arrived, at most what is awaited: never what is merely declared.
-                let needed = self.parser.needed(buffer.len()).min(buffer.len());
-                buffer.reserve(needed.max(OWN_BUFFER_LEN));
-            }
-            let room = buffer.capacity() - buffer.len();
-            match self.connection.stream.read(buffer) {
-                Ok(0) => return Turn::End,
-                Ok(n) => {
-                    full = n == room;
-                    // Its readiness may have been cleared before this read, which has not emptied it.
-                    self.connection.unread.set(full);
-                    server.stats.net_input_bytes.fetch_add(n as u64, Ordering::Relaxed);
-                    server.stats.reads_processed.fetch_add(1, Ordering::Relaxed);
-                    add(&self.connection.info.bytes_in, n as u64);
+            let begun = buffer.len();
+            loop {
+                let awaited = self.parser.needed(buffer.len());
+                if own {
+                    // As much again as has arrived, at most what is awaited: never what is merely declared.
+                    let needed = awaited.min(buffer.len());
+                    if needed > OWN_BUFFER_LEN {
+                        buffer.reserve_exact(needed);
+                    } else {
+                        buffer.reserve(OWN_BUFFER_LEN);
+                    }
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    self.keep(buffer, 0, own);
-                    return Turn::Wait;
+                let room = buffer.capacity() - buffer.len();
+                match self.connection.stream.read(buffer) {
+                    Ok(0) => return Turn::End,
+                    Ok(n) => {
+                        full = n == room;
+                        // Its readiness may have been cleared before this read, which has not emptied it.
+                        self.connection.unread.set(full);
+                        server.stats.net_input_bytes.fetch_add(n as u64, Ordering::Relaxed);
+                        server.stats.reads_processed.fetch_add(1, Ordering::Relaxed);
+                        add(&self.connection.info.bytes_in, n as u64);
+                        // The rest of a large word comes at once, as far as it has arrived.
+                        if !(own && full && awaited > n && buffer.len() - begun < OWN_READ_LEN) {
+                            break;
+                        }
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                        if buffer.len() == begun {
+                            self.keep(buffer, 0, own);
+                            return Turn::Wait;
+                        }
+                        full = false;
+                        self.connection.unread.set(false);
+                        break;
+                    }
+                    Err(_) => return Turn::End,
                 }
-                Err(_) => return Turn::End,
             }
         }
+        // What a command sees of its own client: the shared buffer is its own for so long.
         let info = &self.connection.info;
         info.query_len.store(buffer.len(), Ordering::Relaxed);
         info.query_free.store(buffer.capacity() - buffer.len(), Ordering::Relaxed);
@@ -448,6 +481,14 @@ impl Task<'_> {
         let settings = self.runtime.settings();
         let (done, turn) = self.execute(buffer, &settings);
         self.keep(buffer, done, own);
+        if own {
+            if buffer.is_empty() {
+                *buffer = Vec::new();
+            }
+            self.tell_query(buffer.len(), buffer.capacity());
+        } else {
+            self.tell_query(self.query.len(), self.query.capacity());
+        }
         let now_ms = self.now.duration_since(server.started).as_millis() as u64;
         self.connection.info.active_ms.store(now_ms, Ordering::Relaxed);
         // Before anything is sent: what a limit forbids does not leave in part.
@@ -469,6 +510,16 @@ impl Task<'_> {
             Turn::Wait if full || self.backlog => Turn::Again,
             turn => turn,
         }
+    }
+
+    /// Tells how much memory what was read takes: `capacity` of this connection's own, `len` of it used.
+    fn tell_query(&self, len: usize, capacity: usize) {
+        let info = &self.connection.info;
+        let (understood, words) = self.parser.understood();
+        info.query_len.store(len.saturating_sub(understood), Ordering::Relaxed);
+        info.query_free.store(capacity - len, Ordering::Relaxed);
+        info.argv_bytes.store(words.min(len), Ordering::Relaxed);
+        self.runtime.server.clients.count_room(&info.query_room, capacity);
     }
 
     /// Keeps what was not executed for the next turn.

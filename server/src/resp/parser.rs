@@ -113,6 +113,8 @@ pub(crate) struct Parser {
     next: usize,
     /// Words found so far.
     words: Vec<Word>,
+    /// Bytes of these.
+    words_len: usize,
 }
 
 /// A line with a length.
@@ -138,10 +140,16 @@ impl Parser {
         self.bulk.map_or(0, |bulk| (self.next + bulk + 2).saturating_sub(len))
     }
 
+    /// How many bytes of the unfinished command are understood, and how many of them are its words'.
+    pub(crate) fn understood(&self) -> (usize, usize) {
+        (self.next, self.words_len)
+    }
+
     /// Parses the complete commands at the front of `buffer` into `batch`, which must be empty.
     pub(crate) fn parse(&mut self, buffer: &mut [u8], bounds: &Bounds, batch: &mut Batch) -> Parsed {
         debug_assert!(batch.words.is_empty() && batch.requests.is_empty(), "the batch is reused empty");
         std::mem::swap(&mut batch.words, &mut self.words);
+        let known = batch.words.len();
         let mut start = 0; // Of the current command.
         let mut at = self.next;
         let mut first = 0;
@@ -166,6 +174,8 @@ impl Parser {
             }
         };
         self.next = at - start;
+        let old = if first == 0 { self.words_len } else { 0 };
+        self.words_len = old + batch.words[first.max(known)..].iter().map(|word| word.len).sum::<usize>();
         self.keep(&mut batch.words, first, start);
         Parsed { consumed: start, error: result.err(), more }
     }

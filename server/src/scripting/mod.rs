@@ -85,6 +85,8 @@ pub(crate) struct Scripting {
     running: Mutex<Option<Running>>,
     /// Waiters that went away while nobody could have the engine.
     orphans: Mutex<Vec<WaiterId>>,
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS.
+    pub(crate) allow_denied: AtomicBool,
     /// The record that last changed a library.
     libraries_lsn: AtomicU64,
     /// `script-memory-limit`, looked at when a machine is made.

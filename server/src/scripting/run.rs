@@ -122,6 +122,7 @@ pub(super) fn as_script<T>(
         db: call.client.session.db,
         client: call.client.session.client,
         blocking: Blocking::Never,
+        ordered: true,
         ..Session::default()
     };
     let mut lock = call.lock.take();
@@ -261,10 +262,7 @@ impl Run {
             _ => return Err("Unknown Redis command called from script".into()),
         }
         let flags = plan.flags;
-        let entry = self.server.commands.entry(plan.entry);
-        let keeps_engine =
-            entry.is_data() || entry.spec.group != Group::Server || KEEP_ENGINE.contains(&entry.spec.name);
-        if flags.has(Flags::NOSCRIPT) || !keeps_engine {
+        if !self.is_for_scripts(plan, words) {
             return Err(NOT_ALLOWED.into());
         }
         permits(&self.server, &self.client, plan, words, true)?;
@@ -284,6 +282,18 @@ impl Run {
         Ok(())
     }
 
+    /// Whether any script may call the command of `plan`: it answers at once and does not let the engine go.
+    fn is_for_scripts(&self, plan: &Plan, words: &[&[u8]]) -> bool {
+        let entry = self.server.commands.entry(plan.entry);
+        if plan.flags.has(Flags::NOSCRIPT) {
+            return self.server.scripting.allow_denied.load(Ordering::Relaxed)
+                && DENIED_KEEP_ENGINE
+                    .iter()
+                    .any(|(name, sub)| *name == entry.spec.name && words[1].eq_ignore_ascii_case(sub.as_bytes()));
+        }
+        entry.is_data() || entry.spec.group != Group::Server || KEEP_ENGINE.contains(&entry.spec.name)
+    }
+
     /// `redis.acl_check_cmd`: whether the client may call a command; `None` if there is no such command.
     pub(super) fn may_client_call(&self, words: &[&[u8]]) -> Option<bool> {
         let plan = dispatch::plan(&self.server.commands, words, &self.server.seed);
@@ -295,7 +305,21 @@ impl Run {
 }
 
 /// Commands that administer the server and do not let the engine go: a script may call them.
-const KEEP_ENGINE: &[&str] = &["COMMAND", "LOLWUT", "MEMORY", "TIME"];
+const KEEP_ENGINE: &[&str] = &["COMMAND", "COMMANDLOG", "INFO", "LASTSAVE", "LOLWUT", "MEMORY", "SLOWLOG", "TIME"];
+/// What is denied to scripts, but could be called, and is while DEBUG SET-DISABLE-DENY-SCRIPTS says so.
+const DENIED_KEEP_ENGINE: &[(&str, &str)] = &[
+    ("CLIENT", "GETNAME"),
+    ("CLIENT", "ID"),
+    ("CLIENT", "INFO"),
+    ("CLIENT", "LIST"),
+    ("DEBUG", "DIGEST"),
+    ("DEBUG", "DIGEST-VALUE"),
+    ("DEBUG", "ERROR"),
+    ("DEBUG", "OBJECT"),
+    ("DEBUG", "PROTOCOL"),
+    ("DEBUG", "SET-ACTIVE-EXPIRE"),
+    ("DEBUG", "SLEEP"),
+];
 const NOT_ALLOWED: &str = "This Redis command is not allowed from script";
 
 /// Whether the user of `client` may call the command of `plan` with these words; `note` has a denial noted in ACL LOG.

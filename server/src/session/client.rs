@@ -250,6 +250,9 @@ const HELP: &[&str] = &[
 ];
 
 fn client(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
+    // Until the next turn, for CLIENT LIST and INFO: the words of the command that runs.
+    let words = args.words().iter().map(|word| word.len()).sum();
+    call.client.info.argv_bytes.store(words, Ordering::Relaxed);
     match args.get(1).to_ascii_uppercase().as_slice() {
         b"ID" => reply.integer(call.client.info.id as i64),
         b"INFO" => {
@@ -369,7 +372,6 @@ fn set_info(client: &Client, attribute: &[u8], value: &[u8]) -> Result<(), Comma
 }
 
 fn list(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
-    call.unlock(); // The filter may look at the configuration.
     let filter = Filter::parse(call.server, &args.words()[2..], "ERR Invalid client ID")?;
     let (me, skip_me) = (call.client.info.id, filter.skip_me.unwrap_or(false));
     let mut text = String::new();
@@ -386,7 +388,6 @@ fn list(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -
 
 fn kill(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
     let old_form = args.len() == 3;
-    call.unlock(); // The filter may look at the configuration.
     let filter = match old_form {
         true => Filter::of_address(args.get(2)),
         false => Filter::parse(call.server, &args.words()[2..], NOT_POSITIVE)?,

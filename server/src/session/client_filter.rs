@@ -188,7 +188,7 @@ fn parse_property(server: &Server, name: &[u8], value: &[u8]) -> Result<Property
         }
         b"db" => {
             let number = parse_integer(&value).ok_or_else(|| error("DB is not an integer or out of range".into()))?;
-            let databases = server.config.lock().number("databases");
+            let databases = server.settings.get().databases;
             match u32::try_from(number) {
                 Ok(db) if number < databases => Property::Db(db),
                 _ => return Err(error(format!("DB number should be between 0 and {}", databases - 1))),

@@ -22,7 +22,9 @@ impl ClientInfo {
         size_of::<ClientInfo>()
             + self.query_len.load(Relaxed)
             + self.query_free.load(Relaxed)
+            + self.argv_bytes.load(Relaxed)
             + self.output_room.load(Relaxed)
+            + self.prefix_bytes.load(Relaxed)
             + self.queued_bytes.load(Relaxed)
             + names as usize * NAME_BYTES
     }

@@ -50,7 +50,7 @@ impl Transaction {
 
     /// Memory that it takes, in bytes.
     pub(crate) fn room(&self) -> usize {
-        self.room
+        self.room + self.bytes.capacity() - self.bytes.len()
     }
 
     /// Commands queued so far.

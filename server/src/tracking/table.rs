@@ -21,6 +21,9 @@ const EVICTIONS_MAX: usize = 100;
 /// Keys that are forgotten at most when the bound is lowered; the rest go with the reads that follow.
 const EVICTIONS_AT_ONCE: usize = 10_000;
 
+/// Memory of a prefix that a client tracks by, beyond its own bytes: it stands in the client's set and in the table.
+const PREFIX_ROOM: usize = 128;
+
 /// Bits of `ClientInfo::tracking`.
 pub(crate) const TRACKS: u8 = 1;
 /// See [`TRACKS`]: its redirection is broken.
@@ -93,6 +96,8 @@ impl Table {
             self.prefixes.entry(prefix.clone()).or_default().clients.insert(id);
             own.insert(prefix);
         }
+        let prefix_bytes = own.iter().map(|prefix| prefix.len() + PREFIX_ROOM).sum();
+        info.prefix_bytes.store(prefix_bytes, Relaxed);
         let bits = TRACKS | if mode.broadcast { BROADCAST } else { 0 };
         info.tracking.store(bits, Relaxed);
         info.redirect.store(mode.redirect as i64, Relaxed);
@@ -105,6 +110,7 @@ impl Table {
         let Some(tracker) = self.clients.remove(&id) else { return };
         tracker.info.tracking.store(0, Relaxed);
         tracker.info.redirect.store(-1, Relaxed);
+        tracker.info.prefix_bytes.store(0, Relaxed);
         for name in tracker.prefixes {
             if let Some(prefix) = self.prefixes.get_mut(&name) {
                 prefix.clients.remove(&id);

@@ -141,11 +141,11 @@ impl<'a> Options<'a> {
         start..len.min(start + count)
     }
 
-    /// How elements are compared; `None`: they stay as they are. A set that is stored has to have an order.
-    fn order(&self, kind: Kind) -> Option<Order<'a>> {
+    /// How elements are compared; `None`: they stay as they are. A set that is stored, or that a script sees (`ordered`), has to have an order.
+    fn order(&self, kind: Kind, ordered: bool) -> Option<Order<'a>> {
         let unordered = kind == Kind::Set;
         match self.by {
-            Some(by) if by.is_constant() => (unordered && self.store.is_some()).then_some(Order {
+            Some(by) if by.is_constant() => (unordered && (ordered || self.store.is_some())).then_some(Order {
                 by: None,
                 alpha: true,
                 descending: self.descending,
@@ -158,7 +158,7 @@ impl<'a> Options<'a> {
 
 fn sort(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, read_only: bool) -> Result<(), CommandError> {
     let options = Options::parse(args, read_only)?;
-    let for_record = options.store.is_some();
+    let (for_record, ordered) = (options.store.is_some(), call.session.ordered);
     let key = call.key(args, 1);
     let entry = if for_record { call.read_for_record(key) } else { call.read(key) };
     let view = match entry.map(|entry| entry.value) {
@@ -171,7 +171,7 @@ fn sort(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, read_only: 
     let kind = view.map_or(Kind::List, CollectionView::kind);
     let len = view.map_or(0, CollectionView::len);
     let wanted = options.range(len);
-    let order = options.order(kind);
+    let order = options.order(kind, ordered);
     let mut elements = match view {
         None => Elements::default(),
         // Nothing is compared: only what is wanted is looked at.
