@@ -29,3 +29,4 @@ pub mod store;
 pub mod value;
 pub mod waiting;
 pub mod watching;
+pub mod words;

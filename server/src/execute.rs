@@ -378,12 +378,13 @@ fn refuse_listener(server: &Server, client: &mut Client, plan: &mut Plan, writer
     true
 }
 
-/// Makes room for a command that may need memory, by eviction; whether there is none. Queueing any command takes memory as well. Commands
-/// that only read make room as well when memory is above the limit, and run whether there is any or not.
+/// Makes room by eviction; whether there is none for a command that may need some. Queueing any command takes memory as well. Others
+/// have keys evicted too: it may be clients' buffers that have grown.
 fn is_out_of_memory(server: &Server, client: &Client, lock: &mut EngineLock, plan: &Plan, words: &[&[u8]]) -> bool {
     let queues = client.transaction.is_some() && !plan.flags.has(Flags::UNQUEUED);
     if !plan.flags.has(Flags::DENYOOM) && !queues {
-        if server.commands.entry(plan.entry).is_data() {
+        let entry = server.commands.entry(plan.entry);
+        if (entry.is_data() || entry.spec.group == Group::Server) && lock.acquire(server.scripting.busy_flag()) {
             server.make_room(lock.get(), 0);
         }
         return false;

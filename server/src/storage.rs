@@ -135,11 +135,12 @@ fn tell(report: &RecoveryReport, folder: &Path) {
     let folder = folder.display();
     if let Some(imported) = &report.imported {
         log::notice(format_args!(
-            "A new store was made in {folder} from {}: {} keys of RDB ({} more were dead), {} commands, {:.3} seconds. The files stay as they \
+            "A new store was made in {folder} from {}: {} keys of RDB ({} more were dead), {} libraries of functions, {} commands, {:.3} seconds. The files stay as they \
              are and are not looked at again",
             imported.source,
             imported.keys,
             imported.expired,
+            imported.libraries,
             imported.commands,
             report.took_ms as f64 / 1000.0
         ));

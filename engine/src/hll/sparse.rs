@@ -99,15 +99,12 @@ impl<'a> Runs<'a> {
     }
 
     /// The value of one register.
-    pub(super) fn value_of(mut self, register: usize) -> Result<u8, BadHll> {
-        let mut first = 0;
-        while let Some((run, _)) = self.next()? {
-            first += run.len();
-            if register < first {
-                return Ok(if let Run::Value { value, .. } = run { value } else { 0 });
-            }
+    pub(super) fn value_of(self, register: usize) -> Result<u8, BadHll> {
+        let way = find(self.bytes, Found { at: self.at, first: 0 }, register).ok_or(BadHll::Corrupted)?;
+        match Run::at(self.bytes, way.found.at) {
+            Some((Run::Value { value, .. }, _)) => Ok(value),
+            _ => Ok(0),
         }
-        Err(BadHll::Corrupted)
     }
 }
 
@@ -134,6 +131,43 @@ pub(super) enum Raised {
     NeedsDense,
 }
 
+/// The way to a register's run.
+struct Way {
+    found: Found,
+    /// The run before it, if any was walked.
+    before: Found,
+    /// The one before that; where the walk began if there is none.
+    before_that: Found,
+    walked: bool,
+}
+
+/// Walks from `from` to the run of a register; `None` if there is none. This is where adding to a sparse HyperLogLog spends its time: plain
+/// numbers, which are quick without an optimizer too.
+fn find(bytes: &[u8], from: Found, register: usize) -> Option<Way> {
+    let (mut at, mut first) = (from.at, from.first);
+    let (mut before, mut before_that) = (from, from);
+    let end = bytes.len();
+    while at < end {
+        let byte = bytes[at] as usize;
+        let (mut step, mut len) = (1, (byte & 0x3f) + 1);
+        if byte >= 0x80 {
+            len = (byte & 3) + 1;
+        } else if byte >= 0x40 {
+            let second = if at + 1 < end { bytes[at + 1] as usize } else { 0 };
+            (step, len) = (2, ((byte & 0x3f) << 8 | second) + 1);
+        }
+        if register < first + len {
+            let walked = at > from.at;
+            return Some(Way { found: Found { at, first }, before, before_that, walked });
+        }
+        before_that = before;
+        before = Found { at, first };
+        at += step;
+        first += len;
+    }
+    None
+}
+
 /// Raises a register to `value`. `bytes` is the whole HyperLogLog. `from` is where to begin: [`Found::START`], or what an earlier call
 /// for a lower register left there.
 pub(super) fn raise(
@@ -146,19 +180,10 @@ pub(super) fn raise(
     if value > VALUE_MAX {
         return Ok(Raised::NeedsDense);
     }
-    let Found { mut at, mut first } = *from;
-    let (mut before, mut before_that) = (None, *from);
-    let (run, run_bytes) = loop {
-        let (run, run_bytes) = Run::at(bytes, at).ok_or(BadHll::Corrupted)?;
-        if register < first + run.len() {
-            break (run, run_bytes);
-        }
-        before_that = before.unwrap_or(before_that);
-        before = Some(Found { at, first });
-        at += run_bytes;
-        first += run.len();
-    };
-    *from = before_that;
+    let Some(way) = find(bytes, *from, register) else { return Err(BadHll::Corrupted) };
+    *from = way.before_that;
+    let Found { at, first } = way.found;
+    let (run, run_bytes) = Run::at(bytes, at).ok_or(BadHll::Corrupted)?;
     if at + run_bytes > bytes.len() {
         return Err(BadHll::Corrupted);
     }
@@ -192,7 +217,7 @@ pub(super) fn raise(
         return Ok(Raised::NeedsDense);
     }
     bytes.splice(at..at + run_bytes, parts.iter().copied());
-    join(bytes, before.map_or(HEADER_LEN, |before| before.at));
+    join(bytes, if way.walked { way.before.at } else { HEADER_LEN });
     Ok(Raised::Yes)
 }
 

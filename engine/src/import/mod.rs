@@ -6,7 +6,7 @@
 //! 1. The snapshot's name is the moment: before it, the folder holds nothing of a store, and the next start imports again; from it on, everything is
 //!    there. Nobody is served before.
 //! 2. Source files are only read.
-//! 3. An append-only file may run commands on data, SELECT and transactions, nothing else. A transaction that is not whole does not happen.
+//! 3. An append-only file may run commands on data, change libraries of functions, SELECT and transactions, nothing else. A transaction that is not whole does not happen.
 //! 4. What is damaged refuses the start, with file, offset and what to do. The one exception is Redis' own: the last file may end inside a command, if
 //!    `aof-load-truncated` allows that.
 
@@ -42,6 +42,8 @@ pub struct ImportReport {
     pub expired: u64,
     /// Commands of append-only files.
     pub commands: u64,
+    /// Libraries of functions.
+    pub libraries: u64,
     /// What a person should be told.
     pub warnings: Vec<String>,
 }

@@ -6,7 +6,7 @@ use crate::command::{Args, Flags, NoReply, Session, table};
 use crate::engine::Engine;
 use crate::keyspace::entry::{Assembly, Whole};
 use crate::keyspace::{Deadline, usage};
-use crate::rdb::{BadRdb, EntryPart, Event, Library, RdbError, Reader, Skipped, Usage};
+use crate::rdb::{BadRdb, EntryPart, Event, Library, RdbError, Reader, Skipped, Usage, functions};
 use std::io::Read;
 
 /// Advice where a file is damaged.
@@ -134,14 +134,51 @@ impl<'e> Importer<'e> {
     }
 
     fn function(&mut self, file: &str, library: &Library<'_>) {
-        let name = match library {
-            Library::Source(source) => {
-                String::from_utf8_lossy(source.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned()
+        match library {
+            Library::Source(source) => self.load_library(file, source),
+            Library::PreGa { name, .. } => {
+                let name = name.escape_ascii();
+                self.warn(format!(
+                    "{file}: the function library \"{name}\" is NOT imported: it has the form of Redis 7.0's release candidates"
+                ));
             }
-            Library::PreGa { name, .. } => String::from_utf8_lossy(name).into_owned(),
-        };
-        let name = name.escape_debug().to_string();
-        self.warn(format!("{file}: the function library \"{name}\" is NOT imported: load it again with FUNCTION LOAD"));
+        }
+    }
+
+    /// Takes a library over as text, as the log does; it is compiled when it is there.
+    fn load_library(&mut self, place: &str, source: &[u8]) {
+        match self.engine.keyspace.libraries.load(source) {
+            Ok(()) => self.report.libraries += 1,
+            Err(error) => {
+                let line = source.split(|byte| *byte == b'\n').next().unwrap_or_default().escape_ascii();
+                self.warn(format!("{place}: the function library \"{line}\" is NOT imported: {error}"));
+            }
+        }
+    }
+
+    /// FUNCTION with a subcommand that changes libraries, as clients sent it.
+    fn function_command(&mut self, place: &str, words: &[&[u8]]) {
+        let is = |at: usize, word: &str| words.get(at).is_some_and(|is| is.eq_ignore_ascii_case(word.as_bytes()));
+        let libraries = &mut self.engine.keyspace.libraries;
+        match words {
+            [_, _, .., source] if is(1, "LOAD") => self.load_library(place, source),
+            [_, _, name] if is(1, "DELETE") => {
+                libraries.delete(name);
+            }
+            _ if is(1, "FLUSH") => {
+                libraries.flush();
+            }
+            [_, _, payload, ..] if is(1, "RESTORE") => match functions::decode(payload) {
+                Ok(sources) => {
+                    if is(3, "FLUSH") {
+                        libraries.flush();
+                    }
+                    sources.iter().for_each(|source| self.load_library(place, source));
+                }
+                Err(error) => self.warn(format!("{place}: FUNCTION RESTORE is NOT carried out: {error}")),
+            },
+            _ => self.warn(format!("{place}: a FUNCTION command that is not known is NOT carried out")),
+        }
     }
 
     fn entry(
@@ -292,10 +329,8 @@ impl<'e> Importer<'e> {
         }
         let name = String::from_utf8_lossy(words[0]).escape_debug().to_string();
         if command.is("FUNCTION") {
-            self.warn(format!(
-                "{file}, byte {}: FUNCTION is NOT carried out: load the library again with FUNCTION LOAD",
-                command.offset
-            ));
+            self.function_command(&format!("{file}, byte {}", command.offset), words);
+            self.report.commands += 1;
             return Ok(());
         }
         Err(ImportError::Content {

@@ -181,17 +181,60 @@ fn what_is_damaged_or_foreign_refuses_the_start() {
 #[test]
 fn what_cannot_be_taken_over_is_said() {
     let mut writer = Writer::new(Vec::new(), writer::Options::new(10).unwrap()).unwrap();
-    writer.function(b"#!lua name=mylib\nredis.register_function('f', function() end)").unwrap();
+    writer.function(b"no first line").unwrap();
     let mut files = Files(vec![("dump.rdb", writer.finish().unwrap(), false)]);
     files.0.push(("aof", log(&["SET s x", "LPUSH s y", "FUNCTION LOAD x", "PUBLISH c m"]), true));
     let store = open(&SimDisk::new(), files).unwrap();
     let warnings = store.report().imported.clone().unwrap().warnings.join("\n");
     for expected in
-        ["\"#!lua name=mylib\" is NOT imported", "'LPUSH' answered an error: WRONGTYPE", "FUNCTION is NOT carried out"]
+        ["\"no first line\" is NOT imported", "'LPUSH' answered an error: WRONGTYPE", "\"x\" is NOT imported: Missing"]
     {
         assert!(warnings.contains(expected), "{warnings}");
     }
     assert_eq!(keys(&store), ["0:s"]);
+}
+
+#[test]
+fn libraries_of_functions_come_with_the_data_and_stay() {
+    let library = |name: &str| format!("#!lua name={name}\nredis.register_function('{name}_f', function() end)");
+    let mut writer = Writer::new(Vec::new(), writer::Options::new(10).unwrap()).unwrap();
+    for name in ["first", "second", "third"] {
+        writer.function(library(name).as_bytes()).unwrap();
+    }
+    let rdb = writer.finish().unwrap();
+    let payload = crate::rdb::functions::encode([library("fourth").as_bytes(), library("first").as_bytes()]);
+    let mut commands = Vec::new();
+    let mut push = |words: &[&[u8]]| {
+        commands.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            commands.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            commands.extend_from_slice(word);
+            commands.extend_from_slice(b"\r\n");
+        }
+    };
+    push(&[b"FUNCTION", b"DELETE", b"second"]);
+    push(&[b"function", b"load", b"replace", b"#!lua name=third\n-- newer"]);
+    push(&[b"FUNCTION", b"RESTORE", &payload, b"REPLACE"]);
+    let files = || Files(vec![("base", [rdb.clone(), commands.clone()].concat(), true)]);
+    let disk = SimDisk::new();
+    let store = open(&disk, files()).unwrap();
+    let report = store.report().imported.clone().unwrap();
+    assert_eq!((report.libraries, &report.warnings[..]), (6, &[][..]));
+    let names = |store: &Store| -> Vec<String> {
+        let engine = store.lock();
+        engine.keyspace.libraries.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
+    };
+    assert_eq!(names(&store), ["first", "fourth", "third"]);
+    drop(store);
+    let store = open(&disk, files()).unwrap();
+    assert!(store.report().imported.is_none(), "the store is there now");
+    assert_eq!(names(&store), ["first", "fourth", "third"]);
+    assert_eq!(&store.lock().keyspace.libraries.get(b"third").unwrap()[..], b"#!lua name=third\n-- newer");
+    // FLUSH, in both its forms.
+    for flush in [&["FUNCTION FLUSH"][..], &["FUNCTION FLUSH ASYNC"]] {
+        let files = Files(vec![("base", [rdb.clone(), log(flush)].concat(), true)]);
+        assert_eq!(names(&open(&SimDisk::new(), files).unwrap()), [""; 0]);
+    }
 }
 
 fn many() -> Files {

@@ -3,6 +3,7 @@
 //! 1. A library's name stands in its first line, `#!engine name=...`: text and name cannot drift apart.
 //! 2. A text is shared: a snapshot that is being written keeps those of its moment.
 
+use crate::words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,12 +14,12 @@ pub struct Libraries {
 }
 
 /// What the first line of a library says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Metadata<'a> {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Metadata {
     /// The engine's name, e.g. `lua`.
-    pub engine: &'a [u8],
+    pub engine: Vec<u8>,
     /// The library's name.
-    pub name: &'a [u8],
+    pub name: Vec<u8>,
     /// Where the code begins: at the end of the line, so that lines keep their numbers.
     pub code: usize,
 }
@@ -48,34 +49,36 @@ pub fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
-impl<'a> Metadata<'a> {
-    /// Reads the first line of `source`.
+impl Metadata {
+    /// Reads the first line of `source`: words as a configuration has them, the first of which is `#!` and the engine's name, which may be
+    /// empty: that there is no such engine is for others to say.
     ///
     /// # Errors
     /// [`BadLibrary`].
-    pub fn of(source: &'a [u8]) -> Result<Metadata<'a>, BadLibrary> {
-        let line = source.strip_prefix(b"#!").ok_or(BadLibrary::Missing)?;
-        let end = line.iter().position(|&byte| byte == b'\n').ok_or(BadLibrary::Invalid)?;
-        let mut words = line[..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        let engine = words.next().ok_or(BadLibrary::Invalid)?;
+    pub fn of(source: &[u8]) -> Result<Metadata, BadLibrary> {
+        if !source.starts_with(b"#!") {
+            return Err(BadLibrary::Missing);
+        }
+        // As in C, a NUL ends the text.
+        let code = memchr::memchr2(b'\n', 0, source).filter(|&end| source[end] == b'\n').ok_or(BadLibrary::Invalid)?;
+        let mut words = words::split(&source[..code]).ok_or(BadLibrary::Invalid)?.into_iter();
+        let engine = words.next().ok_or(BadLibrary::Invalid)?[2..].to_vec();
         let mut name = None;
         for word in words {
             match word.split_at_checked(5) {
                 Some((option, value)) if option.eq_ignore_ascii_case(b"name=") => {
-                    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-                    let value = quoted.unwrap_or(value);
-                    if name.replace(value).is_some() {
+                    if name.replace(value.to_vec()).is_some() {
                         return Err(BadLibrary::TwoNames);
                     }
                 }
-                _ => return Err(BadLibrary::Unknown(String::from_utf8_lossy(word).into_owned())),
+                _ => return Err(BadLibrary::Unknown(String::from_utf8_lossy(&word).into_owned())),
             }
         }
         let name = name.ok_or(BadLibrary::NoName)?;
-        if !is_name(name) {
+        if !is_name(&name) {
             return Err(BadLibrary::BadName);
         }
-        Ok(Metadata { engine, name, code: 2 + end })
+        Ok(Metadata { engine, name, code })
     }
 }
 
@@ -123,12 +126,21 @@ mod tests {
     #[test]
     fn the_first_line_gives_engine_name_and_where_the_code_begins() {
         let metadata = Metadata::of(b"#!lua  name=my_Lib1\ncode").expect("good");
-        assert_eq!(metadata, Metadata { engine: b"lua", name: b"my_Lib1", code: 19 });
-        assert_eq!(Metadata::of(b"#!lua name=\"x\"\n").expect("good").name, b"x");
+        assert_eq!(metadata, Metadata { engine: b"lua".to_vec(), name: b"my_Lib1".to_vec(), code: 19 });
+        for quoted in
+            [&b"#!lua name=\"x\"\n"[..], b"#!lua \"name=x\"\n", b"#!lua NAME='x'\r\n", b"#!lua name=\"\\x78\"\n"]
+        {
+            assert_eq!(Metadata::of(quoted).expect("good").name, b"x");
+        }
+        assert_eq!(Metadata::of(b"#! lua name=x\n"), Err(BadLibrary::Unknown("lua".into())));
+        assert_eq!(Metadata::of(b"#! name=x\n").expect("an engine without a name").engine, b"");
         for (source, error) in [
             (&b"lua name=x\n"[..], BadLibrary::Missing),
             (b"#!lua name=x", BadLibrary::Invalid),
-            (b"#!\n", BadLibrary::Invalid),
+            (b"#!\n", BadLibrary::NoName),
+            (b"#!lua name=\"x\n", BadLibrary::Invalid),
+            (b"#!lua\0 name=x\n", BadLibrary::Invalid),
+            (b"#!lua name=\"a b\"\n", BadLibrary::BadName),
             (b"#!lua name=x name=y\n", BadLibrary::TwoNames),
             (b"#!lua foo=x\n", BadLibrary::Unknown("foo=x".into())),
             (b"#!lua\n", BadLibrary::NoName),

@@ -13,7 +13,7 @@ use crate::keyspace;
 use crate::value::{BadValue, Collection, CollectionView, Kind, Shaping, hash};
 
 /// The version of most payloads.
-const DUMP_VERSION: u32 = 10;
+pub(super) const DUMP_VERSION: u32 = 10;
 
 /// What a payload holds.
 #[derive(Debug)]
@@ -36,13 +36,20 @@ pub enum BadPayload {
 }
 
 /// The version and the value's bytes, if the version is known and, where that is to be verified, the checksum right.
-fn open(payload: &[u8], verify: bool) -> Option<(Header, &[u8])> {
+pub(super) fn open(payload: &[u8], verify: bool) -> Option<(Header, &[u8])> {
     let (summed, checksum) = payload.split_last_chunk::<8>()?;
     let (body, version) = summed.split_last_chunk::<2>()?;
     let header = Header::of_version(u32::from(u16::from_le_bytes(*version))).ok()?;
     // 0 says that nobody has computed one, as in a file.
     let checksum = u64::from_le_bytes(*checksum);
     (!verify || checksum == 0 || checksum == CRC64.checksum(summed)).then_some((header, body))
+}
+
+/// Ends a payload: its version and checksum.
+pub(super) fn close(mut payload: Vec<u8>, version: u32) -> Vec<u8> {
+    payload.extend_from_slice(&(version as u16).to_le_bytes());
+    payload.extend_from_slice(&CRC64.checksum(&payload).to_le_bytes());
+    payload
 }
 
 /// The value of a payload, all of it validated and built anew. Without `verify` the checksum is not looked at.
@@ -100,9 +107,7 @@ pub fn encode(value: keyspace::Value<'_>, compress: bool, now_ms: u64) -> Vec<u8
         });
         copied.unwrap_or_else(|error| unreachable!("{error}"));
     }
-    payload.extend_from_slice(&(version as u16).to_le_bytes());
-    payload.extend_from_slice(&CRC64.checksum(&payload).to_le_bytes());
-    payload
+    close(payload, version)
 }
 
 fn push_all(value: keyspace::Value<'_>, now_ms: u64, encoder: &mut Encoder) -> Result<(), EncodeError> {

@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: `input` (bytes with their offset and checksum), `length` (lengths and heads of strings), `lzf`, the packed forms
 //! (`ziplist`, `zipmap`, `intset`, `packed`), `value` (one value by its type), [`reader`] (a file as events), `encode` (a value's bytes), [`writer`]
-//! (a file), [`dump`] (one value with a checksum).
+//! (a file), [`dump`] (one value with a checksum), [`functions`] (libraries with a checksum).
 //!
 //! 1. Nothing is adopted as bytes: what a value holds is handed on element by element, in the form of parts (`FORMAT.md`, "Collections"), from which
 //!    collections are built by their own constructors.
@@ -14,6 +14,7 @@
 pub mod dump;
 mod encode;
 pub mod error;
+pub mod functions;
 pub(crate) mod input;
 mod intset;
 mod length;

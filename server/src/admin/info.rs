@@ -212,6 +212,7 @@ impl Memory {
     /// As it is now.
     pub(super) fn now(call: &mut ServerCall<'_, '_>) -> Memory {
         let server = call.server;
+        crate::maintenance::measure_again(server, call.engine());
         let dataset = call.engine().keyspace.used_bytes();
         let (used, uncounted) = server.used_bytes(call.engine());
         let peak = server.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);

@@ -4,7 +4,7 @@
 //! `--` names a directive, unless the directive before it has no value yet: then it is that value.
 
 use super::value::quote;
-use super::words;
+use firn_engine::words;
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]

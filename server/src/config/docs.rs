@@ -4,6 +4,7 @@
 use super::table::RETIRED;
 use super::table::{DIRECTIVES, Directive, Meaning, SPECIAL, Traits};
 use super::value::Value;
+use firn_engine::words;
 use std::fmt::Write as _;
 
 /// `firn-server --help`.
@@ -109,7 +110,7 @@ fn section(text: &mut String, title: &str, column: &str, pick: impl Fn(Meaning) 
 }
 
 fn default(directive: &Directive) -> String {
-    let words = super::words::split(directive.default.as_bytes()).unwrap_or_default();
+    let words = words::split(directive.default.as_bytes()).unwrap_or_default();
     let text = match super::value::parse(directive.kind, &words, None) {
         Ok(Value::Memory(_)) => directive.default.as_bytes().to_vec(),
         Ok(value) => value.text(),

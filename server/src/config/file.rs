@@ -1,8 +1,9 @@
 //! Reads configuration: files, standard input, options; line by line, what comes later wins.
 
 use super::table::{self, DIRECTIVES, RETIRED};
-use super::{Config, Rename, UserLine, os_path, system_text, words};
+use super::{Config, Rename, UserLine, os_path, system_text};
 use crate::config::command_line::CommandLine;
+use firn_engine::words;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

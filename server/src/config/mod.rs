@@ -11,9 +11,9 @@ pub(crate) mod file;
 pub(crate) mod rewrite;
 pub(crate) mod table;
 pub(crate) mod value;
-pub(crate) mod words;
 
 use crate::settings::{OutputLimit, Settings, Shown};
+use firn_engine::words;
 use std::path::{Path, PathBuf};
 use table::{DIRECTIVES, Meaning, Traits};
 use value::Value;

@@ -6,7 +6,8 @@
 //! 3. The old file stays whole until the new one is on the device: temporary name, flush, rename, flush of the folder.
 
 use super::table::{self, DIRECTIVES, RETIRED, SPECIAL};
-use super::{Config, value, words};
+use super::{Config, value};
+use firn_engine::words;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};

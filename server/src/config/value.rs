@@ -423,7 +423,7 @@ fn memory_text(bytes: u64) -> String {
     bytes.to_string()
 }
 
-/// The text in double quotes with every byte that is not printable ASCII escaped; [`super::words::split`] gives it back.
+/// The text in double quotes with every byte that is not printable ASCII escaped; [`firn_engine::words::split`] gives it back.
 pub(crate) fn quote(text: &[u8]) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -457,7 +457,7 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&value.text()), shown, "{text:?}");
         let mut again = None;
         for line in value.lines("x") {
-            let mut words = super::super::words::split(&line).expect("balanced");
+            let mut words = firn_engine::words::split(&line).expect("balanced");
             words.remove(0);
             again = match (again.clone(), parse(kind, &words, again.as_ref()).expect("own lines parse")) {
                 (Some(Value::Save(mut old)), Value::Save(new)) => {
@@ -577,6 +577,6 @@ mod tests {
     fn any_text_survives_quoting() {
         let all: Vec<u8> = (0..=255).collect();
         let line = [b"x ", quote(&all).as_bytes()].concat();
-        assert_eq!(super::super::words::split(&line), Some(vec![b"x".to_vec(), all]));
+        assert_eq!(firn_engine::words::split(&line), Some(vec![b"x".to_vec(), all]));
     }
 }

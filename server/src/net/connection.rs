@@ -437,7 +437,7 @@ impl Task<'_> {
                 if own {
                     // As much again as has arrived, at most what is awaited: never what is merely declared.
                     let needed = awaited.min(buffer.len());
-                    if needed > OWN_BUFFER_LEN {
+                    if needed > 0 {
                         buffer.reserve_exact(needed);
                     } else {
                         buffer.reserve(OWN_BUFFER_LEN);
@@ -475,10 +475,15 @@ impl Task<'_> {
         let info = &self.connection.info;
         info.query_len.store(buffer.len(), Ordering::Relaxed);
         info.query_free.store(buffer.capacity() - buffer.len(), Ordering::Relaxed);
-        if own {
-            server.clients.count_room(&info.query_room, buffer.capacity());
-        }
         let settings = self.runtime.settings();
+        if own {
+            // Before anything is executed: it may be too much for `maxmemory-clients`.
+            self.tell_query(buffer.len(), buffer.capacity());
+            client_memory::account(server, info, || settings.clients_memory_max);
+            if info.closing.load(Ordering::Relaxed) {
+                return Turn::End;
+            }
+        }
         let (done, turn) = self.execute(buffer, &settings);
         self.keep(buffer, done, own);
         if own {

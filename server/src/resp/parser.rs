@@ -117,6 +117,9 @@ pub(crate) struct Parser {
     words_len: usize,
 }
 
+/// From this length on a bulk string is large: room is made for the whole of it (Redis' own bound).
+const LARGE_BULK_LEN: usize = 32 * 1024;
+
 /// A line with a length.
 enum Line {
     /// Its number and where the line ends.
@@ -135,9 +138,12 @@ impl Parser {
         *self = Parser::default();
     }
 
-    /// How many more bytes an awaited bulk string needs, if `len` bytes of the unfinished command are here. 0 if unknown.
+    /// How many more bytes a large bulk string that is awaited needs, if `len` bytes of the unfinished command are here. 0 if it is not large.
     pub(crate) fn needed(&self, len: usize) -> usize {
-        self.bulk.map_or(0, |bulk| (self.next + bulk + 2).saturating_sub(len))
+        match self.bulk {
+            Some(bulk) if bulk >= LARGE_BULK_LEN => (self.next + bulk + 2).saturating_sub(len),
+            _ => 0,
+        }
     }
 
     /// How many bytes of the unfinished command are understood, and how many of them are its words'.

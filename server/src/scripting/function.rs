@@ -4,11 +4,12 @@ use super::eval::{self, Job, key_count, machine, prepare};
 use super::host::{Host, Library};
 use super::run::{self, Places, Running};
 use super::shebang::ScriptFlags;
-use super::{Words, dump, library, on_fiber};
+use super::{Words, library, on_fiber};
 use crate::admin::help;
 use crate::command::{After, ServerCall, ServerCommand};
 use firn_engine::command::{Args, Arity, CommandError, Flags, Group, NoReply, Reply, Spec, table};
 use firn_engine::glob;
+use firn_engine::rdb::functions;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -235,7 +236,7 @@ fn function(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Repl
         }
         "DUMP" => {
             see_libraries(call);
-            reply.bulk(&dump::write(call.engine().keyspace.libraries.iter().map(|(_, source)| &**source)));
+            reply.bulk(&functions::encode(call.engine().keyspace.libraries.iter().map(|(_, source)| &**source)));
         }
         "FLUSH" => {
             if args.len() > 3 {
@@ -280,12 +281,12 @@ fn load(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -
     let metadata = library::metadata(source)?;
     let mut guard = machine(call)?;
     let Some(host) = guard.as_mut() else { unreachable!("it was made") };
-    if !replace && call.engine().keyspace.libraries.get(metadata.name).is_some() {
-        return Err(already(metadata.name));
+    if !replace && call.engine().keyspace.libraries.get(&metadata.name).is_some() {
+        return Err(already(&metadata.name));
     }
     let compiled = library::compile(host, source)?;
-    take_over(call, host, BTreeMap::from([(metadata.name.into(), (source, compiled))]), false)?;
-    reply.bulk(metadata.name);
+    take_over(call, host, BTreeMap::from([(metadata.name.as_slice().into(), (source, compiled))]), false)?;
+    reply.bulk(&metadata.name);
     Ok(())
 }
 
@@ -335,7 +336,7 @@ fn restore(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply
             }
         }
     }
-    let sources = dump::read(args.get(2)).map_err(error)?;
+    let sources = functions::decode(args.get(2)).map_err(|bad| error(&bad.to_string()))?;
     let mut guard = machine(call)?;
     let Some(host) = guard.as_mut() else { unreachable!("it was made") };
     let mut libraries: BTreeMap<Box<[u8]>, (&[u8], Library)> = BTreeMap::new();

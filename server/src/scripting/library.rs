@@ -35,10 +35,13 @@ fn bad(error: &BadLibrary) -> CommandError {
 ///
 /// # Errors
 /// As FUNCTION LOAD answers it.
-pub(super) fn metadata(source: &[u8]) -> Result<Metadata<'_>, CommandError> {
+pub(super) fn metadata(source: &[u8]) -> Result<Metadata, CommandError> {
     let metadata = Metadata::of(source).map_err(|error| bad(&error))?;
     if !metadata.engine.eq_ignore_ascii_case(b"lua") {
-        return Err(CommandError::text(format!("ERR Engine '{}' not found", String::from_utf8_lossy(metadata.engine))));
+        return Err(CommandError::text(format!(
+            "ERR Engine '{}' not found",
+            String::from_utf8_lossy(&metadata.engine)
+        )));
     }
     Ok(metadata)
 }

@@ -16,12 +16,11 @@
 //! | `run` | one script's run, and the commands that it calls |
 //! | `watch`, `fiber` | time, and suspending |
 //! | `shebang` | the first line `#!lua ...` |
-//! | `eval`, `script`, `function`, `library`, `dump` | the commands |
+//! | `eval`, `script`, `function`, `library` | the commands |
 
 mod api;
 mod bits;
 mod convert;
-mod dump;
 mod eval;
 mod fiber;
 mod function;

@@ -1,7 +1,7 @@
 //! The first line of a script or a library: `#!lua flags=no-writes,allow-oom` or `#!lua name=mylib`.
 
-use crate::config::words;
 use firn_engine::command::CommandError;
+use firn_engine::words;
 
 /// What a script or a function declares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,7 +63,9 @@ pub(super) fn of_script(source: &[u8]) -> Result<Shebang, CommandError> {
         return Ok(Shebang { flags: None, code: 0 });
     }
     let error = |text: &str, what: &[u8]| CommandError::text(format!("ERR {text}{}", String::from_utf8_lossy(what)));
-    let Some(end) = memchr::memchr(b'\n', source) else { return Err(error("Invalid script shebang", b"")) };
+    // As in C, a NUL ends the text.
+    let end = memchr::memchr2(b'\n', 0, source).filter(|&end| source[end] == b'\n');
+    let Some(end) = end else { return Err(error("Invalid script shebang", b"")) };
     let parts = words::split(&source[..end]).unwrap_or_default();
     let Some((engine, options)) = parts.split_first() else {
         return Err(error("Invalid engine in script shebang", b""));

@@ -2,6 +2,7 @@
 
 use super::client_filter::{Filter, NOT_POSITIVE};
 use super::client_list::describe;
+use super::client_memory;
 use super::pause;
 use crate::blocking;
 use crate::client::{Client, ReplyMode};
@@ -278,6 +279,10 @@ fn client(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply)
         b"NO-EVICT" => {
             let on = on_off(args, 2)?;
             call.client.info.no_evict.store(on, Ordering::Relaxed);
+            let limit = call.server.settings.get().clients_memory_max;
+            if !on && limit > 0 {
+                client_memory::evict(call.server, limit);
+            }
             reply.ok();
         }
         b"NO-TOUCH" => {

@@ -1,11 +1,11 @@
-//! Words of a configuration line: separated by blanks, with `"double"` and `'single'` quotes as redis.conf and the inline
+//! Words of a configuration line, or of the first line of a script: separated by blanks, with `"double"` and `'single'` quotes as redis.conf and the inline
 //! protocol have them.
 //!
 //! Within double quotes `\n \r \t \b \a \xHH` are bytes and a backslash makes any other byte itself; within single quotes only
 //! `\'` is special. A closing quote must end its word.
 
 /// The words of a line; `None` if a quote is not closed, or is closed within a word.
-pub(crate) fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = line;
     loop {
