@@ -19,7 +19,7 @@ mod sparse;
 mod tests;
 
 use estimate::{Histogram, place_of};
-use sparse::{Found, Run};
+use sparse::{Found, Index, Run};
 
 /// Registers of a HyperLogLog: 14 bits of an element's hash say which one.
 pub const REGISTERS: usize = 1 << 14;
@@ -123,32 +123,46 @@ pub fn raises(bytes: &[u8], element: &[u8]) -> Result<bool, BadHll> {
     }
 }
 
-/// Adds an element; says whether that changed a register, and marks the cardinality as out of date then. A sparse HyperLogLog that
-/// would become longer than `sparse_len_max`, or whose registers cannot hold the value, becomes dense.
+/// Adds elements; says whether that changed a register, and marks the cardinality as out of date then. A sparse HyperLogLog that
+/// would become longer than `sparse_len_max`, or whose registers cannot hold a value, becomes dense.
 ///
 /// # Errors
-/// [`BadHll`]; nothing was changed.
-pub fn add(bytes: &mut Vec<u8>, element: &[u8], sparse_len_max: usize) -> Result<bool, BadHll> {
-    let (register, value) = place_of(element);
-    if encoding(bytes)? == Encoding::Sparse {
+/// [`BadHll`]; some elements may have been added.
+pub fn add<'e>(
+    bytes: &mut Vec<u8>,
+    elements: impl IntoIterator<Item = &'e [u8]>,
+    sparse_len_max: usize,
+) -> Result<bool, BadHll> {
+    let mut is_sparse = encoding(bytes)? == Encoding::Sparse;
+    if is_sparse {
         runs(bytes)?;
-        let mut from = Found::START;
-        match sparse::raise(bytes, &mut from, register, value, sparse_len_max)? {
-            sparse::Raised::No => return Ok(false),
-            sparse::Raised::Yes => {
-                invalidate(bytes);
-                return Ok(true);
+    }
+    let (mut index, mut changed) = (Index::new(), false);
+    for element in elements {
+        let (register, value) = place_of(element);
+        if is_sparse {
+            match index.raise(bytes, register, value, sparse_len_max)? {
+                sparse::Raised::No => continue,
+                sparse::Raised::Yes => {
+                    changed = true;
+                    continue;
+                }
+                sparse::Raised::NeedsDense => {
+                    to_dense(bytes)?;
+                    is_sparse = false;
+                }
             }
-            sparse::Raised::NeedsDense => to_dense(bytes).map(|_| ())?,
+        }
+        let registers = &mut bytes[HEADER_LEN..];
+        if dense::get(registers, register) < value {
+            dense::set(registers, register, value);
+            changed = true;
         }
     }
-    let registers = &mut bytes[HEADER_LEN..];
-    let raised = dense::get(registers, register) < value;
-    if raised {
-        dense::set(registers, register, value);
+    if changed {
         invalidate(bytes);
     }
-    Ok(raised)
+    Ok(changed)
 }
 
 /// Makes a sparse HyperLogLog dense; says whether it was sparse. What it states as its cardinality stays.

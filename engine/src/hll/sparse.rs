@@ -121,6 +121,53 @@ impl Found {
     pub(super) const START: Found = Found { at: HEADER_LEN, first: 0 };
 }
 
+/// Runs that were met, one for each stretch of registers: where many elements are added, the way to a register begins at the nearest.
+pub(super) struct Index {
+    /// At `n` a run that begins at or before register `n * STRETCH`.
+    points: [Option<Found>; REGISTERS / STRETCH + 1],
+}
+
+/// See [`Index`].
+const STRETCH: usize = 256;
+/// Bytes from the run before a change on in which runs may begin elsewhere after it: the changed run's parts and those that were joined.
+const CHANGED_LEN: usize = 4 * JOIN_RUNS;
+
+impl Index {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Index {
+        Index { points: [None; REGISTERS / STRETCH + 1] }
+    }
+
+    /// [`raise`], from the nearest run that is known. It is the one before the register's own that has to be found.
+    pub(super) fn raise(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        register: usize,
+        value: u8,
+        len_max: usize,
+    ) -> Result<Raised, BadHll> {
+        let near = self.points[..=register / STRETCH].iter().rev().find_map(|point| *point);
+        let way = near.and_then(|near| find(bytes, near, register).filter(|way| way.walked));
+        let way = way.or_else(|| find(bytes, Found::START, register)).ok_or(BadHll::Corrupted)?;
+        let old_len = bytes.len();
+        let raised = raise_at(bytes, &way, register, value, len_max)?;
+        let start = way.before_that;
+        if raised == Raised::Yes {
+            let from = if way.walked { way.before.at } else { HEADER_LEN };
+            for point in &mut self.points {
+                match point {
+                    Some(found) if found.at <= from => {}
+                    Some(found) if found.at <= from + CHANGED_LEN => *point = None,
+                    Some(found) => found.at = found.at + bytes.len() - old_len,
+                    None => {}
+                }
+            }
+        }
+        self.points[start.first.div_ceil(STRETCH)] = Some(start);
+        Ok(raised)
+    }
+}
+
 /// What became of a register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Raised {
@@ -177,11 +224,16 @@ pub(super) fn raise(
     value: u8,
     len_max: usize,
 ) -> Result<Raised, BadHll> {
+    let way = find(bytes, *from, register).ok_or(BadHll::Corrupted)?;
+    *from = way.before_that;
+    raise_at(bytes, &way, register, value, len_max)
+}
+
+/// [`raise`] once the register's run is found.
+fn raise_at(bytes: &mut Vec<u8>, way: &Way, register: usize, value: u8, len_max: usize) -> Result<Raised, BadHll> {
     if value > VALUE_MAX {
         return Ok(Raised::NeedsDense);
     }
-    let Some(way) = find(bytes, *from, register) else { return Err(BadHll::Corrupted) };
-    *from = way.before_that;
     let Found { at, first } = way.found;
     let (run, run_bytes) = Run::at(bytes, at).ok_or(BadHll::Corrupted)?;
     if at + run_bytes > bytes.len() {

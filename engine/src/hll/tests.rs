@@ -7,7 +7,7 @@ fn of(elements: impl IntoIterator<Item = String>, sparse_len_max: usize) -> Vec<
     let mut bytes = empty();
     for element in elements {
         let raises = raises(&bytes, element.as_bytes()).unwrap();
-        assert_eq!(add(&mut bytes, element.as_bytes(), sparse_len_max), Ok(raises));
+        assert_eq!(add(&mut bytes, [element.as_bytes()], sparse_len_max), Ok(raises));
     }
     bytes
 }
@@ -75,7 +75,7 @@ fn runs_that_do_not_make_up_all_registers_are_corrupted() {
     }
     let mut short = [header, b"\x00".as_slice()].concat();
     let before = short.clone();
-    assert_eq!(add(&mut short, b"a", 3000), Err(BadHll::Corrupted));
+    assert_eq!(add(&mut short, [&b"a"[..]], 3000), Err(BadHll::Corrupted));
     assert_eq!(short, before);
 }
 
@@ -93,7 +93,7 @@ fn a_second_byte_that_is_missing_reads_as_zero_and_is_not_written() {
     assert_eq!(describe_runs(&fits).unwrap(), total);
     assert!(count(&fits).is_ok());
     let mut same = fits.clone();
-    let refused = (0..100).filter(|n: &u32| add(&mut same, n.to_string().as_bytes(), 3000) == Err(BadHll::Corrupted));
+    let refused = (0..100).filter(|n: &u32| add(&mut same, [n.to_string().as_bytes()], 3000) == Err(BadHll::Corrupted));
     assert!(refused.count() > 90);
 }
 
@@ -111,7 +111,7 @@ fn estimates_are_close() {
     let mut added = 0u64;
     for checkpoint in [1u64, 10, 100, 1000, 10_000, 100_000] {
         while added < checkpoint {
-            add(&mut bytes, &(added ^ 0x5eed_5eed_5eed).to_le_bytes(), 3000).unwrap();
+            add(&mut bytes, [&(added ^ 0x5eed_5eed_5eed).to_le_bytes()[..]], 3000).unwrap();
             added += 1;
         }
         let estimate = count(&bytes).unwrap();
@@ -166,8 +166,23 @@ proptest! {
             store_union(&mut bytes.clone(), &union, false, 3000).unwrap();
         }
         let before = bytes.clone();
-        if add(&mut bytes, &element, 3000).is_err() {
+        if add(&mut bytes, [&element[..]], 3000).is_err() {
             prop_assert_eq!(bytes, before);
+        }
+    }
+}
+
+#[test]
+fn many_elements_at_once_make_the_bytes_of_one_after_the_other() {
+    for sparse_len_max in [100, 3000, 40_000] {
+        let elements: Vec<[u8; 8]> = (0..4000u64).map(|n| ((n % 3500) ^ 0x5eed).to_le_bytes()).collect();
+        let (mut one_by_one, mut at_once) = (empty(), empty());
+        for part in elements.chunks(700) {
+            for element in part {
+                add(&mut one_by_one, [&element[..]], sparse_len_max).unwrap();
+            }
+            add(&mut at_once, part.iter().map(|element| &element[..]), sparse_len_max).unwrap();
+            assert_eq!(one_by_one, at_once, "{sparse_len_max}");
         }
     }
 }

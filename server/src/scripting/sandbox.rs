@@ -7,7 +7,7 @@
 //! 3. What takes memory takes the machine's, which is bounded; what makes a text from a number of repetitions does as well.
 
 use super::lua::{Answer, Kind, Raise, Stack};
-use super::{api, bits, json, msgpack, run, structs};
+use super::{api, bits, json, msgpack, run, strings, structs};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -40,13 +40,7 @@ const BASE: &[&CStr] = &[
 
 const LIBRARIES: &[(&CStr, &[&CStr])] = &[
     (c"coroutine", &[c"create", c"resume", c"running", c"status", c"wrap", c"yield"]),
-    (
-        c"string",
-        &[
-            c"byte", c"char", c"find", c"format", c"gmatch", c"gsub", c"len", c"lower", c"match", c"rep", c"reverse",
-            c"sub", c"upper",
-        ],
-    ),
+    (c"string", &[c"byte", c"char", c"format", c"len", c"lower", c"rep", c"reverse", c"sub", c"upper"]),
     (c"table", &[c"concat", c"foreach", c"foreachi", c"getn", c"insert", c"maxn", c"remove", c"sort"]),
     (
         c"math",
@@ -84,8 +78,7 @@ pub(super) fn install(stack: &mut Stack) -> Result<(), Raise> {
     }
     // Lua 5.1's names for what goes by others here, and what has been replaced.
     stack.raw_get_field(globals, c"string");
-    stack.raw_get_field(-1, c"gmatch");
-    stack.raw_set_field(-2, c"gfind");
+    strings::install(stack);
     // Strings' methods are those of the chosen library.
     stack.push_bytes(b"");
     if !stack.get_metatable(-1) {

@@ -84,6 +84,20 @@ pub(super) fn tick() -> Result<(), Raise> {
     look()
 }
 
+/// As so many calls of [`tick`].
+///
+/// # Errors
+/// The code is to end.
+#[inline]
+pub(super) fn tick_for(ticks: u32) -> Result<(), Raise> {
+    let left = LEFT.get();
+    if left > ticks {
+        LEFT.set(left - ticks);
+        return Ok(());
+    }
+    look()
+}
+
 #[cold]
 fn look() -> Result<(), Raise> {
     LEFT.set(TICKS);

@@ -72,19 +72,17 @@ fn pfadd(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<
     if old.is_none_or(|old| hll::encoding(old) == Ok(Encoding::Sparse)) {
         // A sparse one is some kilobytes, and may turn out to be corrupted half way: it is changed aside.
         let mut bytes = old.map_or_else(hll::empty, <[u8]>::to_vec);
-        for element in new {
-            hll::add(&mut bytes, element, sparse_len_max)?;
-        }
+        hll::add(&mut bytes, new.iter().copied(), sparse_len_max)?;
         hll::invalidate(&mut bytes);
         changed = Some(bytes);
     }
     let db = call.session.db;
     call.engine.db_now(db).edit_string(key, |value| match changed {
         Some(bytes) => *value = bytes,
-        None => new.iter().for_each(|element| {
-            let added = hll::add(value, element, sparse_len_max);
+        None => {
+            let added = hll::add(value, new.iter().copied(), sparse_len_max);
             debug_assert!(added.is_ok(), "a dense one takes every element");
-        }),
+        }
     });
     changed_by(call, key, existed);
     call.effect_parts(&[b"PFADD"], &args.words()[1..]);

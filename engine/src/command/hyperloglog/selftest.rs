@@ -32,8 +32,8 @@ fn pfselftest(call: &mut Call<'_>, _: &Args<'_>, reply: &mut dyn Reply) -> Resul
     let mut checkpoint = 1;
     for number in 1..=ELEMENTS {
         let element = (number ^ seed).to_le_bytes();
-        hll::add(&mut changing, &element, sparse_len_max)?;
-        hll::add(&mut dense, &element, sparse_len_max)?;
+        hll::add(&mut changing, [&element[..]], sparse_len_max)?;
+        hll::add(&mut dense, [&element[..]], sparse_len_max)?;
         if number != checkpoint {
             continue;
         }

@@ -194,6 +194,14 @@ impl Stack {
     where
         F: Fn(&mut Stack) -> Answer + Copy + 'static,
     {
+        self.push_closure(function, name, 0);
+    }
+
+    /// [`Stack::push_function`] with the topmost `upvalues` values, which are popped, as its own ([`Stack::upvalue`]).
+    pub(in crate::scripting) fn push_closure<F>(&mut self, function: F, name: &'static CStr, upvalues: c_int)
+    where
+        F: Fn(&mut Stack) -> Answer + Copy + 'static,
+    {
         unsafe extern "C-unwind" fn enter<F: Fn(&mut Stack) -> Answer + Copy + 'static>(
             state: *mut ffi::lua_State,
         ) -> c_int {
@@ -209,7 +217,23 @@ impl Stack {
             }
         }
         let _ = function;
-        // SAFETY: pushes one value, for which every function has room; the name is static.
-        unsafe { ffi::lua_pushcfunctiond(self.state(), enter::<F>, name.as_ptr()) };
+        // SAFETY: pushes one value, for which every function has room; the name is static; `upvalues` values are there.
+        unsafe { ffi::lua_pushcclosured(self.state(), enter::<F>, name.as_ptr(), upvalues) };
+    }
+
+    /// The index of an upvalue of the running function, from 1 on.
+    pub(in crate::scripting) const fn upvalue(number: c_int) -> c_int {
+        ffi::lua_upvalueindex(number)
+    }
+
+    /// Bytes of memory that the machine may still take.
+    pub(in crate::scripting) fn memory_left(&self) -> usize {
+        let mut memory = ptr::null_mut();
+        // SAFETY: `Machine::new` has given `allocate` with a pointer to its account, which lives as long as the machine.
+        let Memory { used, limit } = unsafe {
+            ffi::lua_getallocf(self.state(), &mut memory);
+            &*memory.cast::<Memory>()
+        };
+        limit.saturating_sub(*used)
     }
 }

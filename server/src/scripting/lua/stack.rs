@@ -273,6 +273,13 @@ impl Stack {
         unsafe { ffi::lua_pushlstring_(self.state, bytes.as_ptr().cast(), bytes.len()) };
     }
 
+    /// Pushes a part of string `at`.
+    pub(in crate::scripting) fn push_part(&mut self, at: i32, part: std::ops::Range<usize>) {
+        let text: *const [u8] = self.bytes(at).and_then(|text| text.get(part)).unwrap_or_default();
+        // SAFETY: as above; the string stays where it is while it is on the stack or an upvalue, whatever is collected meanwhile.
+        unsafe { ffi::lua_pushlstring_(self.state, text.cast(), text.len()) };
+    }
+
     /// Pushes the null pointer, `cjson.null`.
     pub(in crate::scripting) fn push_null(&mut self) {
         // SAFETY: as above.
@@ -421,6 +428,18 @@ impl Stack {
     pub(in crate::scripting) fn call(&mut self, arguments: i32, results: Option<i32>, handler: i32) -> bool {
         // SAFETY: the function and its arguments are there.
         unsafe { ffi::lua_pcall(self.state, arguments, results.unwrap_or(ffi::LUA_MULTRET), handler) == 0 }
+    }
+
+    /// Calls the function below the topmost `arguments` values, which become its `results`. An error passes through.
+    pub(in crate::scripting) fn invoke(&mut self, arguments: i32, results: i32) {
+        // SAFETY: in a protected call, as every function; the function and its arguments are there.
+        unsafe { ffi::lua_call(self.state, arguments, results) };
+    }
+
+    /// Puts `table[topmost]` in the place of the topmost value, as Lua code would find it: metamethods run, and their errors pass through.
+    pub(in crate::scripting) fn get_table(&mut self, table: i32) {
+        // SAFETY: as above.
+        unsafe { ffi::lua_gettable(self.state, table) };
     }
 
     /// Pushes value `at` as text, as `tostring` does.
