@@ -41,7 +41,7 @@ pub fn encode<'s>(sources: impl IntoIterator<Item = &'s [u8]>) -> Vec<u8> {
 /// [`BadLibraries`].
 pub fn decode(payload: &[u8]) -> Result<Vec<Vec<u8>>, BadLibraries> {
     let (_, body) = open(payload, true).ok_or(BadLibraries::Envelope)?;
-    let mut input = Input::small(body, body.len());
+    let mut input = Input::small(body, body.len(), 0);
     let mut sources = Vec::new();
     while input.has_more()? {
         match input.byte()? {
