@@ -145,7 +145,6 @@ fn server(text: &mut Text, call: &mut ServerCall<'_, '_>) {
     text.field("executable", server.executable.display());
     text.field("config_file", server.config_file.display());
     text.field("io_threads_active", u8::from(settings.io_threads > 1));
-    drop(config);
     let bind = |names: &[String]| names.iter().map(|name| format!("bind={name},")).collect::<String>();
     let mut listeners = Vec::new();
     for (name, port) in [("tcp", settings.port), ("tls", settings.tls_port)] {
