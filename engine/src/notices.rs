@@ -196,6 +196,7 @@ mod tests {
     fn a_swap_is_not_told_and_a_flush_is_also_if_nothing_was_there() {
         let (mut bench, diary) = bench();
         bench.run(&[b"SET", b"a", b"1"]);
+        bench.engine.hand_over();
         diary.take();
         bench.run(&[b"SWAPDB", b"0", b"1"]);
         bench.engine.hand_over();

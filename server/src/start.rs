@@ -110,6 +110,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     let executable = std::env::current_exe().unwrap_or_default();
     let mut config = config::load(line, &mut std::io::stdin().lock()).map_err(Failure::Config)?;
     let commands = command_table(&config).map_err(Failure::Config)?;
+    crate::observe::command_log::learn_names(&commands);
     set_up_log(&config).map_err(Failure::Config)?;
     let daemonize = config.bool("daemonize");
     if daemonize {

@@ -152,9 +152,8 @@ fn restore(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Resul
         engine.keyspace.db_mut(call.session.db).set_access(key, access);
     }
     call.changed(key);
-    if !existed {
-        call.event(EventClass::New, "new", key.bytes);
-    }
+    // As in Redis, what replaces another value is told as a new key too.
+    call.event(EventClass::New, "new", key.bytes);
     call.event(EventClass::Generic, "restore", key.bytes);
     let mut digits = itoa::Buffer::new();
     let deadline = digits.format(deadline.unwrap_or(0)).as_bytes();

@@ -566,7 +566,8 @@ impl Task<'_> {
                         }
                         Next::Mail => {
                             self.backlog = true;
-                            return (done, Turn::Mail);
+                            // Where nothing was executed, mail comes faster than it is handed out: others are to have a turn.
+                            return (done, if outcome.end > 0 { Turn::Mail } else { Turn::Again });
                         }
                         Next::Continue => {}
                     }

@@ -234,12 +234,17 @@ impl Runtime {
     /// Hands the mail out that has come, and sends what may leave. No connection's output may be borrowed. Says whether it did: a client
     /// that has waited for a key writes its reply first, and what is told of that key comes behind it.
     pub(crate) fn deliver(self: &Rc<Self>) -> bool {
-        if !self.handle.has_mail() {
-            return true;
+        if self.handle.has_mail() {
+            if self.handle.has_served() {
+                return false;
+            }
+            self.deliver_now();
         }
-        if self.handle.has_served() {
-            return false;
-        }
+        true
+    }
+
+    /// [`Runtime::deliver`], whoever has not written a reply.
+    pub(super) fn deliver_now(self: &Rc<Self>) {
         let mut parcel = self.parcel.take();
         self.handle.take_mail(&mut parcel);
         let mut mailed = self.mailed.take();
@@ -276,7 +281,6 @@ impl Runtime {
             connection.send_mail(self, &settings, now_ms);
         }
         self.mailed.set(mailed);
-        true
     }
 }
 

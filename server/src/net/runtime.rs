@@ -291,9 +291,9 @@ impl Runtime {
             self.read_messages();
             let crowded = self.handle.is_crowded();
             if !self.deliver() {
-                // Behind the tasks of those who come first.
-                self.handle.signal();
+                // Behind the tasks of those who come first; they were woken before. Once: there may always be more of them.
                 tokio::task::yield_now().await;
+                self.deliver_now();
             }
             if crowded {
                 // Others may have waited for that.

@@ -6,9 +6,11 @@
 
 use crate::client::ClientInfo;
 use crate::config::table::{DIRECTIVES, Traits};
+use crate::table::Table;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Most words of an entry; the last then says how many more there were.
@@ -148,10 +150,36 @@ pub(crate) fn shortened(words: &[&[u8]]) -> Vec<Vec<u8>> {
     kept
 }
 
+/// A command with another name than it is declared with (`rename-command`): that, in lower case, and the declared one.
+type Renamed = (Box<[u8]>, &'static str);
+
+/// All of them.
+static RENAMED: OnceLock<Vec<Renamed>> = OnceLock::new();
+
+/// Learns of renamed commands, whose secrets are to be replaced as well. Once, before there are clients.
+pub(crate) fn learn_names(table: &Table) {
+    let renamed = table.entries().iter().filter(|entry| !entry.name.eq_ignore_ascii_case(entry.spec.name.as_bytes()));
+    // A second server in this process would have the same configuration.
+    let _ = RENAMED.set(renamed.map(|entry| (entry.name.clone(), entry.spec.name)).collect());
+}
+
+/// The name that a command is declared with.
+fn declared<'w>(word: &'w [u8], renamed: &[Renamed]) -> &'w [u8] {
+    renamed.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map_or(word, |(_, spec)| spec.as_bytes())
+}
+
 /// The words of a command with every secret replaced.
 pub(crate) fn redacted<'w>(words: &[&'w [u8]]) -> Vec<Cow<'w, [u8]>> {
+    redacted_by(words, RENAMED.get().map_or(&[], Vec::as_slice))
+}
+
+fn redacted_by<'w>(words: &[&'w [u8]], renamed: &[Renamed]) -> Vec<Cow<'w, [u8]>> {
     let mut shown: Vec<Cow<'w, [u8]>> = words.iter().map(|word| Cow::Borrowed(*word)).collect();
-    let is = |at: usize, name: &str| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    let name = words.first().map_or(&[][..], |word| declared(word, renamed));
+    let is = |at: usize, wanted: &str| {
+        let word = if at == 0 { Some(&name) } else { words.get(at) };
+        word.is_some_and(|word| word.eq_ignore_ascii_case(wanted.as_bytes()))
+    };
     let mut hide = |at: usize| {
         if let Some(word) = shown.get_mut(at) {
             *word = Cow::Borrowed(REDACTED);
@@ -209,6 +237,9 @@ mod tests {
         check("migrate h 1 k 0 9 AUTH p", "migrate h 1 k 0 9 AUTH (redacted)");
         check("migrate h 1 k 0 9 AUTH2 u p", "migrate h 1 k 0 9 AUTH2 (redacted) (redacted)");
         check("set auth secret", "set auth secret");
+        let renamed: [Renamed; 1] = [(b"hidden"[..].into(), "CONFIG")];
+        let words: [&[u8]; 4] = [b"HIDDEN", b"SET", b"requirepass", b"p"];
+        assert_eq!(redacted_by(&words, &renamed).join(&b' '), b"HIDDEN SET requirepass (redacted)");
     }
 
     #[test]

@@ -80,9 +80,9 @@ pub(crate) fn queue(
     let limit = server.settings.get().query_buffer_max;
     let added = words.iter().map(|word| word.len() + size_of::<Range<usize>>()).sum::<usize>() + size_of::<Queued>();
     let error = if plan.flags.has(Flags::NO_MULTI) {
-        "ERR Command not allowed inside a transaction"
+        format!("ERR Command '{}' not allowed inside a transaction", plan.full_name(&server.commands))
     } else if (transaction.room + added) as u64 > limit {
-        "ERR the transaction is longer than client-query-buffer-limit"
+        "ERR the transaction is longer than client-query-buffer-limit".to_owned()
     } else {
         let mut places = Vec::with_capacity(words.len());
         for word in words {
@@ -99,7 +99,7 @@ pub(crate) fn queue(
     };
     transaction.spoiled = true;
     plan.verdict = Verdict::Refused;
-    writer.error(error);
+    writer.error(&error);
 }
 
 const BASE: Spec = Spec {
@@ -120,14 +120,12 @@ pub(crate) static MULTI: ServerCommand = ServerCommand {
     spec: Spec {
         name: "MULTI",
         arity: Arity::Exactly(1),
+        flags: BASE.flags.without(Flags::UNQUEUED).and(Flags::NO_MULTI),
         since: "1.2.0",
         summary: "Begins a transaction: what follows is queued.",
         ..BASE
     },
     run: |call, _, reply| {
-        if call.client.transaction.is_some() {
-            return Err(CommandError::text("ERR MULTI calls can not be nested"));
-        }
         call.client.transaction = Some(Box::default());
         reply.ok();
         Ok(After::Nothing)
@@ -159,6 +157,7 @@ pub(crate) static WATCH: ServerCommand = ServerCommand {
     spec: Spec {
         name: "WATCH",
         arity: Arity::AtLeast(2),
+        flags: BASE.flags.without(Flags::UNQUEUED).and(Flags::NO_MULTI),
         keys: Keys::all("RO"),
         since: "2.2.0",
         summary: "Has the next transaction run only if none of the keys is changed before.",
@@ -167,9 +166,6 @@ pub(crate) static WATCH: ServerCommand = ServerCommand {
         ..BASE
     },
     run: |call, args, reply| {
-        if call.client.transaction.is_some() {
-            return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
-        }
         let db = call.client.session.db;
         let engine = call.lock.get();
         let seed = engine.keyspace.seed();
