@@ -257,3 +257,76 @@ fn keys_and_changes_are_found_in_files_of_redis() {
     assert!(refused.err.contains("one moment"), "{}", refused.err);
     firn(&["restore", shown(&parts), "--to", "2001-01-01", "-o", shown(&at.path().join("x"))]).ended(2);
 }
+
+/// A child that is ended with the test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn spawned(args: &[&str]) -> (Ended, std::io::Lines<std::io::BufReader<std::process::ChildStdout>>) {
+    let mut child =
+        Command::new(env!("CARGO_BIN_EXE_firn")).args(args).stdout(Stdio::piped()).spawn().expect("it starts");
+    let out = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    (Ended(child), std::io::BufRead::lines(out))
+}
+
+#[test]
+fn commands_are_followed_as_they_are_appended_also_into_new_files() {
+    use std::io::Write;
+    let at = tempfile::tempdir().expect("a folder");
+    let set = |key: &str| format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$1\r\nv\r\n", key.len());
+    let (first, second) = (at.path().join("a.1.incr.aof"), at.path().join("a.2.incr.aof"));
+    let manifest = |text: &str| {
+        // As a server does it: whole or not at all.
+        fs::write(at.path().join("new"), text).expect("written");
+        fs::rename(at.path().join("new"), at.path().join("a.manifest")).expect("renamed");
+    };
+    fs::write(&first, set("one")).expect("written");
+    manifest("file a.1.incr.aof seq 1 type i\n");
+    let (_child, mut lines) = spawned(&["inspect", shown(at.path()), "--records", "--follow", "--json"]);
+    let mut next = || -> String {
+        let line = lines.next().expect("a line").expect("readable");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        line["commands"][0]["words"][1].as_str().expect("a key").to_owned()
+    };
+    assert_eq!(next(), "one");
+    let mut file = fs::File::options().append(true).open(&first).expect("opened");
+    // In two pieces: the first alone is no command.
+    let two = set("two");
+    let (begin, end) = two.split_at(11);
+    file.write_all(begin.as_bytes()).expect("written");
+    file.write_all(end.as_bytes()).expect("written");
+    assert_eq!(next(), "two");
+    fs::write(&second, set("three")).expect("written");
+    manifest("file a.1.incr.aof seq 1 type i\nfile a.2.incr.aof seq 2 type i\n");
+    assert_eq!(next(), "three");
+}
+
+#[test]
+fn files_of_redis_are_served_read_only() {
+    let at = tempfile::tempdir().expect("a folder");
+    let lines = at.path().join("all.jsonl");
+    fs::write(
+        &lines,
+        r#"{"key":"k","type":"string","value":"v"}
+{"key":"l","type":"list","value":["a","b"]}"#,
+    )
+    .expect("written");
+    for name in ["all.rdb", "all.aof", "all.csv", "appendonlydir"] {
+        let file = at.path().join(name);
+        firn(&["convert", shown(&lines), shown(&file)]).ended(0);
+        let port = free_port();
+        let (_child, mut told) = spawned(&["serve", shown(&file), "--port", &port.to_string()]);
+        let line = told.next().expect("a line").expect("readable");
+        assert!(line.starts_with("Serving 2 keys"), "{line}");
+        let mut client = Client::connect(port).expect("it accepts");
+        assert_eq!(text(&run(&mut client, "GET k")), "v", "{name}");
+        assert_eq!(run(&mut client, "LLEN l").integer(), Some(2), "{name}");
+        assert!(client.call(&[b"SET", b"k", b"x"]).expect("an answer").is_error(), "{name}");
+    }
+}

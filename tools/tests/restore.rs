@@ -179,3 +179,48 @@ fn keys_go_back_into_a_running_server() {
     assert_eq!((size.as_str(), list.as_str()), ("51\n", "apples\ntwo words\n"));
     assert!(wrong.ended(3).err.contains("WRONGPASS"));
 }
+
+#[test]
+fn a_flushall_in_a_running_server_is_undone_for_one_prefix_with_two_commands() {
+    let Some(path) = firn_tests::process::firn_server_beside() else { return };
+    let at = tempfile::tempdir().expect("a folder");
+    let (port, folder) = (common::free_port(), at.path().to_owned());
+    let arguments = ["--appendonly", "yes", "--save", ""].map(str::to_owned).to_vec();
+    let program = firn_tests::process::Program { path, port, log: folder.join("log"), folder, arguments };
+    let mut server = program.start().expect("it starts");
+    let mut client = server.connect().expect("it accepts");
+    let mut call = |words: &[&str]| {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let reply = client.call(&words).expect("an answer");
+        assert!(!reply.is_error(), "{reply}");
+        reply
+    };
+    for number in 0..300 {
+        call(&["RPUSH", &format!("cart:{number}"), "apples", "pears"]);
+        call(&["SET", &format!("user:{number}"), "name"]);
+    }
+    call(&["HSET", "cart:meta", "owner", "me"]);
+    call(&["PEXPIREAT", "cart:7", "4000000000000"]);
+    call(&["XADD", "cart:log", "1-1", "f", "v"]);
+    call(&["XGROUP", "CREATE", "cart:log", "group", "0"]);
+    call(&["FLUSHALL"]);
+    call(&["SET", "user:1", "new"]);
+    // The two commands of the README; the server goes on meanwhile.
+    let data = ["firn-data", "."].map(|name| at.path().join(name)).into_iter().find(|path| path.join("STORE").exists());
+    let data = data.expect("the store's folder");
+    let lines = firn(&["history", shown(&data), "--match", "cart:*", "--since", "15m", "--json"]).ended(0).lines();
+    let flush = lines.iter().find(|line| line["words"][0] == "FLUSHALL").expect("the mistake");
+    let before = (flush["lsn"].as_u64().expect("a number") - 1).to_string();
+    let url = format!("redis://127.0.0.1:{port}");
+    let args = ["restore", shown(&data), "--to", &before, "--match", "cart:*", "--into", &url, "--json"];
+    assert_eq!(firn(&args).ended(0).json()["written"], 302);
+    assert_eq!(call(&["DBSIZE"]).integer(), Some(303));
+    assert_eq!(call(&["GET", "user:1"]).bytes(), Some(&b"new"[..]));
+    assert_eq!(call(&["PEXPIRETIME", "cart:7"]).integer(), Some(4_000_000_000_000));
+    assert!(call(&["XINFO", "GROUPS", "cart:log"]).to_string().contains("\"group\""));
+    // What came back is as durable as any write.
+    server.kill().expect("it runs");
+    let server = program.start().expect("it starts again");
+    let mut client = server.connect().expect("it accepts");
+    assert_eq!(client.call(&[b"DBSIZE"]).expect("an answer").integer(), Some(303));
+}

@@ -307,6 +307,11 @@ fn every_missing_or_older_file_is_seen_or_harmless() {
                 }
             }
         }
+        let mut state = rest.state.clone();
+        for name in rest.names().iter().filter(|name| name.ends_with(".seg")) {
+            state.erase(name);
+        }
+        damages.push(("every segment is missing".to_owned(), state, false));
         let damages: Vec<_> = damages;
         judge(&rest, &count, &|index| {
             let (what, state, may_be_earlier) = damages.get(index)?;
