@@ -3,13 +3,14 @@
 
 use crate::dataset::change::touched;
 use crate::dataset::lines::{Lines, RowFile};
-use crate::dataset::redis::{Place, RedisFiles};
+use crate::dataset::redis::{Notes, Place, RedisFiles};
 use crate::dataset::{Base, Damages, Loss, Tail};
 use crate::filter::{Filter, Span};
 use crate::folder::{Finding, Severity};
 use crate::inspect::{InspectArgs, severity_outcome};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json, spool};
+use firn_engine::rdb::{Dialect, Header};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -34,6 +35,9 @@ struct Content {
     commands: BTreeMap<String, u64>,
     findings: Vec<Finding>,
     losses: Vec<Loss>,
+    /// What an RDB file says about itself.
+    notes: Option<(Header, Notes)>,
+    libraries: Vec<String>,
 }
 
 impl Foreign {
@@ -73,7 +77,10 @@ impl Foreign {
         })?;
         if let Foreign::Redis(files) = self {
             commands(files, &damages, &mut content.commands)?;
+            content.notes = files.base(&damages).notes()?;
         }
+        let libraries = base.libraries();
+        content.libraries = libraries.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
         content.findings = damages.take();
         content.losses = damages.take_losses();
         Ok(content)
@@ -137,13 +144,26 @@ pub(crate) fn look(path: &Path, files: &Foreign, as_json: bool, out: &mut dyn Wr
         let facts = json!({
             "path": path.display().to_string(), "kind": files.kind(), "ok": outcome == Outcome::Fine, "exit_code": outcome as u8,
             "bytes": files.bytes(), "keys": keys, "commands": commands, "by_type": counts, "by_command": content.commands,
-            "problems": problems, "lost": lost,
+            "problems": problems, "lost": lost, "libraries": content.libraries,
+            "rdb_version": content.notes.as_ref().map(|(header, _)| header.version),
+            "aux": content.notes.iter().flat_map(|(_, notes)| notes)
+                .map(|(name, value)| json!({ "name": json::bytes(name), "value": json::bytes(value) })).collect::<Vec<_>>(),
         });
         serde_json::to_writer_pretty(&mut *out, &facts)?;
         writeln!(out)?;
         return Ok(outcome);
     }
     writeln!(out, "{}", style.strong(&format!("{}: {}, {}", path.display(), files.kind(), text::size(files.bytes()))))?;
+    if let Some((header, notes)) = &content.notes {
+        let whose = if header.dialect == Dialect::Valkey { "Valkey's" } else { "Redis'" };
+        writeln!(out, "version        {} ({whose} format)", header.version)?;
+        for (name, value) in notes {
+            writeln!(out, "{:<14} {}", text::word(name, false), text::word(value, false))?;
+        }
+    }
+    for library in &content.libraries {
+        writeln!(out, "library        {}", text::word(library.as_bytes(), false))?;
+    }
     for ((db, kind), count) in &content.keys {
         writeln!(out, "database {db:<3}  {kind:<6}  {}", text::counted(*count, "key", "keys"))?;
     }

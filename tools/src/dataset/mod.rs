@@ -16,7 +16,7 @@ pub(crate) mod state;
 pub(crate) mod tables;
 
 use crate::choice::Choice;
-use crate::folder::Finding;
+use crate::folder::{Finding, Severity};
 use crate::moment::Moment;
 use crate::target::{Kind, Target};
 use crate::{Outcome, ToolError, spool};
@@ -31,6 +31,8 @@ use firn_engine::snapshot::reader::SnapshotReader;
 use lines::{Lines, RowFile};
 use redis::RedisFiles;
 use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -94,12 +96,23 @@ pub(crate) struct Loss {
     pub(crate) harmless: bool,
 }
 
+/// Findings, and losses, that are listed; more are only counted.
+const LISTED_MAX: usize = 10_000;
+
 /// What to do about damage: end with an error, or leave out what is damaged and keep a list.
 #[derive(Debug, Default)]
 pub(crate) struct Damages {
     lenient: bool,
     found: RefCell<Vec<Finding>>,
     lost: RefCell<Vec<Loss>>,
+    /// Hashes of what is listed: files are read more than once.
+    known: RefCell<HashMap<u64, usize>>,
+    /// How many came that are not listed, by severity.
+    more: RefCell<BTreeMap<Severity, u64>>,
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 impl Damages {
@@ -126,34 +139,50 @@ impl Damages {
         if !self.lenient {
             return Err(ToolError::Damage(finding.to_string()));
         }
-        let mut found = self.found.borrow_mut();
-        if !found.contains(&finding) {
-            found.push(finding);
-        }
+        self.list(finding);
         Ok(())
     }
 
     /// Notes something that is no damage, once; a strict one tells it at once.
     pub(crate) fn note(&self, finding: Finding) {
-        let mut found = self.found.borrow_mut();
-        if !found.contains(&finding) {
-            if !self.lenient {
-                eprintln!("firn: {finding}");
-            }
-            found.push(finding);
+        let text = (!self.lenient).then(|| finding.to_string());
+        if let (true, Some(text)) = (self.list(finding), text) {
+            eprintln!("firn: {text}");
         }
+    }
+
+    /// Puts it into the list; says whether it is new there.
+    fn list(&self, finding: Finding) -> bool {
+        let hash = hash_of(&(&finding.file, finding.offset, finding.lsn, &finding.message));
+        let (mut known, mut found) = (self.known.borrow_mut(), self.found.borrow_mut());
+        if known.contains_key(&hash) {
+            return false;
+        }
+        if found.len() >= LISTED_MAX {
+            *self.more.borrow_mut().entry(finding.severity).or_default() += 1;
+            return false;
+        }
+        known.insert(hash, found.len());
+        found.push(finding);
+        true
     }
 
     /// Keeps what is left out, once; what begins at the same place is one.
     pub(crate) fn lose(&self, loss: Loss) {
-        let mut lost = self.lost.borrow_mut();
-        match lost.iter_mut().find(|known| (&known.path, known.from) == (&loss.path, loss.from)) {
-            Some(known) => {
+        let hash = hash_of(&("loss", &loss.path, loss.from));
+        let (mut known, mut lost) = (self.known.borrow_mut(), self.lost.borrow_mut());
+        match known.get(&hash).copied() {
+            Some(at) => {
+                let known = &mut lost[at];
                 known.to = known.to.max(loss.to);
                 let new = loss.keys.into_iter().filter(|key| !known.keys.contains(key)).collect::<Vec<_>>();
                 known.keys.extend(new);
             }
-            None => lost.push(loss),
+            None if lost.len() < LISTED_MAX => {
+                known.insert(hash, lost.len());
+                lost.push(loss);
+            }
+            None => {}
         }
     }
 
@@ -164,14 +193,20 @@ impl Damages {
 
     /// What was listed.
     pub(crate) fn take(&self) -> Vec<Finding> {
-        self.found.take()
+        let mut found = self.found.take();
+        let file = found.last().map_or_else(String::new, |last| last.file.clone());
+        for (severity, count) in self.more.take() {
+            let message = format!("and {} more like this, which are not listed", crate::text::count(count));
+            found.push(Finding { severity, file: file.clone(), offset: None, lsn: None, message });
+        }
+        found
     }
 
     /// How a command that went on ends.
     pub(crate) fn outcome(&self) -> Outcome {
-        let found = self.found.borrow();
-        let worst = found.iter().map(|finding| crate::inspect::severity_outcome(finding.severity)).max();
-        worst.unwrap_or(Outcome::Fine)
+        let (found, more) = (self.found.borrow(), self.more.borrow());
+        let all = found.iter().map(|finding| finding.severity).chain(more.keys().copied());
+        all.map(crate::inspect::severity_outcome).max().unwrap_or(Outcome::Fine)
     }
 }
 

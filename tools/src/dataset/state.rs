@@ -108,19 +108,9 @@ impl Survey {
     fn libraries(&self, base: &dyn Base) -> Libraries {
         let mut libraries = base.libraries();
         for words in &self.functions {
-            match &words[1..] {
-                // The one who recorded it had understood it.
-                [load, source] | [load, _, source] if load.eq_ignore_ascii_case(b"LOAD") => {
-                    let _ = libraries.load(source);
-                }
-                [delete, name] if delete.eq_ignore_ascii_case(b"DELETE") => {
-                    libraries.delete(name);
-                }
-                [flush, ..] if flush.eq_ignore_ascii_case(b"FLUSH") => {
-                    libraries.flush();
-                }
-                _ => {}
-            }
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            // The one who recorded it had understood it.
+            let _ = libraries.apply(&words);
         }
         libraries
     }

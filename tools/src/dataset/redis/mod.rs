@@ -8,7 +8,7 @@ mod aof;
 mod rdb;
 
 pub(crate) use aof::{AofTail, Place};
-pub(crate) use rdb::RdbBase;
+pub(crate) use rdb::{Notes, RdbBase};
 
 use super::{Damages, Tail};
 use crate::folder::{Finding, Severity};

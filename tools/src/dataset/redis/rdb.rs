@@ -14,7 +14,7 @@ use firn_engine::keyspace::entry::{Assembly, Stored, Whole};
 use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::usage;
 use firn_engine::rdb::mend::Change;
-use firn_engine::rdb::{BadRdb, Event, Library, RdbError, Reader, Skipped, Usage};
+use firn_engine::rdb::{BadRdb, Event, Header, Library, RdbError, Reader, Skipped, Usage};
 use firn_engine::value::{Collection, Kind, Shaping};
 use std::cell::{Cell, RefCell};
 use std::ops::RangeInclusive;
@@ -40,6 +40,9 @@ pub(crate) struct RdbBase<'d> {
     /// Gathered when all was read.
     libraries: RefCell<Option<Libraries>>,
 }
+
+/// Names and values.
+pub(crate) type Notes = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What a visitor is told.
 enum Told<'e> {
@@ -73,6 +76,20 @@ impl<'d> RdbBase<'d> {
             RdbError::Bad { why: BadRdb::Newer(_), .. } | RdbError::Read { .. } => ToolError::Unreadable(message),
             RdbError::Bad { .. } => ToolError::Damage(message),
         }
+    }
+
+    /// What the file says about itself before its first key: its version, and its notes (names and values). `None` without a file.
+    pub(crate) fn notes(&self) -> Result<Option<(Header, Notes)>, ToolError> {
+        let Some(path) = self.path else { return Ok(None) };
+        let header = Reader::new(self.source(path, 0)?).map_err(|error| Self::error(path, &error))?.header();
+        let mut notes = Notes::new();
+        self.events(&mut |told| {
+            if let Told::Event(Event::Aux { name, value }) = told {
+                notes.push((name.to_vec(), value.to_vec()));
+            }
+            Ok(!matches!(told, Told::Event(Event::Entry(_))))
+        })?;
+        Ok(Some((header, notes)))
     }
 
     /// Where the RDB part ends; `None` if that cannot be found for damage.
@@ -414,10 +431,7 @@ fn load(libraries: &mut Libraries, library: &Library<'_>) {
     // The server that wrote it had understood it.
     let _ = match library {
         Library::Source(source) => libraries.load(source),
-        Library::PreGa { name, engine, source } => {
-            let first = format!("#!{} name={}\n", String::from_utf8_lossy(engine), String::from_utf8_lossy(name));
-            libraries.load(&[first.as_bytes(), source].concat())
-        }
+        Library::PreGa { name, engine, source } => libraries.load_headless(name, engine, source),
     };
 }
 
