@@ -216,6 +216,15 @@ impl<R: Read> CommandReader<R> {
 
 /// A strict integer and CRLF.
 fn take_number<R: Read>(input: &mut Input<R>, offset: u64) -> Result<i64, Stop> {
+    // Nearly always all of it is in the buffer.
+    let ready = input.ready();
+    if let Some(len) = ready.iter().take(DIGITS_MAX + 1).position(|byte| *byte == b'\r')
+        && ready.get(len + 1) == Some(&b'\n')
+    {
+        let number = parse_integer(&ready[..len]);
+        input.advance(len + 2);
+        return number.ok_or(bad(offset, BadAof::Length));
+    }
     let mut digits = [0; DIGITS_MAX];
     let mut len = 0;
     loop {

@@ -85,7 +85,15 @@ impl<R: Read> Input<R> {
         Ok(true)
     }
 
-    fn advance(&mut self, len: usize) {
+    /// Bytes that were read of the source and not taken: some, perhaps none.
+    #[inline]
+    pub(crate) fn ready(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Takes `len` bytes of [`Input::ready`].
+    #[inline]
+    pub(crate) fn advance(&mut self, len: usize) {
         self.start += len;
         self.offset += len as u64;
     }
