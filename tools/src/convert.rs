@@ -1,6 +1,6 @@
 //! `firn convert`: a dataset in another form.
 
-use crate::choice::{StateArgs, libraries, when};
+use crate::choice::{StateArgs, libraries};
 use crate::dataset::{Damages, Dataset};
 use crate::moment::now_ms;
 use crate::redact::Redaction;
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &ConvertArgs, out: &mut dyn Write) -> Result<Outcome, To
     let line = if args.json {
         facts.to_string()
     } else {
-        format!("Wrote {} as of {} to {}.", text::counted(count, "key", "keys"), when(&info), args.output.display())
+        format!("Wrote {} to {}.", text::counted(count, "key", "keys"), args.output.display())
     };
     if args.output.as_os_str() != "-" {
         writeln!(out, "{line}")?;

@@ -181,7 +181,18 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
     };
     set_aside(&*raw, &aside, &stretches)?;
     let lost = findings.iter().any(|finding| finding.severity != Severity::Note);
-    let report = Report { args, patches, findings, lost_keys, stretches, aside, info, entries: made.entries, covered };
+    let report = Report {
+        args,
+        patches,
+        findings,
+        lost_keys,
+        stretches,
+        aside,
+        info,
+        entries: made.entries,
+        covered,
+        other_form: false,
+    };
     report.print(out)?;
     Ok(if lost { Outcome::Damage } else { Outcome::Fine })
 }
@@ -231,7 +242,18 @@ fn of_redis(args: &RepairArgs, files: &RedisFiles, memory: u64, out: &mut dyn Wr
         })
     });
     let patches = patches.collect();
-    let report = Report { args, patches, findings, lost_keys, stretches, aside, info, entries, covered: 0 };
+    let report = Report {
+        args,
+        patches,
+        findings,
+        lost_keys,
+        stretches,
+        aside,
+        info,
+        entries,
+        covered: 0,
+        other_form: format != Format::Firn,
+    };
     report.print(out)?;
     Ok(if lost { Outcome::Damage } else { Outcome::Fine })
 }
@@ -381,6 +403,8 @@ struct Report<'a> {
     info: StateInfo,
     entries: u64,
     covered: Lsn,
+    /// The form, if it is another than a store.
+    other_form: bool,
 }
 
 impl Report<'_> {
@@ -439,12 +463,13 @@ impl Report<'_> {
         if !self.stretches.is_empty() {
             writeln!(out, "The damaged bytes are in {}.", self.aside.display())?;
         }
+        let moment = if self.info.lsn.is_some() { format!(" as of {}", when(&self.info)) } else { String::new() };
         writeln!(
             out,
-            "Made {} with {} as of {}, read back whole. {}",
+            "Made {} with {}{moment}{}. {}",
             self.args.output.display(),
             text::counted(self.entries, "key", "keys"),
-            when(&self.info),
+            if self.other_form { "" } else { ", read back whole" },
             match losses {
                 0 => style.good("Nothing was lost."),
                 losses => style.bad(&format!("{} could not be read.", text::counted(losses, "part", "parts"))),
