@@ -10,9 +10,10 @@ use crate::folder::{Finding, Severity};
 use crate::inspect::{InspectArgs, severity_outcome};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json, spool};
+use firn_engine::command::table;
 use firn_engine::rdb::{Dialect, Header};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -87,28 +88,35 @@ impl Foreign {
     }
 }
 
-/// Counts the commands, and reports those that this release cannot apply.
+/// Counts the commands, and reports those that this release cannot apply: each unknown name once.
 fn commands(files: &RedisFiles, damages: &Damages, counts: &mut BTreeMap<String, u64>) -> Result<(), ToolError> {
-    let mut found = Vec::new();
+    let (mut known, mut unknown) = (HashMap::<&'static str, u64>::new(), HashMap::<Vec<u8>, u64>::new());
     files.tail(None, damages).visit(&mut |change| {
-        let name = change.words[0].to_ascii_uppercase();
-        let count = match std::str::from_utf8(&name).ok().and_then(|name| counts.get_mut(name)) {
-            Some(count) => count,
-            None => counts.entry(String::from_utf8_lossy(&name).into_owned()).or_default(),
-        };
-        *count += 1;
-        let wrong = match touched(change.words, &mut found) {
-            None if *count > 1 => return Ok(()),
-            None => "a command that this release does not know",
-            Some((command, _)) if !command.spec.arity.fits(change.words.len()) => {
+        let name = change.words[0];
+        let wrong = match table::find(name) {
+            None => {
+                let count = unknown.entry(name.to_ascii_uppercase()).or_default();
+                *count += 1;
+                if *count > 1 {
+                    return Ok(());
+                }
+                "a command that this release does not know"
+            }
+            Some(command) => {
+                *known.entry(command.spec.name).or_default() += 1;
+                if command.spec.arity.fits(change.words.len()) {
+                    return Ok(());
+                }
                 "a command with a wrong number of words"
             }
-            Some(_) => return Ok(()),
         };
         let (severity, offset) = (Severity::Unreadable, Some(change.offset));
-        let message = format!("'{}' is {wrong}", text::word(&name, false));
+        let message = format!("'{}' is {wrong}", text::word(name, false));
         damages.report(Finding { severity, file: change.file.to_owned(), offset, lsn: None, message })
-    })
+    })?;
+    counts.extend(known.into_iter().map(|(name, count)| (name.to_owned(), count)));
+    counts.extend(unknown.into_iter().map(|(name, count)| (String::from_utf8_lossy(&name).into_owned(), count)));
+    Ok(())
 }
 
 /// Checks, and tells what there is.
