@@ -89,6 +89,6 @@ pub(crate) fn when(info: &StateInfo) -> String {
         (Some(lsn), Some(ms)) if ms > 0 => format!("LSN {lsn} ({})", text::time(ms)),
         (Some(lsn), _) => format!("LSN {lsn}"),
         (None, Some(ms)) => text::time(ms),
-        (None, None) => "its end".to_owned(),
+        (None, None) => "the end of the file".to_owned(),
     }
 }

@@ -11,6 +11,7 @@ use crate::inspect::{InspectArgs, severity_outcome};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json, spool};
 use firn_engine::command::table;
+use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::rdb::{Dialect, Header};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -68,19 +69,22 @@ impl Foreign {
     fn read(&self) -> Result<Content, ToolError> {
         let damages = Damages::lenient();
         let mut content = Content::default();
-        let base: &dyn Base = match self {
-            Foreign::Redis(files) => &files.base(&damages),
-            Foreign::Rows(file) => &Lines::new(file, &damages),
+        let libraries = match self {
+            Foreign::Redis(files) => {
+                let base = files.base(&damages);
+                content.keys = base.tally()?;
+                content.notes = base.notes()?;
+                commands(files, &damages, &mut content.commands)?;
+                base.libraries()
+            }
+            Foreign::Rows(file) => {
+                Lines::new(file, &damages).visit(None, 1..=u64::MAX, &mut |db, _, entry| {
+                    *content.keys.entry((db, entry.value.kind().name())).or_default() += 1;
+                    Ok(())
+                })?;
+                Libraries::default()
+            }
         };
-        base.visit(None, 1..=u64::MAX, &mut |db, _, entry| {
-            *content.keys.entry((db, entry.value.kind().name())).or_default() += 1;
-            Ok(())
-        })?;
-        if let Foreign::Redis(files) = self {
-            commands(files, &damages, &mut content.commands)?;
-            content.notes = files.base(&damages).notes()?;
-        }
-        let libraries = base.libraries();
         content.libraries = libraries.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
         content.findings = damages.take();
         content.losses = damages.take_losses();

@@ -10,15 +10,17 @@ use crate::folder::Severity;
 use crate::moment::now_ms;
 use crate::{ToolError, text};
 use firn_engine::key::HashSeed;
-use firn_engine::keyspace::entry::{Assembly, Stored, Whole};
+use firn_engine::keyspace::entry::{Assembly, BadEntry, Stored, Whole};
 use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::usage;
 use firn_engine::rdb::mend::Change;
-use firn_engine::rdb::{BadRdb, Event, Header, Library, RdbError, Reader, Skipped, Usage};
+use firn_engine::rdb::{BadRdb, EntryPart, Event, Header, Library, RdbError, Reader, Skipped, Usage};
 use firn_engine::value::{Collection, Kind, Shaping};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 /// So far behind structural damage is searched for entries.
 const SEARCH_MAX: u64 = 64 * 1024 * 1024;
@@ -28,6 +30,13 @@ const SEARCH_STEP: usize = 1 << 20;
 const BELIEVED_FROM: usize = 3;
 /// No entry is as short as what is pushed out of one by a few bytes too many.
 const PUSHED_OUT_MAX: u64 = 8;
+/// The bar moves after so many bytes.
+const PROGRESS_EVERY: u64 = 256 * 1024;
+/// Parts go to the thread that puts values together in batches of about so many bytes, of which so many may wait.
+const BATCH_LEN: usize = 128 * 1024;
+const BATCHES_MAX: usize = 8;
+/// What a part takes beside its bytes.
+const PART_LEN: usize = 96;
 /// So much of what is left out is searched for keys' names.
 const NAMES_WITHIN: u64 = 1 << 20;
 
@@ -43,6 +52,74 @@ pub(crate) struct RdbBase<'d> {
 
 /// Names and values.
 pub(crate) type Notes = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Keys by database and type.
+pub(crate) type Tally = BTreeMap<(usize, &'static str), u64>;
+
+/// What [`RdbBase::walk`] comes across.
+enum Walked<'e> {
+    /// An entry, or a part of one.
+    Part(EntryPart<'e>),
+    /// The entry before was none.
+    Withdrawn,
+}
+
+/// A part on its way to another thread.
+struct OwnedPart {
+    db: u32,
+    offset: u64,
+    key: Box<[u8]>,
+    body: Box<[u8]>,
+    kind: Kind,
+    continues: bool,
+    continued: bool,
+}
+
+impl OwnedPart {
+    fn of(part: &EntryPart<'_>) -> OwnedPart {
+        let Stored { key, body, kind, continues, continued, .. } = part.stored;
+        OwnedPart { db: part.db, offset: part.offset, key: key.into(), body: body.into(), kind, continues, continued }
+    }
+
+    fn stored(&self) -> Stored<'_> {
+        let &OwnedPart { ref key, ref body, kind, continues, continued, .. } = self;
+        Stored { key, kind, body, deadline: None, access: 0, continues, continued }
+    }
+}
+
+/// Values that make no sense: where, the key, why.
+type BadValues = Vec<(u64, Box<[u8]>, BadEntry)>;
+
+/// Puts values together and counts them; `None` takes the last one back.
+fn build(receive: &mpsc::Receiver<Vec<Option<OwnedPart>>>) -> (Tally, BadValues) {
+    let (mut tally, mut bad, mut last) = (Tally::new(), Vec::new(), None);
+    let (mut assembly, shaping) = (Assembly::default(), Shaping::new(SEED));
+    for part in receive.iter().flatten() {
+        let Some(part) = part else {
+            if let Some(place) = last.take() {
+                *tally.entry(place).or_default() -= 1;
+            }
+            continue;
+        };
+        if assembly.is_open() && !part.continues {
+            assembly = Assembly::default();
+        }
+        match assembly.push(&part.stored(), &shaping) {
+            Ok(Some(_)) => {
+                let place = (part.db as usize, part.kind.name());
+                *tally.entry(place).or_default() += 1;
+                last = Some(place);
+            }
+            Ok(None) => {}
+            Err(why) => {
+                (assembly, last) = (Assembly::default(), None);
+                bad.push((part.offset, part.key, why));
+            }
+        }
+    }
+    tally.retain(|_, count| *count > 0);
+    (tally, bad)
+}
 
 /// What a visitor is told.
 enum Told<'e> {
@@ -76,6 +153,84 @@ impl<'d> RdbBase<'d> {
             RdbError::Bad { why: BadRdb::Newer(_), .. } | RdbError::Read { .. } => ToolError::Unreadable(message),
             RdbError::Bad { .. } => ToolError::Damage(message),
         }
+    }
+
+    /// Visits the parts of entries; everything else in the file is dealt with here.
+    fn walk(&self, take: &mut dyn FnMut(Walked<'_>) -> Result<(), ToolError>) -> Result<(), ToolError> {
+        let Some(path) = self.path else { return Ok(()) };
+        let (len, mut libraries) = (path.metadata().map_or(0, |it| it.len()), Libraries::default());
+        let (bar, mut shown) = (text::progress(len, "reading"), 0);
+        self.events(&mut |told| {
+            match told {
+                Told::Withdrawn => take(Walked::Withdrawn)?,
+                Told::Event(Event::Entry(part)) => {
+                    if part.offset - shown > PROGRESS_EVERY {
+                        shown = part.offset;
+                        bar.set_position(shown);
+                    }
+                    take(Walked::Part(*part))?;
+                }
+                Told::Event(Event::Function(library)) => load(&mut libraries, library),
+                Told::Event(Event::Skipped { what, offset }) => {
+                    if let Some(what) = skipped(what) {
+                        self.damages.note(finding(path, Severity::Note, *offset, what));
+                    }
+                }
+                Told::Event(_) => {}
+            }
+            Ok(true)
+        })?;
+        *self.libraries.borrow_mut() = Some(libraries);
+        bar.finish_and_clear();
+        match self.end.get() {
+            Some(end) if end < len && !super::may_have_commands(path) => {
+                let message = format!("{} bytes follow the end of the file", len - end);
+                self.damages.report(finding(path, Severity::Damage, end, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A value that was read and makes no sense.
+    fn bad_value(&self, offset: u64, key: &[u8], why: &BadEntry) -> Result<(), ToolError> {
+        let Some(path) = self.path else { return Ok(()) };
+        let message = format!("{why}; key {} is left out", text::word(key, false));
+        self.damages.report(finding(path, Severity::Damage, offset, message))?;
+        let keys = vec![key.to_vec()];
+        self.damages.lose(Loss { path: path.clone(), from: offset, to: offset, keys, harmless: false });
+        Ok(())
+    }
+
+    /// Counts the keys of each database and type, and verifies all values. One thread reads, another puts values together.
+    pub(crate) fn tally(&self) -> Result<Tally, ToolError> {
+        let (send, receive) = mpsc::sync_channel(BATCHES_MAX);
+        let (tally, bad) = std::thread::scope(|scope| {
+            let builder = scope.spawn(move || build(&receive));
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            let walked = self.walk(&mut |walked| {
+                batch.push(match walked {
+                    Walked::Withdrawn => None,
+                    Walked::Part(part) => {
+                        bytes += part.stored.body.len() + PART_LEN;
+                        Some(OwnedPart::of(&part))
+                    }
+                });
+                if bytes >= BATCH_LEN {
+                    bytes = 0;
+                    // Whoever receives ends only when all is sent.
+                    let _ = send.send(std::mem::take(&mut batch));
+                }
+                Ok(())
+            });
+            let _ = send.send(batch);
+            drop(send);
+            let built = builder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            walked.map(|()| built)
+        })?;
+        for (offset, key, why) in bad {
+            self.bad_value(offset, &key, &why)?;
+        }
+        Ok(tally)
     }
 
     /// What the file says about itself before its first key: its version, and its notes (names and values). `None` without a file.
@@ -314,11 +469,8 @@ impl Base for RdbBase<'_> {
     }
 
     fn visit(&self, db: Option<usize>, range: RangeInclusive<u64>, visit: &mut Visit<'_>) -> Result<(), ToolError> {
-        let Some(path) = self.path else { return Ok(()) };
-        let (shaping, now, mut libraries) = (Shaping::new(SEED), now_ms(), Libraries::default());
+        let (shaping, now) = (Shaping::new(SEED), now_ms());
         let (mut assembly, mut held): (_, Option<Held>) = (Assembly::default(), None);
-        let len = path.metadata().map_or(0, |it| it.len());
-        let bar = text::progress(len, "reading");
         let mut emit = |of: u32, stored: &Stored<'_>, whole: &Whole<'_>| {
             let position = SEED.position(stored.key);
             if db.is_some_and(|db| db != of as usize) || !range.contains(&position) {
@@ -326,29 +478,14 @@ impl Base for RdbBase<'_> {
             }
             visit(of as usize, position, &stored.entry(whole))
         };
-        self.events(&mut |told| {
-            let Told::Event(event) = told else {
+        self.walk(&mut |walked| {
+            let Walked::Part(part) = walked else {
                 held = None;
-                return Ok(true);
+                return Ok(());
             };
             if let Some(held) = held.take() {
                 held.give(&mut emit)?;
             }
-            let part = match event {
-                Event::Entry(part) => part,
-                Event::Function(library) => {
-                    load(&mut libraries, library);
-                    return Ok(true);
-                }
-                Event::Skipped { what, offset } => {
-                    if let Some(what) = skipped(what) {
-                        self.damages.note(finding(path, Severity::Note, *offset, what));
-                    }
-                    return Ok(true);
-                }
-                _ => return Ok(true),
-            };
-            bar.set_position(part.offset);
             if assembly.is_open() && !part.stored.continues {
                 // The rest of that value was left out, and has been reported.
                 assembly = Assembly::default();
@@ -359,32 +496,18 @@ impl Base for RdbBase<'_> {
             };
             let stored = Stored { access, ..part.stored };
             match assembly.push(&stored, &shaping) {
-                // What may still be withdrawn waits for the next event.
+                // What may still be withdrawn waits for the next part.
                 Ok(Some(whole)) if self.damages.is_lenient() => held = Some(Held::of(part.db, &stored, whole)),
                 Ok(Some(whole)) => emit(part.db, &stored, &whole)?,
                 Ok(None) => {}
                 Err(error) => {
                     assembly = Assembly::default();
-                    let message = format!("{error}; key {} is left out", text::word(stored.key, false));
-                    self.damages.report(finding(path, Severity::Damage, part.offset, message))?;
-                    let (from, keys) = (part.offset, vec![stored.key.to_vec()]);
-                    self.damages.lose(Loss { path: path.clone(), from, to: from, keys, harmless: false });
+                    self.bad_value(part.offset, stored.key, &error)?;
                 }
             }
-            Ok(true)
+            Ok(())
         })?;
-        if let Some(held) = held.take() {
-            held.give(&mut emit)?;
-        }
-        *self.libraries.borrow_mut() = Some(libraries);
-        bar.finish_and_clear();
-        match self.end.get() {
-            Some(end) if end < len && !super::may_have_commands(path) => {
-                let message = format!("{} bytes follow the end of the file", len - end);
-                self.damages.report(finding(path, Severity::Damage, end, message))
-            }
-            _ => Ok(()),
-        }
+        held.map_or(Ok(()), |held| held.give(&mut emit))
     }
 }
 
