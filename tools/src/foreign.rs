@@ -213,7 +213,8 @@ pub(crate) fn records(files: &RedisFiles, args: &InspectArgs, out: &mut dyn Writ
                 "file": change.file, "offset": change.offset, "time_ms": change.time_ms, "commands": [{ "db": change.db, "words": words }],
             });
             writeln!(out, "{line}")?;
-            return Ok(());
+            // Whoever follows reads along.
+            return if args.follow { Ok(out.flush()?) } else { Ok(()) };
         }
         let mut line = format!(
             "{:>9}  {:<24} {:>4}  ",
@@ -227,11 +228,7 @@ pub(crate) fn records(files: &RedisFiles, args: &InspectArgs, out: &mut dyn Writ
             line.push_str(&text::word(word, args.full));
         }
         writeln!(out, "{line}")?;
-        // Whoever follows reads along.
-        if args.follow {
-            out.flush()?;
-        }
-        Ok(())
+        if args.follow { Ok(out.flush()?) } else { Ok(()) }
     };
     let mut place = Place::default();
     files.tail(None, &damages).visit_from(&mut place, &mut show)?;
