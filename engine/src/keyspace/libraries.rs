@@ -93,28 +93,6 @@ impl Libraries {
         Ok(())
     }
 
-    /// Adds a library in the form of Redis 7.0's release candidates, whose source lacks the first line.
-    ///
-    /// # Errors
-    /// As [`Libraries::load`].
-    pub fn load_headless(&mut self, name: &[u8], engine: &[u8], source: &[u8]) -> Result<(), BadLibrary> {
-        self.load(&[b"#!", engine, b" name=", name, b"\n", source].concat())
-    }
-
-    /// Applies a FUNCTION command as append-only files have it: `LOAD [REPLACE] source`, `DELETE name`, `FLUSH`. Says whether it is one of these.
-    ///
-    /// # Errors
-    /// As [`Libraries::load`].
-    pub fn apply(&mut self, words: &[&[u8]]) -> Result<bool, BadLibrary> {
-        match words.get(1..).unwrap_or_default() {
-            [load, source] | [load, _, source] if load.eq_ignore_ascii_case(b"LOAD") => self.load(source)?,
-            [delete, name] if delete.eq_ignore_ascii_case(b"DELETE") => drop(self.delete(name)),
-            [flush, ..] if flush.eq_ignore_ascii_case(b"FLUSH") => drop(self.flush()),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
     /// Takes a library away; says whether there was one.
     pub fn delete(&mut self, name: &[u8]) -> bool {
         self.by_name.remove(name).is_some()

@@ -109,8 +109,7 @@ impl Survey {
         let mut libraries = base.libraries();
         for words in &self.functions {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-            // The one who recorded it had understood it.
-            let _ = libraries.apply(&words);
+            function(&mut libraries, &words);
         }
         libraries
     }
@@ -177,6 +176,33 @@ impl Survey {
             slice += 1;
         }
         u64::MAX
+    }
+}
+
+/// FUNCTION as a log or an append-only file has it. The one who recorded it had understood it.
+fn function(libraries: &mut Libraries, words: &[&[u8]]) {
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|is| is.eq_ignore_ascii_case(word.as_bytes()));
+    let sources = match words {
+        [_, _, .., source] if is(1, "LOAD") => vec![source.to_vec()],
+        [_, _, payload, ..] if is(1, "RESTORE") => {
+            if is(3, "FLUSH") {
+                libraries.flush();
+            }
+            firn_engine::rdb::functions::decode(payload).unwrap_or_default()
+        }
+        [_, _, name] if is(1, "DELETE") => {
+            libraries.delete(name);
+            return;
+        }
+        _ => {
+            if is(1, "FLUSH") {
+                libraries.flush();
+            }
+            return;
+        }
+    };
+    for source in sources {
+        let _ = libraries.load(&source);
     }
 }
 

@@ -554,7 +554,9 @@ fn load(libraries: &mut Libraries, library: &Library<'_>) {
     // The server that wrote it had understood it.
     let _ = match library {
         Library::Source(source) => libraries.load(source),
-        Library::PreGa { name, engine, source } => libraries.load_headless(name, engine, source),
+        Library::PreGa { name, engine, source } => {
+            libraries.load(&[b"#!", *engine, b" name=", *name, b"\n", *source].concat())
+        }
     };
 }
 
