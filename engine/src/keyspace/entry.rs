@@ -6,7 +6,7 @@
 //! 3. A large collection is stored in several parts, each an entry of the same key; [`Assembly`] puts them together again.
 
 use super::{Entry, Value};
-use crate::limits::STRING_LEN_MAX;
+use crate::limits::STRING_LEN_LIMIT;
 use crate::log::pending::{put_varint, take_varint};
 use crate::value::{BadValue, Collection, CollectionView, Kind, Shaping};
 
@@ -97,7 +97,7 @@ pub enum BadEntry {
     #[error("an entry has kind {0:#04x}, which this build does not know")]
     Kind(u8),
     /// A length that is no varint, or above the limit.
-    #[error("an entry has a length above {STRING_LEN_MAX} or one that does not decode")]
+    #[error("an entry has a length above {STRING_LEN_LIMIT} or one that does not decode")]
     Length,
     /// An access field that says nothing: a writer leaves it out.
     #[error("an entry has an empty access field")]
@@ -181,7 +181,7 @@ pub fn take_string<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], BadEntry> {
         let cut = before < 10 && bytes.iter().all(|byte| *byte >= 0x80);
         return Err(if cut { BadEntry::Short } else { BadEntry::Length });
     };
-    if len > STRING_LEN_MAX as u64 {
+    if len > STRING_LEN_LIMIT as u64 {
         return Err(BadEntry::Length);
     }
     bytes.split_off(..len as usize).ok_or(BadEntry::Short)
@@ -292,6 +292,17 @@ mod tests {
         }
     }
 
+    // `proto-max-bulk-len` can be raised above its default: what a client may write then has to be read back.
+    #[test]
+    fn the_longest_key_and_value_that_can_be_configured_are_taken() {
+        let of = |words: &[&[u8]]| [b"\x00", words.concat().as_slice()].concat();
+        let mut length = Vec::new();
+        put_varint(&mut length, STRING_LEN_LIMIT as u64);
+        assert_eq!(take(&mut of(&[&length]).as_slice()), Err(BadEntry::Short));
+        assert_eq!(take(&mut of(&[b"\x01k", &length]).as_slice()), Err(BadEntry::Short));
+        assert_eq!(crate::value::part::take_bytes(&mut length.as_slice()), Err(BadValue::Short));
+    }
+
     #[test]
     fn every_unknown_kind_and_wrong_length_is_named() {
         for kind in 0..=255u8 {
@@ -303,7 +314,7 @@ mod tests {
         }
         let too_long = [b"\x00".as_slice(), &{
             let mut length = Vec::new();
-            put_varint(&mut length, STRING_LEN_MAX as u64 + 1);
+            put_varint(&mut length, STRING_LEN_LIMIT as u64 + 1);
             length
         }]
         .concat();

@@ -8,7 +8,7 @@
 use super::error::{BadRdb, RdbError};
 use super::input::Input;
 use super::lzf;
-use crate::limits::{STRING_LEN_LIMIT, STRING_LEN_MAX};
+use crate::limits::STRING_LEN_LIMIT;
 use crate::log::pending::put_varint;
 use crate::number::parse_integer;
 use std::io::Read;
@@ -81,14 +81,8 @@ impl<R: Read> Input<R> {
         }
     }
 
-    /// Appends a string's bytes: a key, an element, a string value.
+    /// Appends a string's bytes: a key, an element, a string value, a packed run.
     pub(super) fn string(&mut self, out: &mut Vec<u8>) -> Result<(), RdbError> {
-        let head = self.head(STRING_LEN_MAX)?;
-        self.body(&head, out)
-    }
-
-    /// [`Input::string`] for a packed run, which may be longer than any string that a client sends.
-    pub(super) fn blob(&mut self, out: &mut Vec<u8>) -> Result<(), RdbError> {
         let head = self.head(STRING_LEN_LIMIT)?;
         self.body(&head, out)
     }
@@ -96,7 +90,7 @@ impl<R: Read> Input<R> {
     /// Appends a string in the form of parts: a varint length, and its bytes.
     #[inline]
     pub(super) fn element(&mut self, out: &mut Vec<u8>) -> Result<(), RdbError> {
-        let head = self.head(STRING_LEN_MAX)?;
+        let head = self.head(STRING_LEN_LIMIT)?;
         match head {
             Head::Plain(len) | Head::Lzf { len, .. } => put_varint(out, len),
             Head::Integer(value) => {

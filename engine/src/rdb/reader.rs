@@ -382,7 +382,7 @@ impl<R: Read> Reader<R> {
                 }
                 opcode::FUNCTION_2 => {
                     self.body.clear();
-                    self.input.blob(&mut self.body)?;
+                    self.input.string(&mut self.body)?;
                     return Ok(Outside::Event(Plain::Function));
                 }
                 opcode::FUNCTION_PRE_GA => {
@@ -391,7 +391,7 @@ impl<R: Read> Reader<R> {
                         self.input.skip_string()?;
                     }
                     self.third.clear();
-                    self.input.blob(&mut self.third)?;
+                    self.input.string(&mut self.third)?;
                     return Ok(Outside::Event(Plain::FunctionPreGa));
                 }
                 opcode::MODULE_AUX => {

@@ -128,7 +128,7 @@ impl StreamReader {
                         Id { ms: (id >> 64) as u64, seq: id as u64 }
                     });
                     scratch.clear();
-                    input.blob(scratch)?;
+                    input.string(scratch)?;
                     held_back.map_or(Ok(()), Err)?;
                     let node = match master {
                         None => Err(BadRdb::StreamNode),

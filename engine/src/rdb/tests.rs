@@ -214,7 +214,7 @@ fn strings_of_every_form() {
     assert_eq!(string(b"\x82"), Err(format!("{key}a length has the unknown form 0x82")));
     assert_eq!(
         string(b"\x81\xff\xff\xff\xff\xff\xff\xff\xf7"),
-        Err(format!("{key}a string of 18446744073709551607 bytes is longer than 536870912"))
+        Err(format!("{key}a string of 18446744073709551607 bytes is longer than 1073741824"))
     );
     assert_eq!(
         string(b"\xc3\x01\x80\x01\x00\x00\x00\x01"),

@@ -157,7 +157,7 @@ impl Value {
             Shape::Packed(packed) => {
                 let offset = input.offset();
                 scratch.clear();
-                input.blob(scratch)?;
+                input.string(scratch)?;
                 unpack(*packed, scratch, second, out).map_err(|why| RdbError::bad(offset, why))?;
                 Ok(false)
             }
@@ -178,7 +178,7 @@ impl Value {
                         continue;
                     }
                     scratch.clear();
-                    input.blob(scratch)?;
+                    input.string(scratch)?;
                     let bad = |why| RdbError::bad(offset, why);
                     if kind != NODE_PACKED {
                         return Err(bad(BadRdb::NodeKind(kind)));

@@ -8,7 +8,7 @@
 use super::listpack::{Element, IntegerText};
 use super::stream::{ConsumerNumber, Id, Pending};
 use super::{BadValue, Kind};
-use crate::limits::STRING_LEN_MAX;
+use crate::limits::STRING_LEN_LIMIT;
 use crate::log::pending::{put_varint, take_varint};
 
 /// One element of a collection, or one item of a stream.
@@ -114,7 +114,7 @@ pub fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BadValue> {
 }
 
 fn take_exactly<'a>(rest: &mut &'a [u8], len: u64) -> Result<&'a [u8], BadValue> {
-    if len > STRING_LEN_MAX as u64 {
+    if len > STRING_LEN_LIMIT as u64 {
         return Err(BadValue::Length);
     }
     rest.split_off(..len as usize).ok_or(BadValue::Short)
