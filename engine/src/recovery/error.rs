@@ -14,7 +14,7 @@ pub enum OpenError {
     #[error("{0}: stop it first, or open another folder")]
     InUse(String),
     /// The disk failed. Says nothing about the files.
-    #[error("the disk failed {doing} {file}: {source}")]
+    #[error("the disk failed {doing} {file}: {source}{}", advice(source))]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -75,5 +75,33 @@ impl OpenError {
     /// For `map_err`: the disk failed doing something to a file.
     pub(super) fn io(doing: &'static str, file: &str) -> impl FnOnce(io::Error) -> OpenError {
         move |source| OpenError::Io { doing, file: file.to_owned(), source }
+    }
+}
+
+/// What to do about a failure that is none of the disk.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; whoever runs Firn must be able to read and write the store's folder and every file in it (see `ls -la`), or choose another folder"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; a store needs a file system that can be written to: choose another folder"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::judge::Why;
+
+    #[test]
+    fn what_an_operator_can_put_right_is_said() {
+        let text = |kind| OpenError::io("locking", "firn-data")(io::Error::from(kind)).to_string();
+        assert!(text(io::ErrorKind::PermissionDenied).contains("permission denied; whoever runs Firn must be able to"));
+        assert!(text(io::ErrorKind::ReadOnlyFilesystem).ends_with("choose another folder"));
+        assert_eq!(text(io::ErrorKind::StorageFull), "the disk failed locking firn-data: no storage space");
+        assert!(Why::Vanished.advice().contains("`allow-empty-store yes`"));
     }
 }

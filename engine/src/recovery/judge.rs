@@ -195,7 +195,7 @@ impl Why {
             }
             Why::Newer(_) => "nothing was changed. Start a newer release of Firn",
             Why::Foreign(_) => "nothing was changed. Move the file out of the folder, and the right one back in",
-            Why::Vanished => "put the files back, or start anew on purpose with an empty folder or the flag for it",
+            Why::Vanished => "put the files back, or start anew on purpose with `allow-empty-store yes`",
             Why::LogVanished(_) => {
                 "nothing was changed. Put the segments back; `firn repair` makes a store of what the snapshot holds"
             }

@@ -265,14 +265,28 @@ impl Shared {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line; a cause that the error ends with is not told again.
 pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_once() {
+        let full = SnapshotError::disk("writing", "a.snap.tmp", 8, std::io::ErrorKind::StorageFull.into());
+        assert_eq!(error_chain(&full), "the disk failed writing a.snap.tmp at byte 8: no storage space");
+    }
 }
