@@ -86,7 +86,9 @@ impl RedisFiles {
                 // An empty folder of that name is nothing.
                 let empty = name == REDIS_FOLDER
                     && fs::read_dir(folder.join(&*name)).is_ok_and(|mut entries| entries.next().is_none());
-                if redis_file([&*name]).is_some() && !empty {
+                // The store's own folder may have Redis' name: what is in it is looked at next.
+                let own = folder == Path::new(".") && Path::new(&*name) == self.folder;
+                if redis_file([&*name]).is_some() && !empty && !own {
                     let why = format!(
                         "it looks like a file of Redis or Valkey, but has not the name that the configuration gives it: the server does \
                          not start empty beside it. Set dbfilename ({}), appendfilename ({}) or appenddirname to import it, or move it away",

@@ -99,3 +99,18 @@ fn monitor_shows_what_runs_but_no_secrets_and_ends_with_reset() {
         assert_eq!(watcher.line(b""), "done");
     }
 }
+
+/// What the redis.conf of Redis 7 says: the store's folder has the name of Redis' own.
+#[test]
+fn the_store_may_have_the_folder_name_of_redis() {
+    let words = ["--appenddirname", "appendonlydir", "--appendfsync", "always"];
+    let mut server = Server::start(&words);
+    assert_eq!(server.connect().line(&encode(&[b"SET", b"k", b"v"])), "+OK");
+    assert!(server.folder.path().join("appendonlydir/STORE").is_file());
+    server.child.kill().expect("killed");
+    server.child.wait().expect("it ended");
+    let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().expect("a folder"));
+    fs::remove_file(folder.path().join("s")).expect("the socket was there");
+    let server = Server::start_in(folder, &words);
+    assert_eq!(server.connect().ask(&encode(&[b"GET", b"k"]), 7), b"$1\r\nv\r\n");
+}
