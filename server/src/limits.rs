@@ -2,8 +2,10 @@
 
 /// Longest inline command, and longest line with a length, in bytes (Redis' PROTO_INLINE_MAX_SIZE).
 pub(crate) const LINE_LEN_MAX: usize = 64 * 1024;
-/// Most words of one command.
-pub(crate) const WORDS_MAX: i64 = 1024 * 1024;
+/// Most words of one command (as Redis since 7.0); what they take is bounded by `client-query-buffer-limit`.
+pub(crate) const WORDS_MAX: i64 = i32::MAX as i64;
+/// Places of words that are kept for the next batch.
+pub(crate) const WORDS_KEPT: usize = 64 * 1024;
 /// Most words of one command before AUTH.
 pub(crate) const UNAUTHENTICATED_WORDS_MAX: i64 = 10;
 /// Longest word before AUTH, in bytes.

@@ -9,7 +9,8 @@
 
 use super::inline;
 use crate::limits::{
-    BATCH_COMMANDS_MAX, BATCH_LEN_MAX, LINE_LEN_MAX, UNAUTHENTICATED_WORD_LEN_MAX, UNAUTHENTICATED_WORDS_MAX, WORDS_MAX,
+    BATCH_COMMANDS_MAX, BATCH_LEN_MAX, LINE_LEN_MAX, UNAUTHENTICATED_WORD_LEN_MAX, UNAUTHENTICATED_WORDS_MAX,
+    WORDS_KEPT, WORDS_MAX,
 };
 use firn_engine::number::parse_integer;
 
@@ -43,9 +44,10 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Empties it.
+    /// Empties it. The memory of a command with uncommonly many words is given back.
     pub(crate) fn clear(&mut self) {
         self.words.clear();
+        self.words.shrink_to(WORDS_KEPT);
         self.requests.clear();
     }
 }
@@ -376,7 +378,7 @@ mod tests {
             (b"*\r\n", ProtocolError::MultibulkLength),
             (b"*01\r\n", ProtocolError::MultibulkLength),
             (b"*+1\r\n", ProtocolError::MultibulkLength),
-            (b"*1048577\r\n", ProtocolError::MultibulkLength),
+            (b"*2147483648\r\n", ProtocolError::MultibulkLength),
             (b"*3000000000\r\n", ProtocolError::MultibulkLength),
             (b"*99999999999999999999\r\n", ProtocolError::MultibulkLength),
             (b"*1\rx", ProtocolError::NoCrlf),
@@ -428,11 +430,18 @@ mod tests {
     #[test]
     fn a_declared_length_takes_no_memory_and_is_asked_for() {
         let (mut parser, mut batch) = (Parser::default(), Batch::default());
-        let mut buffer = b"*1048576\r\n$536870912\r\nabc".to_vec();
+        let mut buffer = b"*2147483647\r\n$536870912\r\nabc".to_vec();
         let parsed = parser.parse(&mut buffer, &OPEN, &mut batch);
         assert_eq!((parsed.consumed, parsed.error), (0, None));
         assert_eq!(parser.needed(buffer.len()), 536_870_912 + 2 - 3);
         assert!(parser.words.capacity() < 64 && batch.words.capacity() < 64);
+    }
+
+    #[test]
+    fn places_of_many_words_are_not_kept() {
+        let mut batch = Batch { words: Vec::with_capacity(4 * WORDS_KEPT), requests: Vec::new() };
+        batch.clear();
+        assert!(batch.words.capacity() < 2 * WORDS_KEPT);
     }
 
     #[test]
