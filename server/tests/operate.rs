@@ -114,3 +114,26 @@ fn the_store_may_have_the_folder_name_of_redis() {
     let server = Server::start_in(folder, &words);
     assert_eq!(server.connect().ask(&encode(&[b"GET", b"k"]), 7), b"$1\r\nv\r\n");
 }
+
+/// Clients never get the descriptors that the log needs, whatever `maxclients` says and however often the configuration changes.
+#[test]
+fn clients_leave_room_for_the_files_of_the_store() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let server = Server::start(&["--maxclients", "4000000000"]);
+    let pid = Pid::from_child(&server.child);
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(150), maximum: Some(150) })
+        .expect("less is always allowed");
+    let mut client = server.connect();
+    assert_eq!(client.line(&encode(&[b"CONFIG", b"SET", b"timeout", b"100"])), "+OK");
+    client.send(&encode(&[b"INFO", b"clients"]));
+    client.send(&encode(&[b"QUIT"]));
+    let info = String::from_utf8(client.until_closed()).expect("text");
+    assert!(info.contains("\nmaxclients:86\r"), "{info}");
+    let mut client = server.connect();
+    assert_eq!(
+        client.line(&encode(&[b"CONFIG", b"SET", b"maxclients", b"4000000001"])),
+        "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to handle the \
+         specified number of clients, try with 86"
+    );
+    assert_eq!(client.line(&encode(&[b"CONFIG", b"SET", b"maxclients", b"50"])), "+OK");
+}

@@ -8,7 +8,7 @@ use crate::config::{Config, SetError};
 use crate::net::tls;
 use crate::pubsub::notify;
 use crate::session::client_memory;
-use crate::{maintenance, storage, title};
+use crate::{daemon, maintenance, storage, title};
 use firn_engine::engine::Engine;
 use firn_engine::value::Shaping;
 
@@ -21,6 +21,12 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
     if changed("dir") && std::fs::canonicalize(new.path("dir")).ok() != Some(old.path("dir")) {
         let reason = format!("the store is open in {}; only a start can move it", old.path("dir").display());
         return Err(SetError::failed("dir", reason));
+    }
+    let room = daemon::raise_open_files(new.settings().maxclients);
+    if changed("maxclients") && room < new.settings().maxclients {
+        let reason =
+            format!("The operating system is not able to handle the specified number of clients, try with {room}");
+        return Err(SetError::failed("maxclients", reason));
     }
     let listens = ["bind", "port", "tls-port", "metrics-bind", "metrics-port"].into_iter().find(|name| changed(name));
     let tls_row = rows.iter().map(|&row| DIRECTIVES[row].name).find(|name| name.starts_with("tls-"));
@@ -94,7 +100,9 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
         call.server.acl.set_default_password(new.bytes("requirepass"));
     }
     call.server.acl.tune(new);
-    let settings = new.settings();
+    let mut settings = new.settings();
+    // As at the start: clients must leave the files that the log and snapshots need.
+    settings.maxclients = room;
     let limit = settings.clients_memory_max;
     call.server.settings.publish(settings);
     if limit > 0 {
