@@ -1,7 +1,8 @@
 //! Deliberate bugs, to prove that the crash tests see them. Without the feature `planted-bugs` every question here is answered
 //! "no" by the compiler, and nothing can be planted.
 //!
-//! A bug is planted per thread: the tests that hunt it run beside others that must stay green.
+//! A bug is planted per thread: the tests that hunt it run beside others that must stay green. A whole server has the one that
+//! `FIRN_PLANTED_BUG` names, as [`Bug::name`] has it.
 
 /// A bug that has cost other stores their users' data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -10,6 +11,8 @@ pub enum Bug {
     AcknowledgeFirst,
     /// The log's flush is left out.
     SkipSync,
+    /// One flush in sixteen is left out.
+    SkipOneSync,
     /// What was written while a flush was under way counts as flushed.
     FlushCountsLater,
     /// The folder is not flushed after a change of segment.
@@ -28,9 +31,10 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 9] = [
+    pub const ALL: [Bug; 10] = [
         Bug::AcknowledgeFirst,
         Bug::SkipSync,
+        Bug::SkipOneSync,
         Bug::FlushCountsLater,
         Bug::SkipFolderSync,
         Bug::RetrySync,
@@ -39,12 +43,35 @@ impl Bug {
         Bug::HalfTransaction,
         Bug::ExpiredKeyBack,
     ];
+
+    /// Its name in the environment: `acknowledge-first`.
+    #[cfg(feature = "planted-bugs")]
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+}
+
+/// The bug that the environment names. A wrong name must not pass for a server without bugs.
+#[cfg(feature = "planted-bugs")]
+fn of_environment() -> Option<Bug> {
+    let named = std::env::var("FIRN_PLANTED_BUG").ok()?;
+    let found = Bug::ALL.into_iter().find(|bug| bug.name() == named);
+    assert!(found.is_some(), "FIRN_PLANTED_BUG={named} names no bug");
+    found
 }
 
 #[cfg(feature = "planted-bugs")]
 std::thread_local! {
-    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+    static PLANTED: std::cell::Cell<Option<Bug>> = std::cell::Cell::new(of_environment());
     static RECORDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    static FLUSHES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// From now on this thread has this bug, or none.
@@ -65,6 +92,20 @@ pub(crate) fn has(bug: Bug) -> bool {
 pub(crate) fn drops_record() -> bool {
     RECORDS.set(RECORDS.get() + 1);
     has(Bug::DropRecord) && RECORDS.get().is_multiple_of(1000)
+}
+
+/// Whether this flush is left out, by [`Bug::SkipSync`] or as the sixteenth of this thread by [`Bug::SkipOneSync`].
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn skips_sync() -> bool {
+    FLUSHES.set(FLUSHES.get() + 1);
+    has(Bug::SkipSync) || has(Bug::SkipOneSync) && FLUSHES.get().is_multiple_of(16)
+}
+
+/// Never.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub(crate) const fn skips_sync() -> bool {
+    false
 }
 
 /// Never.

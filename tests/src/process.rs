@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 /// How long a start may take; a test's data is small.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How long a stopped process may take to leave its calls; a flush of a slow disk is the longest.
-const STOP_TIME_MAX: Duration = Duration::from_secs(60);
-
 /// A binary that a test talks to: from the environment, else where it usually is; `None`, said loudly, if it is not there.
 fn binary(variable: &str, usual: PathBuf, remedy: &str) -> Option<PathBuf> {
     // Not resolved: Debian's redis-server is a link whose name decides what the program is.
@@ -145,51 +142,6 @@ impl Server {
     pub fn kill(&mut self) -> io::Result<ExitStatus> {
         self.child.kill()?;
         self.child.wait()
-    }
-
-    /// Stops it (SIGSTOP), and waits until every thread of it has left whatever call it was in: a flush that has begun ends
-    /// before this returns.
-    pub fn stop(&self) -> io::Result<()> {
-        self.signal(libc::SIGSTOP)?;
-        let began = Instant::now();
-        // Twice: a thread may have been made while the first look went round.
-        let mut looks = 0;
-        while looks < 2 {
-            looks = if self.all_stopped()? { looks + 1 } else { 0 };
-            if looks == 0 && began.elapsed() > STOP_TIME_MAX {
-                return Err(io::Error::other(format!("the server's threads do not stop within {STOP_TIME_MAX:?}")));
-            }
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    /// Lets it go on after [`Server::stop`].
-    pub fn go_on(&self) -> io::Result<()> {
-        self.signal(libc::SIGCONT)
-    }
-
-    fn signal(&self, signal: i32) -> io::Result<()> {
-        // SAFETY: the process is our child and was not waited for, so the id is its own.
-        let status = unsafe { libc::kill(self.child.id() as i32, signal) };
-        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    fn all_stopped(&self) -> io::Result<bool> {
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let stat = match std::fs::read_to_string(task?.path().join("stat")) {
-                Ok(stat) => stat,
-                // The thread ended.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => continue,
-                Err(error) => return Err(error),
-            };
-            // "id (name) state ...": the name may hold anything.
-            let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
-            if state != Some(b'T') {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Whether it still runs.

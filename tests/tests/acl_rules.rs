@@ -3,9 +3,9 @@
 //!
 //! `FIRN_ACL_USERS` (default 3000) says how many users to make up, `FIRN_ACL_SEED` (default 1) where to begin.
 
+use firn_tests::Rng;
 use firn_tests::client::{Client, Value};
 use firn_tests::process::{Program, Server, firn_server, valkey_server};
-use firn_tests::torture::Rng;
 use std::net::TcpListener;
 use std::path::PathBuf;
 

@@ -37,6 +37,7 @@ mod spool;
 mod stats;
 mod target;
 mod text;
+mod torture;
 
 use clap::{Parser, Subcommand};
 use std::io::{self, BufWriter, Write};
@@ -124,6 +125,9 @@ enum Command {
     /// Logs in if the environment has a password, sends PING, and tells by the exit code whether PONG came.
     #[command(after_help = PING_EXAMPLES)]
     Ping(ping::PingArgs),
+    /// Tests crash recovery of any server that speaks RESP: starts it, loads it, breaks it, and judges what comes back.
+    #[command(after_help = torture::EXAMPLES)]
+    Torture(firn_torture::TortureArgs),
 }
 
 const PING_EXAMPLES: &str = "Examples:
@@ -312,6 +316,7 @@ fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args, &mut out),
         Command::Backup(args) => backup::run(args, &mut out),
         Command::Serve(args) => serve::run(args, &mut out),
+        Command::Torture(args) => torture::run(args, &mut out),
     };
     let result = result.and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     let outcome = result.unwrap_or_else(|error| {

@@ -21,7 +21,7 @@ const IMAGE_LEN: u64 = 512 * 1024 * 1024;
 
 /// The image and where it is mounted; unmounted when dropped.
 #[derive(Debug)]
-pub struct Ext4 {
+pub(crate) struct Ext4 {
     image: PathBuf,
     mount: PathBuf,
     mounted: bool,
@@ -37,7 +37,7 @@ fn run(program: &str, arguments: &[&OsStr]) -> io::Result<()> {
 
 impl Ext4 {
     /// Makes a file system under `folder` and mounts it.
-    pub fn create(folder: &Path) -> io::Result<Ext4> {
+    pub(crate) fn create(folder: &Path) -> io::Result<Ext4> {
         let (image, mount) = (folder.join("disk.img"), folder.join("disk"));
         File::create(&image)?.set_len(IMAGE_LEN)?;
         std::fs::create_dir_all(&mount)?;
@@ -48,19 +48,19 @@ impl Ext4 {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.mount
     }
 
     /// Mounts it; the journal is replayed.
-    pub fn mount(&mut self) -> io::Result<()> {
+    pub(crate) fn mount(&mut self) -> io::Result<()> {
         run("mount", &["-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), self.mount.as_os_str()])?;
         self.mounted = true;
         Ok(())
     }
 
     /// Unmounts it; a process that has just ended may hold it for a moment.
-    pub fn unmount(&mut self) -> io::Result<()> {
+    pub(crate) fn unmount(&mut self) -> io::Result<()> {
         let mut tries = 0;
         while let Err(error) = run("umount", &[self.mount.as_os_str()]) {
             tries += 1;
@@ -74,7 +74,7 @@ impl Ext4 {
     }
 
     /// Cuts the power: nothing is written from here on.
-    pub fn cut(&self) -> io::Result<()> {
+    pub(crate) fn cut(&self) -> io::Result<()> {
         let folder = File::open(&self.mount)?;
         let flags: u32 = NO_LOG_FLUSH;
         // SAFETY: the descriptor is open, and the call reads one u32 behind the pointer, which outlives it.

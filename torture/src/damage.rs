@@ -1,0 +1,227 @@
+//! What happens to files between two runs: flipped bits, zeros, cut ends, swapped blocks and files, files that are gone.
+
+use crate::rng::Rng;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::fault::Fault;
+
+/// How near the end "near the tail" is.
+const TAIL: u64 = 1024;
+/// The block of a disk.
+const BLOCK: u64 = 512;
+
+/// What was done.
+pub(crate) struct Done {
+    /// For people.
+    pub(crate) what: String,
+    /// The names of the files; a refused start has to mention one of them.
+    pub(crate) names: Vec<String>,
+}
+
+/// Copies a folder's files, in place of what is there.
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+            // Which file is the newest must not change.
+            File::options().write(true).open(&target)?.set_modified(entry.metadata()?.modified()?)?;
+        }
+    }
+    Ok(())
+}
+
+struct Found {
+    path: PathBuf,
+    len: u64,
+    changed: SystemTime,
+}
+
+fn files(folder: &Path, all: &mut Vec<Found>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            files(&entry.path(), all)?;
+        } else if metadata.len() > 0 {
+            all.push(Found { path: entry.path(), len: metadata.len(), changed: metadata.modified()? });
+        }
+    }
+    Ok(())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Where the last byte lies that is not 0: servers write zeros ahead of their data.
+fn end_of_data(file: &File, len: u64) -> io::Result<u64> {
+    let mut end = len;
+    let mut block = [0; 4096];
+    while end > 0 {
+        let from = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..(end - from) as usize];
+        file.read_exact_at(part, from)?;
+        if let Some(at) = part.iter().rposition(|&byte| byte != 0) {
+            return Ok(from + at as u64 + 1);
+        }
+        end = from;
+    }
+    Ok(0)
+}
+
+/// Damages the files of a folder.
+pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Done> {
+    let mut all = Vec::new();
+    files(folder, &mut all)?;
+    // The order of a folder is not the seed's.
+    all.sort_by(|one, two| one.path.cmp(&two.path));
+    if all.is_empty() {
+        return Err(io::Error::other("the server's folder holds no file: is {dir} in its command line?"));
+    }
+    // A file is hit as often as it is large.
+    let mut at = rng.below(all.iter().map(|found| found.len).sum());
+    let hit = all.iter().find(|found| {
+        let here = at < found.len;
+        at = at.saturating_sub(found.len);
+        here
+    });
+    let hit = hit.unwrap_or(&all[0]);
+    // The newest that holds a log: of several written in the same moment the larger one.
+    let newest = all.iter().max_by_key(|found| (found.changed, found.len)).unwrap_or(hit);
+    // Elsewhere than at the tail it is the newest every other time: many of a server's files may be of no use to its next start.
+    let at_tail = matches!(fault, Fault::FlipTail | Fault::ZeroTail | Fault::Truncate);
+    let target = if at_tail || rng.one_in(2) { newest } else { hit };
+    let shown = name(&target.path);
+    let file = File::options().read(true).write(true).open(&target.path)?;
+    let end = end_of_data(&file, target.len)?.max(1);
+    let mut names = vec![shown.clone()];
+    let flip = |at: u64, bit: u8| -> io::Result<()> {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at)?;
+        file.write_all_at(&[byte[0] ^ bit], at)
+    };
+    let what = match fault {
+        Fault::Flip => {
+            let (at, bit) = (rng.below(end), 1 << rng.below(8));
+            flip(at, bit)?;
+            format!("bit {bit:#x} of byte {at} of {shown} was flipped")
+        }
+        Fault::FlipTail => {
+            let from = end.saturating_sub(TAIL);
+            let mut tail = vec![0; (end - from) as usize];
+            file.read_exact_at(&mut tail, from)?;
+            // A length of RESP text: digits between $ and CR LF.
+            let digits: Vec<usize> = (1..tail.len().saturating_sub(1))
+                .filter(|&at| {
+                    tail[at].is_ascii_digit()
+                        && tail[at - 1] == b'$'
+                        && tail[at + 1..].iter().take(4).any(|&byte| byte == b'\r')
+                })
+                .collect();
+            if digits.is_empty() {
+                let (at, bit) = (from + rng.below(end - from), 1 << rng.below(8));
+                flip(at, bit)?;
+                format!("bit {bit:#x} of byte {at} of {shown}, near its end, was flipped")
+            } else {
+                let at = *rng.one_of(&digits);
+                // Another digit: 1 is 9 then, and 0 is 8.
+                flip(from + at as u64, 8)?;
+                let changed = (tail[at] ^ 8).escape_ascii().to_string();
+                format!(
+                    "the digit {} of a length near the end of {shown} was flipped to {changed}",
+                    char::from(tail[at])
+                )
+            }
+        }
+        Fault::Zero => {
+            let at = rng.below(end) / BLOCK * BLOCK;
+            let len = (BLOCK * (1 + rng.below(8))).min(end - at);
+            file.write_all_at(&vec![0; len as usize], at)?;
+            format!("{len} bytes of {shown} from {at} on are zeros")
+        }
+        Fault::ZeroTail => {
+            let len = 1 + rng.below(8192);
+            file.write_all_at(&vec![0; len as usize], target.len)?;
+            format!("{len} zeros lie behind the end of {shown}")
+        }
+        Fault::Truncate => {
+            let len = 1 + rng.below(end.min(4096));
+            file.set_len(end - len)?;
+            format!("{shown} lacks the last {len} bytes of its data")
+        }
+        Fault::Swap if all.len() > 1 && rng.one_in(3) => {
+            let others: Vec<&Found> = all.iter().filter(|found| found.path != target.path).collect();
+            let other = *rng.one_of(&others);
+            names.push(name(&other.path));
+            let spare = folder.join("swapped");
+            fs::rename(&target.path, &spare)?;
+            fs::rename(&other.path, &target.path)?;
+            fs::rename(&spare, &other.path)?;
+            format!("{shown} and {} have changed places", names[1])
+        }
+        Fault::Swap => {
+            let blocks = end / BLOCK;
+            if blocks < 2 {
+                flip(rng.below(end), 1)?;
+                format!("a bit of {shown}, too small for two blocks, was flipped")
+            } else {
+                let one = rng.below(blocks);
+                let two = (one + 1 + rng.below(blocks - 1)) % blocks;
+                let (mut first, mut second) = (vec![0; BLOCK as usize], vec![0; BLOCK as usize]);
+                file.read_exact_at(&mut first, one * BLOCK)?;
+                file.read_exact_at(&mut second, two * BLOCK)?;
+                file.write_all_at(&first, two * BLOCK)?;
+                file.write_all_at(&second, one * BLOCK)?;
+                format!("blocks {one} and {two} of {shown} have changed places")
+            }
+        }
+        Fault::Missing => {
+            fs::remove_file(&target.path)?;
+            format!("{shown} is missing")
+        }
+        other => return Err(io::Error::other(format!("{} is no damage", other.name()))),
+    };
+    Ok(Done { what, names })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_damage_changes_the_folder_and_a_copy_brings_it_back() {
+        let work = tempfile::tempdir().unwrap();
+        let (folder, backup) = (work.path().join("data"), work.path().join("backup"));
+        fs::create_dir_all(folder.join("deep")).unwrap();
+        let text: Vec<u8> = (0..300).flat_map(|at| format!("$3\r\n{at:03}\r\n").into_bytes()).collect();
+        fs::write(folder.join("deep/log"), &text).unwrap();
+        fs::write(folder.join("base"), vec![7; 4000]).unwrap();
+        copy(&folder, &backup).unwrap();
+        let read = |name: &str| fs::read(folder.join(name)).ok();
+        for fault in
+            [Fault::Flip, Fault::FlipTail, Fault::Zero, Fault::ZeroTail, Fault::Truncate, Fault::Swap, Fault::Missing]
+        {
+            for seed in 0..20 {
+                let before = (read("base"), read("deep/log"));
+                let done = apply(fault, &folder, &mut Rng(seed)).unwrap();
+                // Two equal blocks may change places.
+                let same = before == (read("base"), read("deep/log"));
+                assert!(!same || fault == Fault::Swap, "{}", done.what);
+                copy(&backup, &folder).unwrap();
+                assert_eq!(before, (read("base"), read("deep/log")));
+            }
+        }
+    }
+}

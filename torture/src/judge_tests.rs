@@ -1,0 +1,145 @@
+//! The judge on recorded histories: what it must accept, and every kind of wrong that it must see.
+
+use super::*;
+use crate::load::Sent;
+use crate::model::{Change, Held};
+
+const READ: (u64, u64) = (1_000_000, 1_000_001);
+
+/// A crash from 10 to 20 ms, and a history of changes sent and acknowledged at these ms.
+fn history(times: &[(Change, u64, Option<u64>)]) -> (History, Crash) {
+    let zero = Instant::now();
+    let at = |ms| zero + Duration::from_millis(ms);
+    let sent = times.iter().enumerate().map(|(number, (change, sent, acknowledged))| Sent {
+        change: change.clone(),
+        number: number as u64 + 1,
+        sent_at: at(*sent),
+        acknowledged_at: acknowledged.map(at),
+    });
+    (History { sent: sent.collect(), ..History::default() }, Crash { began: at(10), ended: at(20), sharp: true })
+}
+
+fn shown(state: &State) -> Observed {
+    Observed { keys: state.keys.clone(), read: READ, log: state.log, invented: Vec::new() }
+}
+
+/// What a server shows after the first `length` of the changes.
+fn after(history: &History, length: usize) -> State {
+    let mut state = State::new();
+    history.sent[..length].iter().for_each(|sent| _ = state.apply(&sent.change, 0, sent.number));
+    state
+}
+
+fn explain(history: &History, crash: &Crash, floor: usize, seen: &Observed) -> Result<Verdict, Box<Violation>> {
+    Case { client: 0, base: &State::new(), history, crash, floor, cycle: 0 }.explain(seen)
+}
+
+fn plain() -> (History, Crash) {
+    let pair = Change::Transaction(vec![set(3), Change::AddMember { key: 28 }]);
+    history(&[
+        (set(0), 1, Some(2)),
+        (set(1), 1, Some(3)),
+        (pair, 3, Some(4)),
+        (Change::Delete { key: 0 }, 4, Some(5)),
+        (set(1), 5, Some(9)),
+        (Change::Append { key: 1 }, 9, None),
+    ])
+}
+
+#[test]
+fn every_prefix_at_or_above_the_floor_is_accepted_and_told() {
+    let (history, crash) = plain();
+    for length in 0..=history.sent.len() {
+        let seen = shown(&after(&history, length));
+        assert_eq!(explain(&history, &crash, 0, &seen).unwrap().prefix, (length, length));
+        match explain(&history, &crash, 5, &seen) {
+            Ok(verdict) => assert!(length >= 5 && verdict.prefix.0 == length),
+            Err(violation) => {
+                assert!(length < 5 && violation.wrong == Wrong::Lost, "{}", violation.text);
+                assert!(violation.events.iter().any(|event| !event.there && event.acknowledged_us.is_some()));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_wrong_state_is_named() {
+    let (history, crash) = plain();
+    let all = after(&history, 6);
+    let text = |value: &[u8]| Some(Entry { value: Held::Text(value.to_vec()), deadline: None });
+    let wrong = |change: fn(&mut State, &State)| {
+        let mut state = all.clone();
+        change(&mut state, &after(&plain().0, 2));
+        explain(&history, &crash, 5, &shown(&state)).unwrap_err().wrong
+    };
+    assert_eq!(wrong(|state, _| state.keys[3] = None), Wrong::Torn, "half of the transaction");
+    assert_eq!(wrong(|state, before| state.keys[0].clone_from(&before.keys[0])), Wrong::CameBack);
+    let without_transaction = |state: &mut State, _: &State| (state.keys[3], state.keys[28]) = (None, None);
+    assert_eq!(wrong(without_transaction), Wrong::NotAPrefix, "one command in the middle is missing");
+    let mut state = all.clone();
+    state.keys[1] = text(b"0:999:");
+    assert_eq!(explain(&history, &crash, 5, &shown(&state)).unwrap_err().wrong, Wrong::FalseValue);
+    let mut seen = shown(&all);
+    seen.invented.push("x".into());
+    assert_eq!(explain(&history, &crash, 0, &seen).unwrap_err().wrong, Wrong::Invented);
+    // A record applied twice: the value is there twice.
+    let mut state = all.clone();
+    state.apply(&Change::Append { key: 1 }, 0, 6);
+    assert_eq!(explain(&history, &crash, 5, &shown(&state)).unwrap_err().wrong, Wrong::FalseValue);
+}
+
+#[test]
+fn a_key_may_be_gone_from_its_deadline_on_and_not_before() {
+    let set = |deadline| Change::Set { key: 16, len: 0, deadline: Some(deadline) };
+    for (deadline, may_be_gone, may_be_there) in
+        [(READ.0 - 1, true, false), (READ.0, true, true), (READ.1 + 1, false, true)]
+    {
+        let (history, crash) = history(&[(set(deadline), 1, Some(2))]);
+        let there = shown(&after(&history, 1));
+        assert_eq!(explain(&history, &crash, 1, &there).is_ok(), may_be_there, "{deadline}");
+        let gone = shown(&State::new());
+        assert_eq!(explain(&history, &crash, 1, &gone).is_ok(), may_be_gone, "{deadline}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_before_a_cut_counts_and_after_its_beginning_only_if_it_is_sharp() {
+    let times = [(1, Some(2)), (3, Some(9)), (9, Some(10)), (9, Some(25)), (9, None)];
+    let changes: Vec<_> =
+        times.iter().map(|(sent, acknowledged)| (Change::SharedCount, *sent, *acknowledged)).collect();
+    let (history, mut crash) = history(&changes);
+    assert_eq!(floor(Contract::All, &history, &crash), 4);
+    crash.sharp = false;
+    assert_eq!(floor(Contract::All, &history, &crash), 2);
+    assert_eq!(floor(Contract::OlderThan(Duration::from_millis(2)), &history, &crash), 1);
+    assert_eq!(floor(Contract::Prefix, &history, &crash), 0);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_sent_after_a_cut_is_a_lie() {
+    let check = |times: &[(Change, u64, Option<u64>)]| {
+        let (history, crash) = history(times);
+        let case = Case { client: 0, base: &State::new(), history: &history, crash: &crash, floor: 0, cycle: 0 };
+        nothing_acknowledged_later(&case)
+    };
+    assert!(check(&[(set(0), 9, Some(25)), (set(0), 20, Some(26)), (set(0), 21, None)]).is_ok());
+    let lie = check(&[(set(0), 9, Some(25)), (set(0), 21, Some(22))]).unwrap_err();
+    assert_eq!((lie.wrong, lie.events[1].sent_us), (Wrong::Lie, 11_000));
+}
+
+#[test]
+fn all_clients_come_back_as_of_one_moment() {
+    let (first, crash) = history(&[(set(0), 1, Some(2)), (set(1), 3, Some(4))]);
+    let (second, _) = plain();
+    // The second client's last command was sent at 9 ms, when both of the first were answered.
+    let mut verdicts = vec![
+        explain(&first, &crash, 0, &shown(&after(&first, 1))).unwrap(),
+        explain(&second, &crash, 0, &shown(&after(&second, 6))).unwrap(),
+    ];
+    // The two histories were recorded on two clocks that begin together but for the time between the calls.
+    let both = [&first, &second];
+    assert_eq!(one_moment(&both, &verdicts, 0).unwrap_err().wrong, Wrong::NotAPrefix);
+    verdicts[0] = explain(&first, &crash, 0, &shown(&after(&first, 2))).unwrap();
+    assert!(one_moment(&both, &verdicts, 0).is_ok());
+    assert_eq!(one_moment(&both, &verdicts, 1).unwrap_err().wrong, Wrong::NotAPrefix, "the shared counter");
+}

@@ -1,0 +1,95 @@
+//! The command line of `firn torture`.
+
+use crate::fault::{self, Fault};
+use crate::model::Workload;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the server under test promises: Redis' `appendfsync`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, clap::ValueEnum)]
+pub enum Policy {
+    /// Every acknowledged write is on the device.
+    Always,
+    /// Within about a second.
+    Everysec,
+    /// When the kernel likes.
+    No,
+}
+
+impl Policy {
+    /// The directive's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Always => "always",
+            Policy::Everysec => "everysec",
+            Policy::No => "no",
+        }
+    }
+}
+
+/// The arguments.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TortureArgs {
+    /// The server's command line, with {port}, {dir} and, if it takes one, {policy}. Repeat it to compare servers.
+    #[arg(long, required_unless_present = "list_faults", value_name = "COMMAND")]
+    pub server: Vec<String>,
+    /// What the server promises about power cuts; several are tried one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "everysec")]
+    pub policy: Vec<Policy>,
+    /// Faults, by name or group (see --list-faults).
+    #[arg(long, value_delimiter = ',', default_value = "kills,power", value_parser = fault::parse)]
+    pub faults: Vec<Vec<Fault>>,
+    /// Tells which faults there are, and which of them this machine can do.
+    #[arg(long)]
+    pub list_faults: bool,
+    /// Cycles for each server and policy; a cycle is one fault.
+    #[arg(long, default_value_t = 100)]
+    pub cycles: u64,
+    /// End after this many minutes for each server and policy, whatever --cycles says.
+    #[arg(long)]
+    pub minutes: Option<f64>,
+    /// Seed of the first cycle; the next cycle takes the next. Drawn from the clock, and printed, if not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Writing clients.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=15))]
+    pub clients: u16,
+    /// What the clients do; all of it if not given.
+    #[arg(long, value_delimiter = ',')]
+    pub workload: Vec<Workload>,
+    /// Longest load before a fault, in ms (else a matter of the fault).
+    #[arg(long, value_name = "MS")]
+    pub load: Option<u64>,
+    /// How long a start may take, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub start_limit: u64,
+    /// The first of the ports to use; free ones are looked for if not given.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// The report as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Also write the report, with its timeline, as a page.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Where the files of the first cycles with a violation are kept (else in a temporary folder, which is named).
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+    /// End at the first violation.
+    #[arg(long)]
+    pub fail_fast: bool,
+}
+
+/// What one server is put through under one policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) command: String,
+    pub(crate) policy: Policy,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) seed: u64,
+    pub(crate) clients: usize,
+    pub(crate) workloads: Vec<Workload>,
+    pub(crate) load_max: Option<Duration>,
+    pub(crate) start_max: Duration,
+    pub(crate) port: u16,
+}

@@ -1,0 +1,371 @@
+//! What a run found: the data, and how a person, a program (`--json`) and CI (exit code) read it.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // `words` describes each, for people.
+pub enum Wrong {
+    Lost,
+    SilentLoss,
+    Torn,
+    NotAPrefix,
+    FalseValue,
+    CameBack,
+    Invented,
+    Lie,
+    Unstable,
+    FalseReply,
+    RefusedStart,
+    NeedlessRefusal,
+    UnnamedRefusal,
+    StartDoesNotEnd,
+    StopDoesNotEnd,
+    Ended,
+    DoesNotRead,
+    DoesNotResume,
+    IgnoredDump,
+}
+
+impl Wrong {
+    /// In a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Wrong::Lost => "acknowledged writes lost",
+            Wrong::SilentLoss => "damage cut off acknowledged writes in silence",
+            Wrong::Torn => "half of a transaction or command came back",
+            Wrong::NotAPrefix => "not a prefix of history",
+            Wrong::FalseValue => "wrong value served",
+            Wrong::CameBack => "deleted or expired data came back",
+            Wrong::Invented => "keys that nobody wrote",
+            Wrong::Lie => "acknowledged without a disk",
+            Wrong::Unstable => "two starts show two states",
+            Wrong::FalseReply => "wrong reply",
+            Wrong::RefusedStart => "refused to start after the fault",
+            Wrong::NeedlessRefusal => "refused to start without need",
+            Wrong::UnnamedRefusal => "refused to start without naming the file",
+            Wrong::StartDoesNotEnd => "the start does not end",
+            Wrong::StopDoesNotEnd => "SIGTERM does not end it",
+            Wrong::Ended => "the process ended",
+            Wrong::DoesNotRead => "no reads while writes are refused",
+            Wrong::DoesNotResume => "writes do not resume",
+            Wrong::IgnoredDump => "started empty beside a dump.rdb",
+        }
+    }
+}
+
+/// One command of a violation's history. Times are µs from the beginning of the crash.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Who sent it.
+    pub client: usize,
+    /// Its number in the client's life.
+    pub number: u64,
+    /// The command.
+    pub command: String,
+    /// When it was about to be sent.
+    pub sent_us: i64,
+    /// When its reply was read.
+    pub acknowledged_us: Option<i64>,
+    /// How long the crash took.
+    pub crash_us: i64,
+    /// Whether the nearest state that explains what came back has it.
+    pub there: bool,
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, Serialize)]
+pub struct Violation {
+    /// What kind.
+    pub wrong: Wrong,
+    /// In detail.
+    pub text: String,
+    /// The fault of its cycle.
+    pub fault: String,
+    /// Which cycle.
+    pub cycle: u64,
+    /// The cycle's own seed.
+    pub seed: u64,
+    /// The minimal history.
+    pub events: Vec<Event>,
+    /// Commands that show it again: the cycle alone, and all that led to it.
+    pub replay: [String; 2],
+    /// What the server printed last.
+    pub said: String,
+    /// Where its files are kept.
+    pub kept: Option<String>,
+}
+
+impl Violation {
+    pub(crate) fn new(wrong: Wrong, text: String) -> Box<Violation> {
+        Box::new(Violation {
+            wrong,
+            text,
+            fault: String::new(),
+            cycle: 0,
+            seed: 0,
+            events: Vec::new(),
+            replay: [String::new(), String::new()],
+            said: String::new(),
+            kept: None,
+        })
+    }
+
+    pub(crate) fn with_events(mut self: Box<Violation>, events: Vec<Event>) -> Box<Violation> {
+        self.events = events;
+        self
+    }
+}
+
+/// How a cycle ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Everything that was promised held.
+    Held,
+    /// After damage the server refused to start, and named the file.
+    Refused,
+    /// See the violation.
+    Violation,
+}
+
+/// One cycle.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cycle {
+    /// Which.
+    pub cycle: u64,
+    /// Its seed.
+    pub seed: u64,
+    /// Its fault.
+    pub fault: String,
+    /// When it began, in ms of the run.
+    pub at_ms: u64,
+    /// How long it took.
+    pub took_ms: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Commands sent.
+    pub sent: u64,
+    /// Commands acknowledged.
+    pub acknowledged: u64,
+    /// Acknowledged commands that are gone, as the policy allows.
+    pub lost: u64,
+    /// How old the oldest of these was at the crash, in ms.
+    pub lost_age_ms: Option<u64>,
+    /// Commands acknowledged after an ext4 cut had begun that met a running server, and gone.
+    pub unsure: u64,
+    /// Commands that were refused while the fault was in force.
+    pub refused: u64,
+    /// Starts that were killed.
+    pub start_kills: u64,
+    /// Snapshots and rewrites begun.
+    pub snapshots: u64,
+    /// How long the start after the fault took.
+    pub start_ms: u64,
+    /// What else there is to say.
+    pub note: String,
+}
+
+/// One server under one policy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// The server's name: the first word of its command line without its folder.
+    pub server: String,
+    /// What it says that it is.
+    pub version: String,
+    /// The command line.
+    pub command: String,
+    /// What it promises.
+    pub policy: String,
+    /// Seed of the first cycle.
+    pub seed: u64,
+    /// How each kind of fault was made here.
+    pub mechanisms: BTreeMap<String, String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Every cycle.
+    pub cycles: Vec<Cycle>,
+    /// Every violation.
+    pub violations: Vec<Violation>,
+}
+
+impl Run {
+    /// Its column in tables.
+    pub fn title(&self) -> String {
+        let version = if self.version.is_empty() { String::new() } else { format!(" {}", self.version) };
+        format!("{}{version}, {}", self.server, self.policy)
+    }
+
+    fn sum(&self, of: impl Fn(&Cycle) -> u64) -> u64 {
+        self.cycles.iter().map(of).sum()
+    }
+
+    /// What came of one kind of fault, in a few words.
+    pub fn cell(&self, fault: &str) -> String {
+        let cycles: Vec<&Cycle> = self.cycles.iter().filter(|cycle| cycle.fault == fault).collect();
+        if cycles.is_empty() {
+            return "-".into();
+        }
+        let count = |outcome| cycles.iter().filter(|cycle| cycle.outcome == outcome).count();
+        let mut parts = Vec::new();
+        if count(Outcome::Held) > 0 {
+            parts.push(format!("{} held", count(Outcome::Held)));
+        }
+        if count(Outcome::Refused) > 0 {
+            parts.push(format!("{} refused, named", count(Outcome::Refused)));
+        }
+        let mut kinds: BTreeMap<Wrong, u64> = BTreeMap::new();
+        for violation in self.violations.iter().filter(|violation| violation.fault == fault) {
+            *kinds.entry(violation.wrong).or_default() += 1;
+        }
+        parts.extend(kinds.iter().map(|(wrong, count)| format!("{count} {}", wrong.words().to_uppercase())));
+        parts.join(", ")
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Server by server, policy by policy.
+    pub runs: Vec<Run>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_fine(&self) -> bool {
+        self.runs.iter().all(|run| run.violations.is_empty())
+    }
+
+    /// The faults of all runs, in the order they were met.
+    pub(crate) fn faults(&self) -> Vec<&str> {
+        let mut faults: Vec<&str> = Vec::new();
+        for cycle in self.runs.iter().flat_map(|run| &run.cycles) {
+            if !faults.contains(&cycle.fault.as_str()) {
+                faults.push(&cycle.fault);
+            }
+        }
+        faults.sort_unstable();
+        faults
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for run in &self.runs {
+            run.write(&mut out);
+        }
+        if self.runs.len() > 1 {
+            out.push_str("\nSide by side:\n");
+            out.push_str(&self.table());
+        }
+        out
+    }
+
+    /// The table that compares servers, as Markdown.
+    pub fn table(&self) -> String {
+        let mut out = String::from("| fault |");
+        for run in &self.runs {
+            let _ = write!(out, " {} |", run.title());
+        }
+        out.push_str("\n| --- |");
+        out.push_str(&" --- |".repeat(self.runs.len()));
+        out.push('\n');
+        for fault in self.faults() {
+            let _ = write!(out, "| {fault} |");
+            for run in &self.runs {
+                let _ = write!(out, " {} |", run.cell(fault));
+            }
+            out.push('\n');
+        }
+        out
+    }
+}
+
+impl Run {
+    fn write(&self, out: &mut String) {
+        let _ = writeln!(
+            out,
+            "{}: {} cycles from seed {}, {} violations, {:.0} s",
+            self.title(),
+            self.cycles.len(),
+            self.seed,
+            self.violations.len(),
+            self.seconds
+        );
+        let _ = writeln!(
+            out,
+            "  {} writes sent, {} acknowledged, {} of them lost as the policy allows{}, {} refused; {} starts killed, {} snapshots and rewrites",
+            self.sum(|cycle| cycle.sent),
+            self.sum(|cycle| cycle.acknowledged),
+            self.sum(|cycle| cycle.lost),
+            match self.cycles.iter().filter_map(|cycle| cycle.lost_age_ms).max() {
+                Some(age) => format!(" (the oldest was {age} ms old)"),
+                None => String::new(),
+            },
+            self.sum(|cycle| cycle.refused),
+            self.sum(|cycle| cycle.start_kills),
+            self.sum(|cycle| cycle.snapshots),
+        );
+        if self.sum(|cycle| cycle.unsure) > 0 {
+            let _ = writeln!(
+                out,
+                "  {} writes acknowledged after an ext4 cut had begun that met a running server, and gone (ext4's shutdown lets a running fdatasync \
+                 return 0)",
+                self.sum(|cycle| cycle.unsure)
+            );
+        }
+        let slowest = self.cycles.iter().map(|cycle| cycle.start_ms).max().unwrap_or(0);
+        let _ = writeln!(out, "  the slowest start after a fault took {slowest} ms");
+        let mut faults: Vec<&str> = self.cycles.iter().map(|cycle| cycle.fault.as_str()).collect();
+        faults.sort_unstable();
+        faults.dedup();
+        for fault in faults {
+            let how = self.mechanisms.get(fault).map_or("", String::as_str);
+            let _ = writeln!(out, "  {fault:<20} {}  [{how}]", self.cell(fault));
+        }
+        let mut told: BTreeMap<(&str, Wrong), u64> = BTreeMap::new();
+        for violation in &self.violations {
+            let count = told.entry((&violation.fault, violation.wrong)).or_default();
+            *count += 1;
+            if *count <= 2 {
+                violation.write(out);
+            }
+        }
+        for ((fault, wrong), count) in told {
+            if count > 2 {
+                let _ = writeln!(out, "and {} more of {fault}: {}", count - 2, wrong.words());
+            }
+        }
+    }
+}
+
+impl Violation {
+    fn write(&self, out: &mut String) {
+        let _ = writeln!(out, "\nVIOLATION after {}: {}", self.fault, self.wrong.words());
+        let _ = writeln!(out, "  {}", self.text);
+        let _ = writeln!(out, "  cycle {}, seed {}", self.cycle, self.seed);
+        for event in &self.events {
+            let ms = |us: i64| format!("{:.1} ms", us as f64 / 1000.0);
+            let acknowledged = event.acknowledged_us.map_or("never".into(), ms);
+            let there = if event.there { "there" } else { "     " };
+            let _ = writeln!(
+                out,
+                "    {there} #{:<7} sent {:>11}  acknowledged {acknowledged:>11}  {}",
+                event.number,
+                ms(event.sent_us),
+                event.command
+            );
+        }
+        if !self.said.is_empty() {
+            let _ = writeln!(out, "  the server said: {}", self.said);
+        }
+        let _ = writeln!(out, "  replay: {}", self.replay[0]);
+        let _ = writeln!(out, "  with all that led to it: {}", self.replay[1]);
+        if let Some(kept) = &self.kept {
+            let _ = writeln!(out, "  its files: {kept}");
+        }
+    }
+}
