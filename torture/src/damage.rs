@@ -135,10 +135,12 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
                 flip(at, bit)?;
                 format!("bit {bit:#x} of byte {at} of {shown}, near its end, was flipped")
             } else {
-                let at = *rng.one_of(&digits);
-                // Another digit: 1 is 9 then, and 0 is 8.
-                flip(from + at as u64, 8)?;
-                let changed = (tail[at] ^ 8).escape_ascii().to_string();
+                // One bit makes another, greater digit, with which the last strings reach behind the end of the file.
+                let at = *rng.one_of(&digits[digits.len().saturating_sub(3)..]);
+                let greater = |bit: &u8| (tail[at] ^ bit).is_ascii_digit() && tail[at] ^ bit > tail[at];
+                let bit = [8, 4, 2, 1].into_iter().find(greater).unwrap_or(1);
+                flip(from + at as u64, bit)?;
+                let changed = (tail[at] ^ bit).escape_ascii().to_string();
                 format!(
                     "the digit {} of a length near the end of {shown} was flipped to {changed}",
                     char::from(tail[at])

@@ -266,7 +266,8 @@ impl Case<'_> {
             touched.iter().any(|key| !keys.contains(key))
         });
         let never = keys.iter().any(|&key| !ever[key]);
-        let back = keys.iter().any(|&key| seen.keys[key].is_some()) && nearest.contains("expected nothing");
+        let was_deleted = |key: usize| broken[key].is_some() && state.keys[key].is_none();
+        let back = keys.iter().any(|&key| seen.keys[key].is_some() && was_deleted(key));
         let wrong = if half {
             Wrong::Torn
         } else if never {
