@@ -40,7 +40,13 @@ def sync(server, protocol):
     info = client.info("everything")
     assert info["redis_version"].startswith("7."), info["redis_version"]
     assert info["cmdstat_get"]["calls"] >= 3, info["cmdstat_get"]
-    assert client.slowlog_get(5) is not None and client.memory_usage("k") > 0 and client.latency_latest() == []
+    client.config_set("slowlog-log-slower-than", 0)
+    client.get("slow")
+    client.config_set("slowlog-log-slower-than", 10_000)
+    # Joined as bytes by the library, which therefore must not decode them.
+    slow = [entry["command"] for entry in redis.Redis.from_url(server.url, protocol=protocol).slowlog_get(5)]
+    assert b"GET slow" in slow, slow
+    assert client.memory_usage("k") > 0 and client.latency_latest() == []
     client.client_kill_filter(_id=client.client_id(), skipme=False) if protocol == 2 else None
     same(client.get("k"), "other", "after CLIENT KILL, by the pool's own reconnection")
     pool.disconnect()
