@@ -3,6 +3,10 @@
 use crate::log;
 use crate::server::Server;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked whether a script keeps the engine.
+const BUSY_LOOK: Duration = Duration::from_millis(20);
 
 /// How to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -20,28 +24,43 @@ pub(crate) struct Shutdown {
 pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::convert::Infallible, String> {
     log::warning(format_args!("User requested shutdown..."));
     crate::supervise::stopping();
-    if server.scripting.is_busy() {
-        // The script keeps the engine, perhaps for ever. What was acknowledged has been written as the policy promises; what the
-        // script has done was not acknowledged, and is not logged in part.
-        log::warning(format_args!("Ending while a script runs: what it has done is given up"));
-        leave(server)
-    }
     let (points, logged) = {
         let config = server.config.lock();
         (!config.save_points().is_empty(), config.bool("appendonly"))
     };
     // With a log, everything is in it; without one, only a snapshot lasts.
     let save = how.save.unwrap_or(points && !logged);
+    if server.scripting.is_busy() && save {
+        log::warning(format_args!(
+            "The snapshot waits for the script that runs: SCRIPT KILL ends it, SHUTDOWN NOSAVE the server as well"
+        ));
+    }
+    while server.scripting.is_busy() {
+        if !save {
+            give_up(server);
+        }
+        tokio::time::sleep(BUSY_LOOK).await;
+    }
     let store = server.store.clone();
     // In a thread of its own: clients are served until the end.
-    let done = tokio::task::spawn_blocking(move || {
+    let mut done = tokio::task::spawn_blocking(move || {
         if save {
             let ticket = store.request_snapshot();
             store.wait_snapshot(ticket).map_err(|reason| format!("the snapshot failed: {reason}"))?;
         }
         if logged && !store.flush() { Err("the log could not be flushed".to_owned()) } else { Ok(()) }
     });
-    if let Err(reason) = done.await.unwrap_or_else(|error| Err(error.to_string())) {
+    let done = loop {
+        tokio::select! {
+            done = &mut done => break done,
+            () = tokio::time::sleep(BUSY_LOOK) => {
+                if !save && server.scripting.is_busy() {
+                    give_up(server);
+                }
+            }
+        }
+    };
+    if let Err(reason) = done.unwrap_or_else(|error| Err(error.to_string())) {
         if !how.force {
             crate::supervise::going_on();
             return Err(reason);
@@ -53,6 +72,13 @@ pub(crate) async fn run(server: &Arc<Server>, how: Shutdown) -> Result<std::conv
     if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.shut_down()).await {
         log::warning(format_args!("The log could not be closed: {error}"));
     }
+    leave(server)
+}
+
+/// Ends the process while a script keeps the engine, perhaps for ever. What was acknowledged has been written as the policy promises; what the
+/// script has done was not acknowledged, and is not logged in part.
+fn give_up(server: &Server) -> ! {
+    log::warning(format_args!("Ending while a script runs: what it has done is given up"));
     leave(server)
 }
 

@@ -137,3 +137,30 @@ fn clients_leave_room_for_the_files_of_the_store() {
     );
     assert_eq!(client.line(&encode(&[b"CONFIG", b"SET", b"maxclients", b"50"])), "+OK");
 }
+
+fn terminate(server: &Server) {
+    let process = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().expect("it runs").success());
+}
+
+#[test]
+fn a_signal_does_not_lose_what_only_a_snapshot_keeps_while_a_script_runs() {
+    let words = ["--busy-reply-threshold", "20", "--appendonly", "no", "--save", "3600 1000"];
+    let mut server = Server::start(&words);
+    let (mut client, mut admin) = (server.connect(), server.connect());
+    assert_eq!(client.line(b"SET k v\r\n"), "+OK");
+    client.send(&encode(&[b"EVAL", b"while true do end", b"0"]));
+    let began = std::time::Instant::now();
+    while !admin.line(b"EXISTS k\r\n").starts_with("-BUSY") {
+        assert!(began.elapsed() < PATIENCE, "the script does not take long");
+    }
+    terminate(&server);
+    while !server.log().contains("The snapshot waits for the script") {
+        assert!(began.elapsed() < PATIENCE, "{}", server.log());
+    }
+    assert_eq!(admin.line(b"SCRIPT KILL\r\n"), "+OK");
+    assert!(server.child.wait().expect("it ends").success());
+    let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().expect("a folder"));
+    let server = Server::start_in(folder, &words);
+    assert_eq!(server.connect().line(b"GET k\r\n"), "$1");
+}
