@@ -146,16 +146,17 @@ impl Future for Blocked {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut end = self.seat.poll(cx);
         let due = end.is_pending() && self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
-        if due && self.server.scripting.is_busy() {
+        if due && let Some(mut engine) = self.server.lock_unless_busy() {
+            self.timer = None;
+            let waited = engine.waiting.remove(self.id).is_some();
+            drop(engine);
+            // If it is not there any more, somebody has served it, and has told so before he let the lock go.
+            end = if waited { Poll::Ready(End::TimedOut) } else { self.seat.poll(cx) };
+        } else if due {
             // A script keeps the engine: the time is up when it ends.
             let mut later = Box::pin(tokio::time::sleep(BUSY_RETRY));
             let _ = later.as_mut().poll(cx);
             self.timer = Some(later);
-        } else if due {
-            self.timer = None;
-            let waited = self.server.store.lock().waiting.remove(self.id).is_some();
-            // If it is not there any more, somebody has served it, and has told so before he let the lock go.
-            end = if waited { Poll::Ready(End::TimedOut) } else { self.seat.poll(cx) };
         }
         let Poll::Ready(end) = end else { return Poll::Pending };
         self.ended = true;
@@ -176,11 +177,10 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         if !self.ended {
             *self.info.blocked.lock() = None;
-            if self.server.scripting.is_busy() {
+            match self.server.lock_unless_busy() {
+                Some(mut engine) => drop(engine.waiting.remove(self.id)),
                 // Before anybody is served again.
-                self.server.scripting.orphan(self.id);
-            } else {
-                self.server.store.lock().waiting.remove(self.id);
+                None => self.server.scripting.orphan(self.id),
             }
             // It may have been served before that.
             if let Some(End::Served(..)) = self.seat.told.lock().0.take() {

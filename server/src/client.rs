@@ -101,11 +101,13 @@ impl Client {
     /// The client has gone: nothing is sent to it any more.
     pub(crate) async fn leave(&mut self, server: &Server) {
         if self.listens() {
-            while server.scripting.is_busy() {
+            let mut engine = loop {
+                if let Some(engine) = server.lock_unless_busy() {
+                    break engine;
+                }
                 // A script, maybe in this thread, keeps the engine.
                 tokio::time::sleep(BUSY_RETRY).await;
-            }
-            let mut engine = server.store.lock();
+            };
             self.subscriptions.leave_all(&mut engine, &self.info);
             tracking::commands::stop(&mut engine, self);
         }

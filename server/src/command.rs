@@ -117,6 +117,16 @@ impl ServerCall<'_, '_> {
 /// How often a thread that waits for the engine's lock looks whether a script keeps it.
 const BUSY_LOOK: Duration = Duration::from_millis(10);
 
+/// The engine; `None` if `busy` became true while it was waited for, which may stay so for ever.
+#[inline]
+pub(crate) fn lock_unless(store: &'static Store, busy: &AtomicBool) -> Option<EngineGuard<'static>> {
+    let mut guard = store.try_lock_for(Duration::ZERO);
+    while guard.is_none() && !busy.load(Ordering::Acquire) {
+        guard = store.try_lock_for(BUSY_LOOK);
+    }
+    guard
+}
+
 /// The engine's lock, taken at most once per batch and only if a command needs it. It borrows nothing, so that a script that takes
 /// long can be suspended with it (`scripting/fiber.rs`).
 pub(crate) struct EngineLock {
@@ -141,10 +151,7 @@ impl EngineLock {
     #[inline]
     pub(crate) fn acquire(&mut self, busy: &AtomicBool) -> bool {
         if self.guard.is_none() {
-            self.guard = self.store.try_lock_for(Duration::ZERO);
-            while self.guard.is_none() && !busy.load(Ordering::Acquire) {
-                self.guard = self.store.try_lock_for(BUSY_LOOK);
-            }
+            self.guard = lock_unless(self.store, busy);
         }
         self.guard.is_some()
     }

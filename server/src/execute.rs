@@ -217,9 +217,12 @@ fn needs_engine(server: &Server, plan: &Plan) -> bool {
     }
     let entry = server.commands.entry(plan.entry);
     entry.is_data()
-        || !plan.flags.has(Flags::ALLOW_BUSY)
-            && entry.spec.group != Group::Connection
-            && server.runtimes.get().is_some_and(|runtimes| runtimes.len() > 1)
+        || server.runtimes.get().is_some_and(|runtimes| runtimes.len() > 1)
+            && match entry.spec.name {
+                "RESET" | "WATCH" => true,
+                _ if plan.flags.has(Flags::ALLOW_BUSY) => false,
+                name => name == "CLIENT" || entry.spec.group != Group::Connection,
+            }
 }
 
 /// Whether a command runs although a script is suspended: then it does without the engine.

@@ -14,7 +14,7 @@ pub(crate) fn tick(server: &Server, now_ms: u64) {
     server.tls.look_again(&server.config.lock(), now_ms);
     if server.observe.delay_ms().is_some() {
         let always = server.config.lock().choice("appendfsync") == "always";
-        if !server.scripting.is_busy() {
+        if server.has_engine() {
             server.observe.look_at_log(server.store, always);
         }
     }
@@ -23,7 +23,7 @@ pub(crate) fn tick(server: &Server, now_ms: u64) {
 
 /// Keeps the store's status for scripts that ask.
 pub(crate) fn note_status(server: &Server) {
-    if !server.scripting.is_busy() {
+    if server.has_engine() {
         let status = server.store.status();
         *server.seen_status.lock() = Some(status);
     }
@@ -51,11 +51,11 @@ fn tell_of_the_log(server: &Server) {
 
 /// What is in use beyond what is counted as it changes: tables, sessions, the allocator's own caches; and what does not count.
 pub(crate) fn measure_memory(server: &Server) {
-    if server.scripting.is_busy() {
-        return; // A script in this very thread may have the engine.
+    if !server.has_engine() {
+        return;
     }
     let uncounted = server.store.buffered_bytes();
-    let mut engine = server.store.lock();
+    let Some(mut engine) = server.lock_unless_busy() else { return };
     server.memory.uncounted.store(uncounted, Ordering::Relaxed);
     measure_again(server, &mut engine);
     let (used, _) = server.used_bytes(&mut engine);

@@ -3,6 +3,7 @@
 use crate::acl::Acl;
 use crate::admin::migrate::Connections;
 use crate::client::Clients;
+use crate::command;
 use crate::config::Config;
 use crate::maintenance;
 use crate::net::listener::Rebind;
@@ -19,7 +20,7 @@ use crate::table::Table;
 use firn_engine::engine::Engine;
 use firn_engine::eviction::Room;
 use firn_engine::key::HashSeed;
-use firn_engine::store::{Status, Store};
+use firn_engine::store::{EngineGuard, Status, Store};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -116,6 +117,18 @@ impl Server {
         engine.memory.beside = self.bytes_beside();
         let uncounted = self.memory.uncounted.load(Ordering::Relaxed);
         (engine.limited_bytes() + uncounted, uncounted)
+    }
+
+    /// The engine, unless a script keeps it for long, perhaps for ever: a thread that serves clients does not wait for that.
+    pub(crate) fn lock_unless_busy(&self) -> Option<EngineGuard<'static>> {
+        command::lock_unless(self.store, self.scripting.busy_flag())
+    }
+
+    /// Whether calls that take the engine's lock by themselves will get it soon. One network thread runs all scripts itself: then
+    /// none is in the middle of one that is not known to be busy.
+    pub(crate) fn has_engine(&self) -> bool {
+        let alone = self.runtimes.get().is_none_or(|runtimes| runtimes.len() == 1);
+        if alone { !self.scripting.is_busy() } else { self.lock_unless_busy().is_some() }
     }
 
     /// Monotonic time since the start, in ms.

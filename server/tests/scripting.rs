@@ -332,6 +332,39 @@ fn a_script_that_has_written_is_not_killed_and_leaves_all_or_nothing() {
     }
 }
 
+#[test]
+fn a_script_in_one_thread_holds_up_no_other() {
+    let server = Server::start(&["--io-threads", "2", "--busy-reply-threshold", "300"]);
+    // Connections go to the threads in turn: each runs the script once.
+    for mut client in [server.connect(), server.connect()] {
+        let mut others = [0; 2].map(|_| server.connect());
+        let mut waiting = [0; 2].map(|_| server.connect());
+        let mut listening = [0; 2].map(|_| server.connect());
+        for other in &mut listening {
+            assert!(ask(other, &[b"SUBSCRIBE", b"c"]).starts_with("[subscribe c"));
+        }
+        for other in &mut waiting {
+            other.send(&request(&[b"BLPOP", b"q", b"0.1"]));
+        }
+        client.send(&request(&[b"EVAL", b"while true do end", b"0"]));
+        // While nobody knows yet that it takes long: clients go, their time is up, memory is measured.
+        drop(listening);
+        for other in &mut others {
+            other.send(&request(&[b"CLIENT", b"TRACKINGINFO"]));
+        }
+        others.iter_mut().for_each(|other| drop(read(other)));
+        others.iter_mut().for_each(until_busy);
+        [0; 2].map(|_| server.connect()).iter_mut().for_each(until_busy);
+        assert_eq!(ask(&mut others[0], &[b"SCRIPT", b"KILL"]), "+OK");
+        assert!(read(&mut client).contains("killed by user"));
+        // Its time was up, or the script was there before it.
+        for reply in waiting.each_mut().map(read) {
+            assert!(reply == "*-1" || reply.starts_with("-BUSY"), "{reply}");
+        }
+        while ask(&mut others[1], &[b"PUBLISH", b"c", b"x"]) != ":0" {}
+    }
+}
+
 /// A server over the data of one that has ended.
 fn restart(old: &Server, words: &[&str]) -> Server {
     let data = old.folder.path().join("firn-data");

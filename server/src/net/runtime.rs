@@ -301,7 +301,7 @@ impl Runtime {
             }
             self.resume();
             // A suspended script, maybe in this very thread, keeps the engine; when it ends, it signals.
-            if !self.server.scripting.is_busy() && self.queued.take() {
+            if self.queued.get() && self.server.has_engine() && self.queued.take() {
                 self.server.store.commit();
             }
             self.release();

@@ -155,8 +155,7 @@ impl Reply {
 }
 
 fn route(server: &Server, path: &str) -> Reply {
-    if server.scripting.is_busy() {
-        // A script of this very thread may keep the engine.
+    if !server.has_engine() {
         return Reply::text(
             "503 Service Unavailable",
             "A script has run for longer than busy-reply-threshold.\n".into(),
