@@ -112,7 +112,9 @@ fn restore_refuses_what_is_no_payload_and_changes_nothing() {
 fn migrate_moves_copies_and_replaces_keys() {
     let folder = tempfile::tempdir().unwrap();
     let Some((_one, mut from, _)) = start(&folder.path().join("one"), &["--appendonly", "yes"]) else { return };
-    let Some((_two, mut to, port)) = start(&folder.path().join("two"), &["--requirepass", "secret"]) else { return };
+    let Some((_two, mut to, port)) = start(&folder.path().join("two"), &[]) else { return };
+    // Not at the start: who waits for it knows no password.
+    run(&mut to, "CONFIG SET requirepass secret");
     call(&mut to, &[b"AUTH", b"secret"]);
     let migrate = |client: &mut Client, words: &[&[u8]]| {
         let words: Vec<&[u8]> = [&[&b"MIGRATE"[..], b"127.0.0.1", port.as_bytes()], words].concat();
