@@ -192,10 +192,11 @@ fn one(arguments: &TortureArgs, command: &str, policy: Policy, seed: u64, kept: 
     Ok(run)
 }
 
-/// The first word of a command line, without its folder.
+/// The program of a command line, without its folder and without `env NAME=VALUE` before it.
 fn name_of(command: &str) -> String {
-    let first = command.split_whitespace().next().unwrap_or("server");
-    first.rsplit('/').next().unwrap_or(first).into()
+    let is_program = |word: &&str| *word != "env" && !word.contains('=');
+    let program = command.split_whitespace().find(is_program).unwrap_or("server");
+    program.rsplit('/').next().unwrap_or(program).into()
 }
 
 /// The command lines that show a violation again: its cycle on an empty store, and everything from the first cycle on.
