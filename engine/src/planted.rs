@@ -11,7 +11,7 @@ pub enum Bug {
     AcknowledgeFirst,
     /// The log's flush is left out.
     SkipSync,
-    /// One flush in sixteen is left out.
+    /// One flush in four is left out.
     SkipOneSync,
     /// What was written while a flush was under way counts as flushed.
     FlushCountsLater,
@@ -94,11 +94,11 @@ pub(crate) fn drops_record() -> bool {
     has(Bug::DropRecord) && RECORDS.get().is_multiple_of(1000)
 }
 
-/// Whether this flush is left out, by [`Bug::SkipSync`] or as the sixteenth of this thread by [`Bug::SkipOneSync`].
+/// Whether this flush is left out, by [`Bug::SkipSync`] or as the fourth of this thread by [`Bug::SkipOneSync`].
 #[cfg(feature = "planted-bugs")]
 pub(crate) fn skips_sync() -> bool {
     FLUSHES.set(FLUSHES.get() + 1);
-    has(Bug::SkipSync) || has(Bug::SkipOneSync) && FLUSHES.get().is_multiple_of(16)
+    has(Bug::SkipSync) || has(Bug::SkipOneSync) && FLUSHES.get().is_multiple_of(4)
 }
 
 /// Never.

@@ -191,6 +191,8 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
         }
         Fault::Missing => {
             fs::remove_file(&target.path)?;
+            // What is missed is told by where it is missed: in or behind another file.
+            names.extend(all.iter().map(|found| name(&found.path)));
             format!("{shown} is missing")
         }
         other => return Err(io::Error::other(format!("{} is no damage", other.name()))),

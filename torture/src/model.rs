@@ -625,6 +625,8 @@ impl State {
                 self.stream(*key).push((format!("{number}-1").into_bytes(), fresh()));
                 0
             }
+            // Alone among these commands they would make an empty stream of none here, which a server does not.
+            Change::RemoveEntry { key, .. } | Change::TrimEntries { key, .. } if self.keys[*key].is_none() => 0,
             Change::RemoveEntry { key, id } => {
                 let stream = self.stream(*key);
                 let before = stream.len();
