@@ -194,6 +194,8 @@ pub(crate) struct ClientInfo {
     pub(crate) query_len: AtomicUsize,
     /// See `query_len`.
     pub(crate) query_free: AtomicUsize,
+    /// Bytes of a large word that are still to come: they count as memory that the client takes, as room is made for them.
+    pub(crate) query_awaited: AtomicUsize,
     /// Bytes of the words of a command that is not complete.
     pub(crate) argv_bytes: AtomicUsize,
     /// Bytes of replies that have not left.

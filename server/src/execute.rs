@@ -15,7 +15,7 @@ use crate::observe::command_log::Kind;
 use crate::observe::meter::Meter;
 use crate::observe::monitor;
 use crate::pubsub;
-use crate::resp::parser::{Batch, Request};
+use crate::resp::parser::{Batch, Request, WORDS_KEPT};
 use crate::resp::writer::Writer;
 use crate::server::Server;
 use crate::session::pause::{self, Level};
@@ -204,7 +204,9 @@ pub(crate) fn execute(
     if let Some(last) = plans.last() {
         client.info.ran(executed as u64, last.command_number(), client.session.db);
     }
-    scratch.words = recycle(words);
+    if words.capacity() <= WORDS_KEPT {
+        scratch.words = recycle(words);
+    }
     outcome
 }
 

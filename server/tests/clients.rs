@@ -48,6 +48,37 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
+fn list_shows_what_of_a_command_is_understood_and_what_is_not() {
+    let server = Server::start(&[]);
+    let mut me = named(&server, "me");
+    let mut other = named(&server, "other");
+    let field = |line: &str, name: &str| -> usize {
+        let value = line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("no {name} in {line}")).parse().expect("a number")
+    };
+    let mut line = |wanted: usize| {
+        let mut line = String::new();
+        until("that much has arrived", || {
+            let text = bulk(&mut me, "CLIENT LIST");
+            line = text.lines().find(|line| line.contains(" name=other ")).expect("it is there").to_owned();
+            field(&line, "qbuf") == wanted
+        });
+        ["argv-mem", "qbuf-free", "tot-mem"].map(|name| field(&line, name))
+    };
+    let idle = line(0);
+    assert_eq!(idle[..2], [0, 0], "no buffer of its own");
+    // Two words, and some of a third: there is room for the whole of it, and for no more, once half of it has come.
+    other.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$300000\r\n");
+    other.send(&[b'v'; 200_000]);
+    let [words, free, total] = line(200_000);
+    assert_eq!((words, free), (4, 100_002));
+    assert!(total >= idle[2] + 300_000 && total < idle[2] + 301_000, "{total}");
+    other.send(&[b'v'; 100_000]);
+    assert_eq!(other.line(b"\r\n"), "+OK");
+    assert_eq!(line(0), idle, "given back");
+}
+
+#[test]
 fn list_shows_the_clients_that_pass_every_filter() {
     let server = Server::start(&[]);
     let mut me = named(&server, "me");

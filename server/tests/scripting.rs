@@ -250,6 +250,12 @@ fn a_script_that_loops_lets_others_end_it() {
         "while true do pcall(function() while true do end end) end",
         "local t = {1, 2, 3} while true do table.sort(t, function(a, b) local n = 0 while n < 1e9 do n = n + 1 end return a < b end) end",
         "return string.gsub('aaaa', 'a', function() while true do end end)",
+        // Patterns that try everything, and items and sets that take long by themselves.
+        "return string.find(string.rep('a', 1e6), string.rep('.-', 30) .. 'b')",
+        "return string.match(string.rep('a', 1e6), string.rep('a*', 30) .. 'b')",
+        "return string.find(string.rep('a', 2e6), '[' .. string.rep('b', 1e6) .. 'a]*c')",
+        "return string.gsub(string.rep('(', 4e6), '%b()', '')",
+        "for part in string.gmatch(string.rep('x', 3e6), '.-y') do end",
         "local c = coroutine.wrap(function() while true do end end) return c()",
         "return setmetatable({}, {__index = function() while true do end end}).x",
         "while true do redis.call('GET', 'k') end",
@@ -447,6 +453,93 @@ fn flags_hold_and_memory_rules_are_those_of_redis() {
     ] {
         assert_eq!(eval(&mut client, line), format!("-ERR {error}"));
     }
+}
+
+#[test]
+fn scripts_may_call_what_answers_at_once_and_keeps_the_engine() {
+    let server = Server::start(&["--enable-debug-command", "local"]);
+    let mut client = server.connect();
+    for (script, part) in [
+        ("return redis.call('INFO')", "redis_version:"),
+        ("return redis.call('INFO', 'everything')", "durable_lsn:"),
+        ("return redis.call('INFO', 'server', 'memory', 'latencystats')", "maxmemory_policy:noeviction"),
+        ("return redis.call('LASTSAVE')", ":"),
+        ("return redis.call('SLOWLOG', 'LEN')", ":"),
+        ("return redis.call('MEMORY', 'USAGE', 'nothing')", "$-1"),
+    ] {
+        let reply = eval(&mut client, script);
+        assert!(reply.contains(part), "{script}: {reply}");
+    }
+    let refused = [
+        "CONFIG', 'GET', 'port",
+        "CLIENT', 'LIST",
+        "DEBUG', 'RELOAD",
+        "FUNCTION', 'LIST",
+        "EVAL', '1', '0",
+        "SAVE",
+        "WATCH', 'k",
+    ];
+    let call = |name: &str| format!("return redis.call('{name}')");
+    for name in refused {
+        let reply = eval(&mut client, &call(name));
+        assert!(reply.contains("This Redis command is not allowed from script"), "{name}: {reply}");
+    }
+    assert_eq!(ask(&mut client, &[b"DEBUG", b"SET-DISABLE-DENY-SCRIPTS", b"1"]), "+OK");
+    for name in refused {
+        let reply = eval(&mut client, &call(name));
+        let may = name.starts_with("CLIENT");
+        assert_eq!(reply.contains("not allowed from script"), !may, "{name}: {reply}");
+    }
+    assert_eq!(eval(&mut client, &call("DEBUG', 'PROTOCOL', 'integer")), ":12345");
+    assert_eq!(ask(&mut client, &[b"DEBUG", b"SET-DISABLE-DENY-SCRIPTS", b"0"]), "+OK");
+    assert!(eval(&mut client, &call("CLIENT', 'LIST")).contains("not allowed from script"));
+}
+
+#[test]
+fn a_script_sees_sets_in_order_and_the_functions_of_strings_are_those_of_lua_5_1() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    ask(&mut client, &[b"SADD", b"s", b"d", b"a", b"c", b"e", b"b"]);
+    let sort = "return redis.call('SORT', 's', 'BY', 'nosort'";
+    assert_eq!(eval(&mut client, &format!("{sort})")), "[a b c d e]");
+    assert_eq!(eval(&mut client, &format!("{sort}, 'DESC', 'LIMIT', '1', '2')")), "[d c]");
+    for (script, reply) in [
+        ("return {string.find('hello world', 'o w')}", "[:5 :7]"),
+        ("return {('hello'):find('l+', -3)}", "[:3 :4]"),
+        ("return {('hello'):find('', 99)}", "[:6 :5]"),
+        ("return {('a.b'):find('.', 1, true)}", "[:2 :2]"),
+        ("return {('key=val'):match('(%w+)=(%w+)')}", "[key val]"),
+        ("return {('hello'):match('()ll()')}", "[:3 :5]"),
+        ("return {('abc'):gsub('%w', '%0%0-')}", "[aa-bb-cc- :3]"),
+        ("return {('abc'):gsub('', '-')}", "[-a-b-c- :4]"),
+        ("return {('hello world'):gsub('o', 'x', 1)}", "[hellx world :1]"),
+        ("return {('$name is $age'):gsub('%$(%w+)', {name = 'Lua', age = 5})}", "[Lua is 5 :2]"),
+        ("return {('abc'):gsub('%w', function(c) if c == 'b' then return c:upper() end end)}", "[aBc :3]"),
+        ("return {('abc'):gsub('^a', 'x')}", "[xbc :1]"),
+        ("return {('abc'):gsub('b', '%%')}", "[a%c :1]"),
+        ("local t = {} for k, v in ('a=1, b=2'):gmatch('(%w+)=(%w+)') do t[#t + 1] = k .. v end return t", "[a1 b2]"),
+        ("local n = 0 for _ in ('abc'):gfind('') do n = n + 1 end return n", ":4"),
+        ("return {(12345):rep(1):find(34)}", "[:3 :4]"),
+        ("return {string.gsub(123, 2, 4)}", "[143 :1]"),
+        ("return ({pcall(string.gsub, 'a', 'a', function() return {} end)})[2]", "invalid replacement value (a table)"),
+        ("return ({pcall(string.gsub, 'a', 'a', function() error('mine', 0) end)})[2]", "mine"),
+        ("return ({pcall(string.rep)})[2]", "bad argument #1 to \\'rep\\' (string expected, got no value)"),
+        ("return ({pcall(string.gsub, 'a', '(', '')})[2]", "unfinished capture"),
+        (
+            "return ({pcall(string.gsub, 'a', 'a')})[2]",
+            "bad argument #3 to \\'gsub\\' (string/function/table expected)",
+        ),
+        ("return ({pcall(string.gsub, 'a', 'a', '%9')})[2]", "invalid capture index"),
+    ] {
+        assert_eq!(eval(&mut client, script), reply, "{script}");
+    }
+    // What takes the place of matches takes the machine's memory.
+    refused(
+        &server,
+        &mut client,
+        "return #string.gsub(string.rep('a', 1e6), 'a', string.rep('b', 1e6))",
+        "not enough memory",
+    );
 }
 
 #[test]

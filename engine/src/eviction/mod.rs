@@ -232,6 +232,7 @@ impl Engine {
             && self.refused == Refused::Nothing
             && !self.replaying
             && !self.in_transaction()
+            && !self.is_paused()
     }
 
     #[cold]

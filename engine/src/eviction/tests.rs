@@ -80,6 +80,31 @@ fn data_never_exceeds_the_limit_whatever_the_policy_and_the_size_of_values() {
 }
 
 #[test]
+fn while_clients_are_paused_nothing_goes_and_nobody_looks_again_and_again() {
+    let mut bench = bench("allkeys-lru", 0);
+    for n in 0..1000 {
+        run(&mut bench, &[b"SET", &key(n), &[b'v'; 500], b"PX", b"1"]);
+    }
+    let used = bench.engine.limited_bytes();
+    bench.engine.pause_expiry(1000);
+    bench.engine.set_memory(MemorySettings {
+        limit: used / 2,
+        policy: Policy::named("allkeys-lru").unwrap(),
+        ..MemorySettings::default()
+    });
+    bench.engine.now_ms += 10; // All of them are dead.
+    assert_eq!(bench.engine.make_room(0), Room::Enough);
+    assert!(!bench.engine.evict_slice(), "there is nothing to be done now");
+    assert!(!bench.engine.expire_slice(100));
+    assert_eq!(keys(&bench.engine.keyspace).len(), 1000);
+    assert_eq!(bench.engine.stats.evicted_keys, 0);
+    bench.engine.monotonic_ms += 1000;
+    bench.engine.now_ms -= 10;
+    while bench.engine.evict_slice() {}
+    assert!(bench.engine.limited_bytes() <= used / 2 && bench.engine.stats.evicted_keys > 400);
+}
+
+#[test]
 fn collections_of_many_chunks_count_until_they_are_freed_and_nothing_goes_in_their_stead() {
     let limit = 2_000_000;
     let mut bench = bench("allkeys-lru", limit);

@@ -523,6 +523,7 @@ impl Task<'_> {
         let (understood, words) = self.parser.understood();
         info.query_len.store(len.saturating_sub(understood), Ordering::Relaxed);
         info.query_free.store(capacity - len, Ordering::Relaxed);
+        info.query_awaited.store(self.parser.needed(len), Ordering::Relaxed);
         info.argv_bytes.store(words.min(len), Ordering::Relaxed);
         self.runtime.server.clients.count_room(&info.query_room, capacity);
     }

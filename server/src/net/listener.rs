@@ -411,6 +411,7 @@ fn client_info(
         last_command: 0.into(),
         query_len: 0.into(),
         query_free: 0.into(),
+        query_awaited: 0.into(),
         argv_bytes: 0.into(),
         output_peak: 0.into(),
         prefix_bytes: 0.into(),

@@ -52,6 +52,9 @@ impl Batch {
     }
 }
 
+/// Room for so many words is kept from batch to batch.
+pub(crate) const WORDS_KEPT: usize = 16 * 1024;
+
 /// What may be asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -191,6 +194,9 @@ impl Parser {
     /// Keeps the words of the unfinished command, from index `first` of `words` on, for the next call.
     fn keep(&mut self, words: &mut Vec<Word>, first: usize, start: usize) {
         if first == words.len() {
+            if self.words.capacity() > WORDS_KEPT {
+                self.words = Vec::new();
+            }
             return;
         }
         if first == 0 && start == 0 {

@@ -58,6 +58,8 @@ pub(super) struct Host {
     /// Sees errors where they happen.
     pub(super) handler: Reference,
     scripts: HashMap<Sha, Script>,
+    /// Bytes of their texts.
+    script_bytes: usize,
     uses: u64,
     /// Libraries by name.
     pub(super) libraries: BTreeMap<Box<[u8]>, Library>,
@@ -94,6 +96,7 @@ impl Host {
             machine,
             handler,
             scripts: HashMap::new(),
+            script_bytes: 0,
             uses: 0,
             libraries: BTreeMap::new(),
             functions: HashMap::new(),
@@ -134,6 +137,7 @@ impl Host {
         })?;
         self.uses += 1;
         let script = Script { function, source: source.into(), flags: shebang.flags, loaded, used: self.uses };
+        self.script_bytes += source.len();
         self.scripts.insert(sha, script);
         if !loaded && self.scripts.values().filter(|script| !script.loaded).count() > EVAL_SCRIPTS_MAX {
             let unloaded = self.scripts.iter().filter(|(_, script)| !script.loaded);
@@ -141,6 +145,7 @@ impl Host {
                 && let Some(script) = self.scripts.remove(&oldest)
             {
                 self.machine.stack().forget(script.function);
+                self.script_bytes -= script.source.len();
                 scripting.numbers.evicted.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -174,6 +179,7 @@ impl Host {
         for (_, script) in self.scripts.drain() {
             self.machine.stack().forget(script.function);
         }
+        self.script_bytes = 0;
         self.machine.collect();
         self.publish(scripting);
     }
@@ -193,7 +199,7 @@ impl Host {
         let set = |number: &std::sync::atomic::AtomicU64, value: usize| number.store(value as u64, Ordering::Relaxed);
         set(&numbers.machine_bytes, self.machine.used_bytes());
         set(&numbers.scripts, self.scripts.len());
-        set(&numbers.script_bytes, self.scripts.values().map(|script| script.source.len()).sum());
+        set(&numbers.script_bytes, self.script_bytes);
         set(&numbers.functions, self.functions.len());
         set(&numbers.libraries, self.libraries.len());
     }

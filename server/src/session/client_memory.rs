@@ -21,7 +21,7 @@ impl ClientInfo {
             + self.shard_channels.load(Relaxed);
         size_of::<ClientInfo>()
             + self.query_len.load(Relaxed)
-            + self.query_free.load(Relaxed)
+            + self.query_free.load(Relaxed).max(self.query_awaited.load(Relaxed))
             + self.argv_bytes.load(Relaxed)
             + self.output_room.load(Relaxed)
             + self.prefix_bytes.load(Relaxed)
