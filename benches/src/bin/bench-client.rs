@@ -118,7 +118,10 @@ fn listen(port: u16, connections: usize) -> io::Result<()> {
     }
     println!("ready");
     let ended = end_of_input();
-    // Reading in turns, not when something comes: the load is on the server, not on this program.
+    // Reading in turns, not when something comes: the load is on the server, not on this program. A server that was kept from its work for
+    // a moment may have written to some and not yet to others.
+    const IDLE_TURNS: u32 = 250;
+    let mut idle = 0;
     loop {
         let mut any = false;
         for (stream, bytes) in &mut streams {
@@ -132,7 +135,8 @@ fn listen(port: u16, connections: usize) -> io::Result<()> {
                 Err(error) => return Err(error),
             }
         }
-        if !any && ended.load(Ordering::Relaxed) {
+        idle = if any { 0 } else { idle + 1 };
+        if idle > IDLE_TURNS && ended.load(Ordering::Relaxed) {
             break;
         }
         std::thread::sleep(Duration::from_millis(2));
