@@ -21,10 +21,10 @@ pub(crate) fn tick(server: &Server, now_ms: u64) {
     tell_of_the_log(server);
 }
 
-/// Keeps the store's status for scripts that ask.
+/// Keeps the store's status for scripts that ask. Nothing is waited for: a script may have the engine for long, and whoever waits for it with the
+/// log's lock keeps all others from theirs.
 pub(crate) fn note_status(server: &Server) {
-    if server.has_engine() {
-        let status = server.store.status();
+    if let Some(status) = server.store.try_status() {
         *server.seen_status.lock() = Some(status);
     }
 }

@@ -180,7 +180,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     server.scripting.set_memory_limit(script_memory);
     scripting::load_libraries(&server);
     maintenance::measure_memory(&server);
-    maintenance::note_status(&server);
+    *server.seen_status.lock() = Some(server.store.status());
     log::notice(format_args!("Server initialized"));
     title::show(&server.config.lock());
     if !pidfile.as_os_str().is_empty()

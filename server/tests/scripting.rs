@@ -519,11 +519,10 @@ fn a_script_sees_sets_in_order_and_the_functions_of_strings_are_those_of_lua_5_1
         ("return {('abc'):gsub('b', '%%')}", "[a%c :1]"),
         ("local t = {} for k, v in ('a=1, b=2'):gmatch('(%w+)=(%w+)') do t[#t + 1] = k .. v end return t", "[a1 b2]"),
         ("local n = 0 for _ in ('abc'):gfind('') do n = n + 1 end return n", ":4"),
-        ("return {(12345):rep(1):find(34)}", "[:3 :4]"),
+        ("return {('12345'):find(34)}", "[:3 :4]"),
         ("return {string.gsub(123, 2, 4)}", "[143 :1]"),
         ("return ({pcall(string.gsub, 'a', 'a', function() return {} end)})[2]", "invalid replacement value (a table)"),
         ("return ({pcall(string.gsub, 'a', 'a', function() error('mine', 0) end)})[2]", "mine"),
-        ("return ({pcall(string.rep)})[2]", "bad argument #1 to \\'rep\\' (string expected, got no value)"),
         ("return ({pcall(string.gsub, 'a', '(', '')})[2]", "unfinished capture"),
         (
             "return ({pcall(string.gsub, 'a', 'a')})[2]",

@@ -505,6 +505,11 @@ impl Store {
         self.shared.status()
     }
 
+    /// [`Store::status`] without waiting for anybody; `None` if somebody has a lock that it needs.
+    pub fn try_status(&self) -> Option<Status> {
+        self.shared.try_status()
+    }
+
     /// Bytes of records, frames and blocks of snapshots on their way to the disk: a memory limit does not concern them.
     pub fn buffered_bytes(&self) -> u64 {
         self.shared.buffered_bytes()

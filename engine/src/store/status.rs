@@ -1,8 +1,9 @@
 //! What INFO tells about the store.
 
 use super::{Shared, SnapshotInfo, SyncPolicy};
+use crate::engine::Engine;
 use crate::log::Lsn;
-use crate::log::commit::LogStats;
+use crate::log::commit::{Log, LogStats};
 use crate::log::progress::LogState;
 use crate::recovery::RecoveryReport;
 use std::sync::atomic::Ordering::Relaxed;
@@ -57,8 +58,18 @@ impl Shared {
 
     pub(super) fn status(&self) -> Status {
         let slot = self.log.lock();
-        let log = slot.as_ref();
         let engine = self.engine.lock();
+        self.status_of(slot.as_ref(), &engine)
+    }
+
+    /// The same, unless somebody has one of the locks.
+    pub(super) fn try_status(&self) -> Option<Status> {
+        let slot = self.log.try_lock()?;
+        let engine = self.engine.try_lock()?;
+        Some(self.status_of(slot.as_ref(), &engine))
+    }
+
+    fn status_of(&self, log: Option<&Log>, engine: &Engine) -> Status {
         let last = engine.effects.last();
         Status {
             store_id: self.identity.store.to_string(),

@@ -52,9 +52,6 @@ impl Batch {
     }
 }
 
-/// Room for so many words is kept from batch to batch.
-pub(crate) const WORDS_KEPT: usize = 16 * 1024;
-
 /// What may be asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
