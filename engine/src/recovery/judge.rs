@@ -528,7 +528,6 @@ mod tests {
 
         row("nothing at all", Found::default(), "open [] next 1 copy 1 aside [] 0");
         row("an identity alone", found(None, vec![]), "Vanished at \"\"");
-        row("a snapshot alone", found(Some(50), vec![]), "open [] next 51 copy 51 aside [] 0");
         row(
             "a snapshot beside which a log was on, alone",
             Found { has_log: true, ..found(Some(50), vec![]) },
