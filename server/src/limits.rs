@@ -21,8 +21,9 @@ pub(crate) const OWN_BUFFER_LEN: usize = 16 * 1024;
 /// What a connection reads into a buffer of its own in one turn, about, in bytes.
 pub(crate) const OWN_READ_LEN: usize = 1024 * 1024;
 /// A connection with so many bytes of replies that have not left is not read from. Large, because simple clients send a whole
-/// pipeline before they read its first reply.
-pub(crate) const OUTPUT_PAUSE_LEN: usize = 64 * 1024 * 1024;
+/// pipeline before they read its first reply; somewhat under a power of two, because a buffer that doubles would else be grown, and
+/// copied, once more for the last reply.
+pub(crate) const OUTPUT_PAUSE_LEN: usize = 60 * 1024 * 1024;
 /// Before AUTH a connection that does not take so many bytes of replies is closed.
 pub(crate) const UNAUTHENTICATED_OUTPUT_LEN_MAX: usize = 64 * 1024;
 /// Output buffers up to this capacity are kept for the next reply, in bytes.
