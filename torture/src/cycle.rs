@@ -8,7 +8,8 @@
 //!    on after it: the cut falls between two instants of the server, and every acknowledgement counts.
 //! 2. In the others the cut meets flushes under way. What was acknowledged before the call began counts; what was
 //!    acknowledged later is unsure, but still part of a prefix of history.
-//! 3. In both, under `always` and `no`: what was sent after the call had ended is never acknowledged.
+//! 3. In both, under `always` and `no`, and with `--writes-first` under everysec: what was sent after the call had ended is never
+//!    acknowledged.
 //!
 //! A cut of the FUSE layer is one instant, so there every acknowledgement counts.
 
@@ -472,8 +473,9 @@ impl Torture {
             }
             let base = &lane.states[client];
             let case = Case { client, base, history, crash, floor, cycle: cycle.cycle };
-            // Under everysec a server may acknowledge what it has not written yet, and so without a disk for a moment.
-            if is_cut && self.plan.policy != Policy::Everysec {
+            // Under everysec a server may acknowledge what it has not written yet, and so without a disk for a moment, unless it
+            // promises more.
+            if is_cut && (self.plan.writes_first || self.plan.policy != Policy::Everysec) {
                 judge::nothing_acknowledged_later(&case)?;
             }
             verdicts.push(case.explain(&picture.clients[client])?);

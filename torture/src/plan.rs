@@ -63,6 +63,10 @@ pub struct TortureArgs {
     /// How long a start may take, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub start_limit: u64,
+    /// Also under everysec the server promises to write before it acknowledges (Firn does; Redis writes later while an fsync runs):
+    /// nothing that is sent after a power cut may be acknowledged.
+    #[arg(long)]
+    pub writes_first: bool,
     /// The first of the ports to use; free ones are looked for if not given.
     #[arg(long)]
     pub port: Option<u16>,
@@ -91,5 +95,6 @@ pub(crate) struct Plan {
     pub(crate) workloads: Vec<Workload>,
     pub(crate) load_max: Option<Duration>,
     pub(crate) start_max: Duration,
+    pub(crate) writes_first: bool,
     pub(crate) port: u16,
 }

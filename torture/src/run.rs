@@ -80,6 +80,7 @@ fn list(out: &mut dyn Write) -> std::io::Result<()> {
         workloads: Vec::new(),
         load_max: None,
         start_max: Duration::ZERO,
+        writes_first: false,
         port: 0,
     };
     let mut torture = Torture::new(plan, work.path());
@@ -134,6 +135,7 @@ fn one(arguments: &TortureArgs, command: &str, policy: Policy, seed: u64, kept: 
         workloads,
         load_max: arguments.load.map(Duration::from_millis),
         start_max: Duration::from_secs(arguments.start_limit),
+        writes_first: arguments.writes_first,
         port: arguments.port.map_or_else(server::free_port, Ok).map_err(|error| error.to_string())?,
     };
     let mut torture = Torture::new(plan, work.path());
@@ -209,6 +211,9 @@ fn replay(arguments: &TortureArgs, command: &str, policy: Policy, violation: &Vi
     }
     if let Some(load) = arguments.load {
         common.push_str(&format!(" --load {load}"));
+    }
+    if arguments.writes_first {
+        common.push_str(" --writes-first");
     }
     let faults: Vec<&str> = arguments.faults.iter().flatten().map(|fault| fault.name()).collect();
     [
