@@ -67,6 +67,8 @@ pub struct Engine {
     pub watches: Watches,
     /// Between [`Engine::begin_transaction`] and its end: all effects go into one record.
     in_transaction: bool,
+    /// A command of the transaction under way has made a change: nothing but the command itself refuses what follows it.
+    in_change: bool,
     /// Keys found dead, reused from slice to slice.
     dead: DeadKeys,
 }
@@ -196,6 +198,7 @@ impl Engine {
             waiting: Waiters::default(),
             watches: Watches::default(),
             in_transaction: false,
+            in_change: false,
             dead: DeadKeys::default(),
         }
     }
@@ -215,6 +218,7 @@ impl Engine {
             reply.error(&error.to_string());
         }
         if self.in_transaction {
+            self.in_change |= self.effects.has_open() && command.spec.flags.has(Flags::WRITE);
             if self.has_notices() {
                 self.report(None);
             }
@@ -264,7 +268,7 @@ impl Engine {
 
     /// Ends the record, and notes its LSN as the session's promise.
     pub fn end_transaction(&mut self, session: &mut Session) {
-        self.in_transaction = false;
+        (self.in_transaction, self.in_change) = (false, false);
         if let Some(lsn) = self.effects.finish() {
             session.promise = lsn;
         }
@@ -274,9 +278,12 @@ impl Engine {
         }
     }
 
-    /// Why a transaction whose commands have these flags together is refused while the log's state is what it is.
+    /// Why a command, or a transaction whose commands have these flags together, is refused while the log's state is what it is. What has
+    /// changed something is not stopped half way: the reserve is there to carry it, and what the reserve cannot carry waits in memory
+    /// and keeps its reply waiting.
     pub fn refuses_flags(&self, flags: Flags) -> Option<String> {
         let why = match &self.refused {
+            _ if self.in_change => return None,
             Refused::Growth(why) if flags.has(Flags::DENYOOM) => why,
             Refused::Writes(why) if flags.has(Flags::WRITE) => why,
             _ => return None,

@@ -579,3 +579,74 @@ fn a_client_that_waits_and_goes_away_while_a_script_runs_gets_nothing() {
     assert_eq!(read(&mut client), ":1");
     server.is_well();
 }
+
+/// A small disk for a server's store, in memory; needs root. Dropped after the server, it takes the folder along.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &std::path::Path, options: &str) -> Option<SmallDisk> {
+        let store = folder.join("firn-data");
+        std::fs::create_dir(&store).expect("a folder");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(store).output().ok()?;
+        mounted.status.success().then(|| SmallDisk(folder.into()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.join("firn-data")).status();
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_script_or_a_transaction_is_refused_before_its_first_change_or_done_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_disk) = SmallDisk::mount(folder.path(), "size=16m") else {
+        println!("SKIPPED: a small disk needs root and tmpfs");
+        return;
+    };
+    let server = Server::start_in(folder, &["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+    let mut client = server.connect();
+    let (mut bits, mut full) = (1_u64, String::new());
+    for number in 0..1000 {
+        // Nothing that compresses: the log has to become as long as the data.
+        let value = std::iter::repeat_with(|| {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (bits >> 56) as u8
+        });
+        let value: Vec<u8> = value.take(64 * 1024).collect();
+        full = ask(&mut client, &[b"SET", format!("k{number}").as_bytes(), &value]);
+        if full != "+OK" {
+            break;
+        }
+    }
+    assert!(full.starts_with("-MISCONF"), "{full}");
+    let there = |client: &mut Client, keys: &[&[u8]]| {
+        let mut words: Vec<&[u8]> = vec![b"EXISTS"];
+        words.extend(keys);
+        ask(client, &words)
+    };
+
+    // Its first change would grow: nothing happens.
+    refused(&server, &mut client, "redis.call('set', 'x', 1) redis.call('del', 'k0')", "MISCONF");
+    refused(&server, &mut client, "redis.call('del', 'none') redis.call('set', 'x', 1)", "MISCONF");
+    refused(&server, &mut client, "#!lua\nredis.call('del', 'k0') redis.call('set', 'x', 1)", "MISCONF");
+    for words in [&[&b"MULTI"[..]][..], &[b"DEL", b"k0"], &[b"SET", b"x", b"1"]] {
+        ask(&mut client, words);
+    }
+    let reply = ask(&mut client, &[b"EXEC"]);
+    assert!(reply.starts_with("-EXECABORT") && reply.contains("MISCONF"), "{reply}");
+    assert_eq!(there(&mut client, &[b"k0", b"x"]), ":1");
+
+    // Its first change is a deletion: what follows is done as well.
+    let script = "redis.call('del', 'k0') redis.call('set', 'x', 1) return redis.call('rpush', 'y', 1, 2)";
+    assert_eq!(eval(&mut client, script), ":2");
+    assert_eq!(there(&mut client, &[b"k0"]), ":0");
+    assert_eq!(there(&mut client, &[b"x", b"y"]), ":2");
+    for words in [&[&b"MULTI"[..]][..], &[b"DEL", b"k1"], &[b"EVAL", b"return redis.call('set', 'z', 1)", b"0"]] {
+        ask(&mut client, words);
+    }
+    assert_eq!(ask(&mut client, &[b"EXEC"]), "[:1 +OK]");
+    assert_eq!(ask(&mut client, &[b"SET", b"w", b"1"]), full, "the disk is still full");
+}

@@ -6,9 +6,12 @@ use std::io;
 
 type Words = Vec<Vec<u8>>;
 
-/// Runs the commands that are its arguments, each behind its number of words.
+/// Runs the commands that are its arguments, each behind its number of words. Where an earlier command of the batch was refused, RENAME
+/// may find no key and INCRBY no number: that changes nothing, as in a transaction, and the others go on. Any other error ends it.
 const SCRIPT: &[u8] = b"local i = 1 while i <= #ARGV do local n = tonumber(ARGV[i]) local c = {} \
-for j = 1, n do c[j] = ARGV[i + j] end redis.call(unpack(c)) i = i + n + 1 end return 1";
+for j = 1, n do c[j] = ARGV[i + j] end local r = redis.pcall(unpack(c)) \
+if type(r) == 'table' and r.err and not (string.find(r.err, 'no such key', 1, true) or string.find(r.err, 'not an integer', 1, true)) \
+then return r end i = i + n + 1 end return 1";
 
 /// Whether the change goes to the shared database.
 pub(crate) fn is_shared(change: &Change) -> bool {

@@ -1,7 +1,7 @@
 //! The bound of a record: what could pass it is refused before its first change, and nothing else makes such a record.
 
-use super::CommandError;
 use super::testing::Bench;
+use super::{CommandError, Flags};
 
 /// A bench whose records may have 20 KB, of which [`super::Args::record_len_max`] keeps 8 for itself.
 fn narrow() -> Bench {
@@ -73,4 +73,32 @@ fn dead_keys_with_huge_names_do_not_make_a_huge_record() {
         assert_eq!(bench.run(&[b"RANDOMKEY"]), "$-1\n");
     }
     assert_eq!(bench.run(&[b"DBSIZE"]), ":0\n");
+}
+
+#[test]
+fn on_a_full_disk_nothing_but_a_deletion_begins_a_record_and_what_has_begun_is_not_stopped_half_way() {
+    let mut bench = Bench::new();
+    bench.run(&[b"MSET", b"a", b"1", b"b", b"2"]);
+    bench.run(&[b"SET", b"dead", b"1", b"PX", b"1"]);
+    bench.engine.now_ms += 10;
+    bench.effects();
+    bench.engine.refused = crate::engine::Refused::Growth("no space".into());
+    let refused = "-MISCONF Errors writing to the log: no space\n";
+
+    bench.engine.begin_transaction();
+    assert_eq!(bench.run(&[b"SET", b"c", b"3"]), refused);
+    assert_eq!(bench.run(&[b"DEL", b"none"]), ":0\n");
+    assert_eq!(bench.run(&[b"GET", b"dead"]), "$-1\n");
+    assert_eq!(bench.run(&[b"SET", b"c", b"3"]), refused, "a dead key's end is no change of the transaction's");
+    bench.engine.end_transaction(&mut bench.session);
+    assert_eq!(bench.effects(), ["DEL dead"]);
+
+    bench.engine.begin_transaction();
+    assert_eq!(bench.run(&[b"DEL", b"a"]), ":1\n");
+    assert_eq!(bench.engine.refuses_flags(Flags::WRITE.and(Flags::DENYOOM)), None);
+    assert_eq!(bench.run(&[b"SET", b"c", b"3"]), "+OK\n");
+    bench.engine.end_transaction(&mut bench.session);
+    assert_eq!(bench.effects(), ["DEL a", "SET c 3"]);
+
+    assert_eq!(bench.run(&[b"SET", b"d", b"4"]), refused, "the next one begins anew");
 }

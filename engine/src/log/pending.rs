@@ -182,6 +182,12 @@ impl Effects {
         self.open.map_or(0, |start| self.bytes.len() - start)
     }
 
+    /// Whether a record was begun and not ended.
+    #[inline]
+    pub fn has_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// How much longer the unfinished record may become, or how long a new one.
     #[inline]
     pub fn room(&self) -> usize {
