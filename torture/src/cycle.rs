@@ -24,11 +24,13 @@ use crate::plan::{Plan, Policy};
 use crate::report::{Cycle, Outcome, Violation, Wrong};
 use crate::rng::Rng;
 use crate::server::{Launch, NoStart, Server, ended, last_lines};
+use crate::stall::{self, Stalls};
 use crate::{clock, dump, memory};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a SIGTERM may take.
@@ -149,6 +151,8 @@ struct Loaded {
     /// By client: what readers were shown of it.
     seen: Vec<Vec<Seen>>,
     crash: Crash,
+    /// When the server was held up, under everysec and where that can be seen.
+    stalls: Option<Stalls>,
 }
 
 /// The cycles of one server under one policy.
@@ -226,6 +230,7 @@ impl Torture {
             acknowledged: 0,
             lost: 0,
             lost_age_ms: None,
+            lost_unstalled_ms: None,
             unsure: 0,
             refused: 0,
             start_kills: 0,
@@ -312,6 +317,7 @@ impl Torture {
         let (load, shared) = (self.load_of(), Shared::default());
         let operated = rng.one_in(2);
         let lane = &*lane;
+        let (watched, done) = (self.plan.policy == Policy::Everysec, AtomicBool::new(false));
         let loaded = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..load.clients)
                 .map(|client| {
@@ -331,7 +337,10 @@ impl Torture {
             let (load, port) = (&load, load.port);
             let reader = scope.spawn(move || load::read_others(load, reader_rng));
             let operator = operated.then(|| scope.spawn(move || load::operate(port, operator_rng)));
+            let (pid, done) = (server.pid(), &done);
+            let watch = watched.then(|| scope.spawn(move || stall::watch(pid, done)));
             let struck = strike(lane, server, &shared, rng, &mut cycle.note);
+            done.store(true, Ordering::Relaxed);
             // Whatever happened: the clients end when the server does.
             let killed = if server.has_ended().is_none() { server.kill().map(drop) } else { Ok(()) };
             let panicked = |_| io::Error::other("a client panicked");
@@ -341,10 +350,11 @@ impl Torture {
             }
             let seen = reader.join().map_err(panicked)?;
             let snapshots = operator.map_or(Ok(0), |operator| operator.join().map_err(panicked))?;
+            let stalls = watch.map_or(Ok(None), |watch| watch.join().map_err(panicked))?;
             killed?;
-            Ok::<_, Stop>((histories, seen, snapshots, struck))
+            Ok::<_, Stop>((histories, seen, snapshots, stalls, struck))
         });
-        let (histories, seen, snapshots, struck) = loaded?;
+        let (histories, seen, snapshots, stalls, struck) = loaded?;
         cycle.snapshots += snapshots;
         for history in &histories {
             cycle.sent += history.sent.len() as u64;
@@ -356,7 +366,7 @@ impl Torture {
             cycle.note.clone_from(text);
         }
         let crash = struck?;
-        Ok(Loaded { histories, seen, crash })
+        Ok(Loaded { histories, seen, crash, stalls })
     }
 
     /// A fault under load, and the start after it.
@@ -446,6 +456,25 @@ impl Torture {
         })
     }
 
+    /// The crash, as the ages of acknowledgements are counted from it; each of these must be borne out.
+    ///
+    /// Under everysec a stall of the disk or of the machine adds to what may be lost: ages are counted without it, or, where it cannot be
+    /// measured, up to the newest acknowledgement only. A server that promises more (`--writes-first`) holds its replies back meanwhile:
+    /// nothing that is lost is older than the limit at the time when the newest acknowledged command was sent.
+    fn aged(&self, loaded: &Loaded, contract: Contract) -> Vec<Crash> {
+        let Loaded { histories, crash, stalls, .. } = loaded;
+        let Contract::OlderThan(limit) = contract else { return vec![*crash] };
+        let sent = histories.iter().flat_map(|history| &history.sent);
+        let newest = sent.filter(|sent| sent.acknowledged_at.is_some_and(|at| at <= crash.began));
+        let newest_sent = newest.clone().map(|sent| sent.sent_at).max();
+        let unstalled = match stalls {
+            Some(stalls) => Some(stalls.back(crash.began, limit) + limit),
+            None => newest.filter_map(|sent| sent.acknowledged_at).max(),
+        };
+        let held_back = if self.plan.writes_first { newest_sent } else { None };
+        unstalled.into_iter().chain(held_back).map(|began| Crash { began, ..*crash }).collect()
+    }
+
     fn judge(
         &self,
         lane: &Lane,
@@ -455,18 +484,15 @@ impl Torture {
         contract: Contract,
         is_cut: bool,
     ) -> Result<Vec<Verdict>, Stop> {
-        let Loaded { histories, seen, crash } = loaded;
+        let Loaded { histories, seen, crash, stalls } = loaded;
         let mut verdicts = Vec::new();
-        // A server that holds its replies back, since its disk or the machine stalls, adds nothing to what may be lost: the age of a
-        // write counts up to the last acknowledgement of any client.
-        let acknowledged = histories.iter().flat_map(|history| &history.sent).filter_map(|sent| sent.acknowledged_at);
-        let newest = acknowledged.filter(|at| *at <= crash.began).max().unwrap_or(crash.began);
-        let aged = if matches!(contract, Contract::OlderThan(_)) { Crash { began: newest, ..*crash } } else { *crash };
+        let crashes = self.aged(loaded, contract);
         for (client, history) in histories.iter().enumerate() {
             if let Some(finding) = history.findings.first() {
                 return Err(wrong(Wrong::FalseReply, format!("before the fault: {finding}")));
             }
-            let mut floor = judge::floor(contract, history, &aged);
+            let floors = crashes.iter().map(|crash| judge::floor(contract, history, crash));
+            let mut floor = floors.max().unwrap_or(0);
             if self.plan.policy == Policy::Always && contract == Contract::All {
                 // What anyone was shown is durable too.
                 floor = floor.max(judge::shown(contract, history, &seen[client], crash));
@@ -478,7 +504,16 @@ impl Torture {
             if is_cut && (self.plan.writes_first || self.plan.policy != Policy::Everysec) {
                 judge::nothing_acknowledged_later(&case)?;
             }
-            verdicts.push(case.explain(&picture.clients[client])?);
+            let verdict = case.explain(&picture.clients[client]).map_err(|mut violation| {
+                if let (Wrong::Lost, Contract::OlderThan(_), Some(stalls)) = (violation.wrong, contract, stalls) {
+                    let since = history.sent.first().map_or(crash.began, |sent| sent.sent_at);
+                    let (stalled, of) = (stalls.within(since, crash.began), crash.began - since);
+                    let _ =
+                        write!(violation.text, ", and the disk or the machine stalled for {stalled:.0?} of {of:.0?}");
+                }
+                violation
+            });
+            verdicts.push(verdict?);
         }
         let histories: Vec<&History> = histories.iter().collect();
         judge::one_moment(&histories, &verdicts, picture.count)?;
@@ -490,6 +525,11 @@ impl Torture {
                 cycle.lost += gone;
                 let age = judge::oldest_lost(history, verdict.prefix.1, crash).map(|age| age.as_millis() as u64);
                 cycle.lost_age_ms = cycle.lost_age_ms.max(age);
+                if let (Some(stalls), Some(age)) = (stalls, age) {
+                    let since = crash.began.checked_sub(Duration::from_millis(age)).unwrap_or(crash.began);
+                    let stalled = stalls.within(since, crash.began).as_millis() as u64;
+                    cycle.lost_unstalled_ms = cycle.lost_unstalled_ms.max(Some(age.saturating_sub(stalled)));
+                }
             }
         }
         Ok(verdicts)

@@ -206,7 +206,8 @@ impl Fault {
     }
 }
 
-/// The longest age of an acknowledged write that `everysec` may lose: a second until the next flush, and one for it.
+/// The longest age of an acknowledged write that `everysec` may lose while the disk does not stall: a second until the next flush, and one
+/// for it. A server that holds its replies back does so from this age on.
 pub(crate) const EVERYSEC_AGE_MAX: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

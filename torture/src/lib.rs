@@ -28,6 +28,7 @@ mod report;
 pub mod rng;
 mod run;
 mod server;
+mod stall;
 mod stop;
 
 pub use fault::Fault;

@@ -155,6 +155,8 @@ pub struct Cycle {
     pub lost: u64,
     /// How old the oldest of these was at the crash, in ms.
     pub lost_age_ms: Option<u64>,
+    /// The same without the time in which the disk or the machine stalled; none where that cannot be seen.
+    pub lost_unstalled_ms: Option<u64>,
     /// Commands acknowledged after an ext4 cut had begun that met a running server, and gone.
     pub unsure: u64,
     /// Commands that were refused while the fault was in force.
@@ -302,8 +304,11 @@ impl Run {
             self.sum(|cycle| cycle.acknowledged),
             self.sum(|cycle| cycle.lost),
             match self.cycles.iter().filter_map(|cycle| cycle.lost_age_ms).max() {
-                Some(age) => format!(" (the oldest was {age} ms old)"),
                 None => String::new(),
+                Some(age) => match self.cycles.iter().filter_map(|cycle| cycle.lost_unstalled_ms).max() {
+                    None => format!(" (the oldest was {age} ms old)"),
+                    Some(net) => format!(" (the oldest was {age} ms old, {net} ms without stalls of the disk)"),
+                },
             },
             self.sum(|cycle| cycle.refused),
             self.sum(|cycle| cycle.start_kills),
