@@ -1,7 +1,7 @@
 //! The judge sees what it is there for: a server with a bug planted on purpose is caught, within a stated number of cycles, and the
 //! same server without one is not.
 //!
-//! `tests/run planted` builds that server (feature `planted-bugs` of firn-server) and names it in `FIRN_PLANTED_SERVER`.
+//! `tests/run planted` names that server in `FIRN_PLANTED_SERVER`: it has firn-server's feature `planted-bugs`.
 
 use clap::Parser;
 use firn_torture::{Ended, TortureArgs};
@@ -16,7 +16,7 @@ struct Cli {
 fn torture(bug: Option<&str>, policy: &str, faults: &str, cycles: u64) -> Option<(Ended, String)> {
     let Some(server) = std::env::var("FIRN_PLANTED_SERVER").ok().filter(|path| std::path::Path::new(path).exists())
     else {
-        println!("SKIPPED: FIRN_PLANTED_SERVER names no server: tests/run planted builds it");
+        println!("SKIPPED: FIRN_PLANTED_SERVER names no server with the feature planted-bugs (tests/run planted does)");
         return None;
     };
     let bug = bug.map_or(String::new(), |bug| format!("FIRN_PLANTED_BUG={bug} "));

@@ -4,7 +4,6 @@
 //! 2. A flush goes in the order of history; what it says is durable stays so, whichever later step fails.
 
 use super::Lsn;
-use super::frame::{self, FLAG_SEAL};
 use super::retained::Retained;
 use super::segment::{Identity, NewEpoch, Ready, Segment, SegmentBuilder, is_full, sync_names};
 use crate::disk::{Disk, File};
@@ -73,7 +72,7 @@ impl SyncTicket {
         }
         *reached = self.lsn;
         // Only now, when nothing can make the successor vanish: a seal without successor means a missing file.
-        match old.write(&mut frame::empty(FLAG_SEAL, ending.next, ending.unix_ms), ending.next - 1) {
+        match old.seal(ending.next, ending.next - 1, ending.unix_ms) {
             Ok(()) => {}
             // The successor follows on by its LSN all the same.
             Err(error) if is_full(&error) => {}

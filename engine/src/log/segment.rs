@@ -7,7 +7,7 @@
 //!    ([`Prepare`]).
 
 use super::Lsn;
-use super::frame::{self, FLAG_MARKER, FRAME_HEADER_LEN};
+use super::frame::{self, FLAG_MARKER, FLAG_SEAL, FRAME_HEADER_LEN};
 use crate::disk::{Disk, File, OpenMode, write_all_at};
 use crate::format::{FLAG_UNANCHORED, FileHeader, FileKind, FileName, HEADER_LEN, Seed, StoreId};
 use crate::key::HashSeed;
@@ -61,6 +61,12 @@ impl Segment {
         Ok(())
     }
 
+    /// Says, behind the last frame, that the log goes on in another segment, in which everything up to `durable` is durable. `next` is
+    /// the LSN after the last record here.
+    pub(super) fn seal(&mut self, next: Lsn, durable: Lsn, unix_ms: u64) -> io::Result<()> {
+        self.write(&mut frame::empty(FLAG_SEAL, next, unix_ms), durable)
+    }
+
     /// Cuts off what a failed write may have left behind the last frame.
     pub(super) fn cut(&mut self) -> io::Result<()> {
         self.filled = self.end;
@@ -112,6 +118,27 @@ impl Segment {
             filled: filled.max(end),
         })
     }
+}
+
+/// Seals a segment of an older epoch at `end`, where its log ended with record `next - 1`, and flushes it. Only when the newer epoch's
+/// first segment, with everything up to `durable`, is durable itself, and what lies behind `end` was kept elsewhere.
+///
+/// # Errors
+/// The disk's. Nothing but the notice that a newer segment is missing depends on this seal.
+pub fn seal_ended(
+    disk: &dyn Disk,
+    header: &FileHeader,
+    end: u64,
+    next: Lsn,
+    durable: Lsn,
+    unix_ms: u64,
+) -> io::Result<()> {
+    let name = FileName::Segment { first: header.number, epoch: header.epoch }.to_string();
+    let file = Arc::from(disk.open(&name, OpenMode::Write)?);
+    let mut segment =
+        Segment { file, seed: header.seed(), first: header.number, epoch: header.epoch, end, filled: end };
+    segment.seal(next, durable, unix_ms)?;
+    segment.file.sync()
 }
 
 /// Makes names durable that were given when `failed_before` syncs of the folder had failed: if one failed since, whoever made it,

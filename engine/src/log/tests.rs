@@ -10,7 +10,7 @@ use crate::format::{FileName, HEADER_LEN, StoreId};
 use crate::key::HashSeed;
 use crate::log::chain::{chain, needed};
 use crate::log::reader::{End, SegmentReader};
-use crate::recovery::judge::{Found, Plan, SegmentFound, Verdict, judge};
+use crate::recovery::judge::{Found, Plan, SegmentFound, Verdict, Why, judge};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -370,7 +370,7 @@ fn a_marker_follows_the_last_flush_and_makes_every_flipped_bit_visible() {
 }
 
 #[test]
-fn a_failed_flush_moves_everything_to_a_new_epoch_and_the_old_file_is_left_alone() {
+fn a_failed_flush_moves_everything_to_a_new_epoch_and_the_old_file_gets_a_seal_at_most() {
     let disk = SimDisk::new();
     let mut driver = Driver::new(&disk, SyncPolicy::Always);
     driver.write(1, 10);
@@ -387,8 +387,14 @@ fn a_failed_flush_moves_everything_to_a_new_epoch_and_the_old_file_is_left_alone
     driver.write(1, 10);
     driver.sync();
     assert_eq!(driver.log.progress().durable(), 5);
-    let touched = disk.trace().into_iter().filter(|call| call.name.starts_with(&*old)).count();
-    assert_eq!(touched, 1, "the failed flush, and nothing after it");
+    let touched: Vec<_> =
+        disk.trace().into_iter().filter(|call| call.name.starts_with(&*old)).map(|call| call.kind).collect();
+    assert_eq!(touched, [CallKind::Sync, CallKind::Write], "the failed flush, and a seal that nobody flushes");
+    let without = SimDisk::from_state(disk.state());
+    without.change(|state| state.erase(&driver.log.current().0));
+    let Verdict::Refuse(refusal) = look(&without).1 else { panic!("the new epoch's file was not missed") };
+    // What the failed flush lost is a hole before the seal, and the seal says that there were records.
+    assert!(refusal.file == Some(old) && matches!(refusal.why, Why::Damaged(_)) && refusal.durable == 4, "{refusal}");
     check_crash(&disk.state(), &mut Chooser::odometer(), &CrashRules::default(), 5, 5);
 }
 

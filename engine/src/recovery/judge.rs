@@ -10,7 +10,7 @@
 //! | the last segment's header broken, not the first of its epoch, its predecessor not sealed, D < E | open: it was being made; set aside |
 //! | a segment's header broken otherwise | refuse: damaged |
 //! | frames of an older epoch at or above the first LSN of a newer one | superseded: not part of history |
-//! | a sealed segment without successor; LSNs missing between segments or before the first | refuse: a file is missing |
+//! | a sealed segment without successor (of its epoch, or the one that an open or a rescue began); LSNs missing between segments or before the first | refuse: a file is missing |
 //! | a file of another store; renamed; of a newer format | refuse, naming it |
 //! | an unanchored segment without the snapshot that anchors it | left out with all behind it (refuse if that snapshot is broken) |
 //! | a snapshot that does not verify | an older one and the log, with a warning; D is at least its LSN, so refuse if they do not reach it |
@@ -31,7 +31,7 @@
 //!         .and_then(|reader| reader.until(link.until).covered(snapshot.unwrap_or(0)).scan());
 //!     SegmentFound { name, first: link.first, epoch: link.epoch, scan }
 //! }).collect();
-//! let found = Found { snapshot, broken_snapshots: vec![], durable: 0, identity: true, segments };
+//! let found = Found { snapshot, identity: true, segments, ..Found::default() };
 //! match judge(&found) {
 //!     Verdict::Open(plan) => println!("records up to {}", plan.next - 1),
 //!     Verdict::Refuse(refusal) => println!("{refusal}"),
@@ -99,6 +99,8 @@ pub struct Plan {
     pub copy: Vec<Replay>,
     /// Whether that segment is unanchored: the log ends before the snapshot.
     pub unanchored: bool,
+    /// The last segment that counts, whose end gets a seal once the new epoch is durable: then the loss of that epoch's file is seen.
+    pub seal: Option<Ended>,
     /// What does not count: to be kept as `NAME.torn-<epoch>`, never to be replayed.
     pub set_aside: Vec<SetAside>,
     /// What a person should be told.
@@ -114,6 +116,17 @@ pub struct Replay {
     pub from: Lsn,
     /// Last LSN.
     pub to: Lsn,
+}
+
+/// Where the log of an older epoch ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Index in [`Found::segments`].
+    pub segment: usize,
+    /// The end of its last good frame.
+    pub offset: u64,
+    /// The LSN after its last record.
+    pub next: Lsn,
 }
 
 /// Bytes that do not count.
@@ -152,7 +165,9 @@ pub enum Why {
     #[error("the log ends too early: records are missing that were on the device")]
     Missing,
     /// A segment is sealed, and the next is not there.
-    #[error("the segment is sealed, but the next one, log-{0:020}-*.seg, is missing")]
+    #[error(
+        "the segment is sealed: the log went on in another, which begins with record {0} or before it, and that one is missing"
+    )]
     NoSuccessor(Lsn),
     /// No file has these records.
     #[error("records {0} to {1} are in no file: a segment or a snapshot is missing")]
@@ -421,6 +436,10 @@ impl<'a> Walk<'a> {
 
     fn finish(self) -> Plan {
         let mut plan = self.plan;
+        let renamed = |at| plan.set_aside.contains(&SetAside { segment: at, offset: 0 });
+        let last = self.segments.iter().enumerate().rev().find(|(at, _)| !renamed(*at));
+        let last = last.filter(|(_, (_, scan))| scan.header.is_some() && !matches!(scan.end, End::Sealed { .. }));
+        plan.seal = last.map(|(segment, (_, scan))| Ended { segment, offset: scan.offset, next: scan.next });
         if self.log_next < plan.next {
             // The log ends before the snapshot (or there is none): what the new one begins with stands on the snapshot alone.
             plan.copy_from = plan.next;

@@ -2,7 +2,7 @@
 //!
 //! 1. Nothing is changed before everything needed has been read, verified and applied.
 //! 2. Then, in this order, each durable before the next: the new epoch's first segment with the copied tail; what does not count is
-//!    set aside; `STORE` if it is missing; leftovers of unfinished files go. A crash anywhere in between is harmless: until the new
+//!    set aside; `STORE` if it is missing; leftovers of unfinished files go; the last segment before the new epoch is sealed. A crash anywhere in between is harmless: until the new
 //!    segment has its name, the next open finds what this one found; afterwards it finds the same state.
 //! 3. Nothing that could not be read is deleted or overwritten.
 
@@ -21,7 +21,7 @@ use crate::key::HashSeed;
 use crate::keyspace::Keyspace;
 use crate::log::chain::{Link, chain, needed};
 use crate::log::reader::{End, ReadFailure, SegmentReader};
-use crate::log::segment::{Identity, NewEpoch, Ready, SegmentBuilder};
+use crate::log::segment::{Identity, NewEpoch, Ready, SegmentBuilder, seal_ended};
 use crate::log::{Effects, Lsn, Record};
 use crate::snapshot::load;
 use crate::snapshot::reader::SnapshotReader;
@@ -93,6 +93,8 @@ struct Loaded {
     plan: Plan,
     /// The needed segments.
     segments: Vec<(Link, String)>,
+    /// The header of the segment that [`Plan::seal`] names.
+    ended: Option<FileHeader>,
     snapshot: Option<(Lsn, u64, u64)>,
     /// Newer snapshots that do not verify, and why.
     broken: Vec<(String, SnapshotError)>,
@@ -261,6 +263,7 @@ fn load_state(
         Verdict::Open(plan) => plan,
         Verdict::Refuse(refusal) => return Err(OpenError::Refused(Box::new(refusal))),
     };
+    let ended = plan.seal.and_then(|end| found.segments[end.segment].scan.as_ref().ok()?.header.clone());
     let random = u64::from_le_bytes(std::array::from_fn(|at| options.entropy[32 + at]));
     let keyspace = keyspace.unwrap_or_else(|| Keyspace::new(identity.hash_seed, options.databases));
     let mut engine = Engine::new(keyspace, Effects::new(plan.next), random);
@@ -269,6 +272,7 @@ fn load_state(
         engine,
         plan,
         segments: links.iter().map(|link| (*link, survey.segments[link.index].2.clone())).collect(),
+        ended,
         snapshot,
         broken,
         records: 0,
@@ -476,6 +480,15 @@ fn begin_epoch(
         }
     }
     disk.sync_dir().map_err(OpenError::io("syncing", &disk.describe()))?;
+    // Bytes that could not be read may lie where the seal goes: their copy is durable by now.
+    if let Some((end, header)) = plan.seal.zip(loaded.ended.as_ref())
+        && let Err(error) = seal_ended(&**disk, header, end.offset, end.next, plan.next - 1, unix_ms)
+    {
+        report.warnings.push(format!(
+            "{}: its end could not be sealed ({error}); should {name} get lost, that will not be noticed",
+            loaded.segments[end.segment].1
+        ));
+    }
 
     let mut engine = loaded.engine;
     if loaded.last_time_ms > 0 && unix_ms > loaded.last_time_ms + JUMP_MS {

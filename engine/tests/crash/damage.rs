@@ -23,7 +23,7 @@ struct AtRest {
     now_ms: u64,
     /// Earlier contents of its files, oldest first.
     older: BTreeMap<String, Vec<Vec<u8>>>,
-    closed: bool,
+    how: Rest,
 }
 
 #[derive(Default)]
@@ -35,7 +35,18 @@ struct Count {
     earlier: AtomicU64,
 }
 
-fn at_rest(seed: u64, closed: bool) -> AtRest {
+/// How the store came to rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rest {
+    /// Closed.
+    Closed,
+    /// In the middle of its run.
+    Open,
+    /// Killed, opened again, written to, and then closed: the newest segment is the one that the open began.
+    Reopened,
+}
+
+fn at_rest(seed: u64, rest: Rest) -> AtRest {
     let sink: Sink = Arc::new(Mutex::new(Vec::new()));
     let mut world = World::new(SyncPolicy::Always, Some(sink.clone()), |_: &mut Options| {});
     world.open().unwrap();
@@ -50,6 +61,13 @@ fn at_rest(seed: u64, closed: bool) -> AtRest {
         }
     }
     settle(&mut world);
+    if rest == Rest::Reopened {
+        world.kill();
+        world.open().unwrap();
+        play(&mut world, &Plan { seed: seed + 200, steps: 6, ..plan });
+        settle(&mut world);
+    }
+    let closed = rest != Rest::Open;
     let mut older: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     for moment in sink.lock().iter() {
         for name in moment.state.names() {
@@ -70,7 +88,7 @@ fn at_rest(seed: u64, closed: bool) -> AtRest {
         state.edit(&name, |_| {});
     }
     let now_ms = firn_engine::store::Clock::unix_ms(&*world.clock);
-    AtRest { state, history, last, now_ms, older, closed }
+    AtRest { state, history, last, now_ms, older, how: rest }
 }
 
 enum Verdict {
@@ -161,9 +179,9 @@ fn judge(rest: &AtRest, count: &Count, damages: &(dyn Fn(usize) -> Option<Damage
     let failures = failures.into_inner();
     assert!(
         failures.is_empty(),
-        "{} kinds of damage pass (closed: {}), the first:\n{}",
+        "{} kinds of damage pass (at rest: {:?}), the first:\n{}",
         failures.len(),
-        rest.closed,
+        rest.how,
         failures[..failures.len().min(12)].join("\n")
     );
 }
@@ -183,8 +201,8 @@ fn report(name: &str, count: &Count) {
 #[test]
 fn every_flipped_bit_of_every_file_is_seen_or_harmless() {
     let count = Count::default();
-    for closed in [true, false] {
-        let rest = at_rest(3, closed);
+    for how in [Rest::Closed, Rest::Open] {
+        let rest = at_rest(3, how);
         let bits: Vec<(String, usize)> = rest
             .names()
             .into_iter()
@@ -205,8 +223,8 @@ fn every_flipped_bit_of_every_file_is_seen_or_harmless() {
 #[test]
 fn every_length_of_every_file_is_seen_or_harmless() {
     let count = Count::default();
-    for closed in [true, false] {
-        let rest = at_rest(3, closed);
+    for how in [Rest::Closed, Rest::Open] {
+        let rest = at_rest(3, how);
         let cuts: Vec<(String, usize)> = rest
             .names()
             .into_iter()
@@ -231,8 +249,8 @@ fn every_length_of_every_file_is_seen_or_harmless() {
 #[test]
 fn every_zeroed_swapped_or_stale_sector_is_seen_or_harmless() {
     let count = Count::default();
-    for closed in [true, false] {
-        let rest = at_rest(3, closed);
+    for how in [Rest::Closed, Rest::Open] {
+        let rest = at_rest(3, how);
         let mut damages = Vec::new();
         for name in rest.names() {
             let bytes = rest.state.bytes(&name).unwrap().to_vec();
@@ -281,8 +299,8 @@ fn every_zeroed_swapped_or_stale_sector_is_seen_or_harmless() {
 #[test]
 fn every_missing_or_older_file_is_seen_or_harmless() {
     let count = Count::default();
-    for closed in [true, false] {
-        let rest = at_rest(3, closed);
+    for how in [Rest::Closed, Rest::Open, Rest::Reopened] {
+        let rest = at_rest(3, how);
         let mut damages = Vec::new();
         for name in rest.names() {
             let mut state = rest.state.clone();

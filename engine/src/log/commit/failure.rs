@@ -2,7 +2,7 @@
 //!
 //! 1. Full: the current segment is sound. The frame that did not fit is cut off and waits; the reserve is given up, so that deletions
 //!    can be written; the state ends when nothing waits and the reserve could be made again.
-//! 2. Broken (a failed flush, or a write that failed otherwise): the current segment is never touched again. Everything that is not
+//! 2. Broken (a failed flush, or a write that failed otherwise): nothing that the current segment gets from then on is relied on. Everything that is not
 //!    durable goes to a new epoch's first segment, with back-off.
 //! 3. Frames wait in order: nothing is written before what came earlier.
 
@@ -81,7 +81,10 @@ impl Log {
         let RescueDone { mut frames, result } = done;
         match result {
             Ok(Ready { segment, epoch }) => {
-                self.current = segment;
+                let mut old = std::mem::replace(&mut self.current, segment);
+                // A notice that the log went on, in case the new segment's file is lost. Nothing else relies on it, so it is neither
+                // flushed nor tried again.
+                let _ = old.seal(self.written + 1, epoch.next - 1, now.unix_ms);
                 self.written = epoch.next - 1;
                 self.durable = self.written;
                 (self.oldest, self.oldest_after) = (None, None);
