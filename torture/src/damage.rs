@@ -11,6 +11,8 @@ use crate::fault::Fault;
 
 /// How near the end "near the tail" is.
 const TAIL: u64 = 1024;
+/// The same for a length whose string then seems to reach behind the end: that can be as far away as the string is long.
+const LENGTHS_TAIL: u64 = 64 * 1024;
 /// The block of a disk.
 const BLOCK: u64 = 512;
 
@@ -81,6 +83,34 @@ fn end_of_data(file: &File, len: u64) -> io::Result<u64> {
     Ok(0)
 }
 
+/// The bits that make a digit of a length of RESP text (`$`, digits, CR LF) another one, so that the string seems to reach behind the end of
+/// the file: what a reader may take for the torn end of a crash. Where there is none of these, those that make the last lengths greater.
+fn length_flips(tail: &[u8]) -> Vec<(usize, u8)> {
+    let (mut beyond, mut greater) = (Vec::new(), Vec::new());
+    for at in (0..tail.len()).filter(|&at| tail[at] == b'$') {
+        let digits = tail[at + 1..].iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
+        let begin = at + 1 + digits + 2;
+        if digits == 0 || tail.get(begin - 2..begin) != Some(b"\r\n") {
+            continue;
+        }
+        for place in at + 1..at + 1 + digits {
+            for bit in [8, 4, 2, 1] {
+                let digit = tail[place] ^ bit;
+                if !digit.is_ascii_digit() || digit < tail[place] {
+                    continue;
+                }
+                let value = |byte: usize| usize::from(if byte == place { digit } else { tail[byte] } - b'0');
+                let len = (at + 1..at + 1 + digits).fold(0, |len, byte| len * 10 + value(byte));
+                greater.push((place, bit));
+                if begin + len > tail.len() {
+                    beyond.push((place, bit));
+                }
+            }
+        }
+    }
+    if beyond.is_empty() { greater.split_off(greater.len().saturating_sub(3)) } else { beyond }
+}
+
 /// Damages the files of a folder.
 pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Done> {
     let mut all = Vec::new();
@@ -119,32 +149,20 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
             format!("bit {bit:#x} of byte {at} of {shown} was flipped")
         }
         Fault::FlipTail => {
-            let from = end.saturating_sub(TAIL);
+            let from = end.saturating_sub(LENGTHS_TAIL);
             let mut tail = vec![0; (end - from) as usize];
             file.read_exact_at(&mut tail, from)?;
-            // A length of RESP text: digits between $ and CR LF.
-            let digits: Vec<usize> = (1..tail.len().saturating_sub(1))
-                .filter(|&at| {
-                    tail[at].is_ascii_digit()
-                        && tail[at - 1] == b'$'
-                        && tail[at + 1..].iter().take(4).any(|&byte| byte == b'\r')
-                })
-                .collect();
-            if digits.is_empty() {
-                let (at, bit) = (from + rng.below(end - from), 1 << rng.below(8));
+            let flips = length_flips(&tail);
+            if flips.is_empty() {
+                let near = end.min(TAIL);
+                let (at, bit) = (end - near + rng.below(near), 1 << rng.below(8));
                 flip(at, bit)?;
                 format!("bit {bit:#x} of byte {at} of {shown}, near its end, was flipped")
             } else {
-                // One bit makes another, greater digit, with which the last strings reach behind the end of the file.
-                let at = *rng.one_of(&digits[digits.len().saturating_sub(3)..]);
-                let greater = |bit: &u8| (tail[at] ^ bit).is_ascii_digit() && tail[at] ^ bit > tail[at];
-                let bit = [8, 4, 2, 1].into_iter().find(greater).unwrap_or(1);
+                let &(at, bit) = rng.one_of(&flips);
                 flip(from + at as u64, bit)?;
-                let changed = (tail[at] ^ bit).escape_ascii().to_string();
-                format!(
-                    "the digit {} of a length near the end of {shown} was flipped to {changed}",
-                    char::from(tail[at])
-                )
+                let (was, is) = (char::from(tail[at]), char::from(tail[at] ^ bit));
+                format!("the digit {was} of a length near the end of {shown} was flipped to {is}")
             }
         }
         Fault::Zero => {
@@ -203,6 +221,18 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flipped_length_reaches_behind_the_end_where_one_can() {
+        // 20 becomes 60: more than the 37 bytes behind it; 1 and 3 become 9 and 7, which is behind the end only for the last one.
+        let tail = b"$20\r\nabcdefghijabcdefghij\r\n$1\r\nx\r\n$3\r\nabc\r\n";
+        let shown: Vec<_> = length_flips(tail).iter().map(|&(at, bit)| (at, char::from(tail[at] ^ bit))).collect();
+        assert_eq!(shown, [(1, '6'), (35, '7')]);
+        // None reaches that far: the last ones, greater.
+        let tail = [&b"$1\r\nx\r\n$1\r\n"[..], &[b'x'; 100]].concat();
+        assert_eq!(length_flips(&tail), [(8, 8), (8, 4), (8, 2)]);
+        assert_eq!(length_flips(b"$\r\n$x\r\n"), []);
+    }
 
     #[test]
     fn every_kind_of_damage_changes_the_folder_and_a_copy_brings_it_back() {

@@ -7,6 +7,7 @@
 use crate::client::{Client, Value};
 use std::fs::File;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long a stopped process may take to leave its calls; a flush of a slow disk is the longest.
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long the port of a server that has ended may still be taken.
+const FREE_PORT_MAX: Duration = Duration::from_secs(2);
 /// How much of its output is looked at.
 const SAID_LEN_MAX: usize = 16 * 1024;
 
@@ -78,8 +81,22 @@ pub(crate) fn last_lines(said: &str) -> String {
 }
 
 impl Launch {
+    /// Waits until nobody listens on the port: another server there would be taken for this one.
+    fn port_is_free(&self) -> io::Result<()> {
+        let began = Instant::now();
+        while let Err(error) = TcpListener::bind(("127.0.0.1", self.port)) {
+            // A child that a killed server had forked may hold its socket for a moment.
+            if began.elapsed() > FREE_PORT_MAX {
+                return Err(io::Error::new(error.kind(), format!("port {} (see --port): {error}", self.port)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Starts it without waiting for it.
     pub(crate) fn spawn(&self) -> io::Result<Server> {
+        self.port_is_free()?;
         let log = File::options().create(true).append(true).open(&self.log)?;
         let log_from = log.metadata()?.len();
         let words = self
@@ -242,5 +259,26 @@ impl Drop for Server {
 
 /// A port that nobody uses now.
 pub(crate) fn free_port() -> io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_not_started_on_a_port_that_another_has() {
+        let other = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let work = tempfile::tempdir().unwrap();
+        let launch = Launch {
+            command: "true".into(),
+            port: other.local_addr().unwrap().port(),
+            folder: work.path().into(),
+            policy: "no",
+            log: work.path().join("log"),
+            start_max: Duration::from_secs(1),
+            environment: Vec::new(),
+        };
+        assert_eq!(launch.spawn().map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
 }

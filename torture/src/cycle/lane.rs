@@ -1,0 +1,91 @@
+//! A store that lives through the cycles of one medium, and what its clients know of it. It is judged nowhere here.
+
+use crate::ext4::Ext4;
+use crate::fault::Medium;
+use crate::fuse::FuseDisk;
+use crate::model::State;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the files lie.
+pub(super) enum Store {
+    Folder(PathBuf),
+    Fuse(FuseDisk),
+    Ext4(Ext4),
+}
+
+/// A store that lives through many cycles, on one medium, and what the clients know of it.
+pub(super) struct Lane {
+    pub(super) store: Store,
+    pub(super) states: Vec<State>,
+    pub(super) numbers: Vec<u64>,
+    /// The cycle whose shared keys lie in it.
+    pub(super) last: Option<u64>,
+    /// How long the newest start took.
+    pub(super) start: Duration,
+}
+
+impl Lane {
+    pub(super) fn create(medium: Medium, work: &Path, clients: usize) -> io::Result<Lane> {
+        let store = match medium {
+            Medium::Folder => Store::Folder(work.join("folder")),
+            Medium::Fuse => Store::Fuse(FuseDisk::create(&work.join("fuse"))?),
+            Medium::Ext4 => {
+                let folder = work.join("ext4");
+                std::fs::create_dir_all(&folder)?;
+                Store::Ext4(Ext4::create(&folder)?)
+            }
+        };
+        let lane = Lane {
+            store,
+            states: vec![State::new(); clients],
+            numbers: vec![1; clients],
+            last: None,
+            start: Duration::from_millis(30),
+        };
+        std::fs::create_dir_all(lane.folder())?;
+        Ok(lane)
+    }
+
+    /// The server's `dir`.
+    pub(super) fn folder(&self) -> PathBuf {
+        match &self.store {
+            Store::Folder(path) => path.clone(),
+            Store::Fuse(disk) => disk.path().join("data"),
+            Store::Ext4(disk) => disk.path().join("data"),
+        }
+    }
+
+    pub(super) fn power_on(&mut self) -> io::Result<()> {
+        match &mut self.store {
+            Store::Folder(_) => Ok(()),
+            Store::Fuse(disk) => disk.power_on(),
+            Store::Ext4(disk) => {
+                disk.unmount()?;
+                disk.mount()
+            }
+        }
+    }
+
+    pub(super) fn fuse(&self) -> io::Result<&FuseDisk> {
+        match &self.store {
+            Store::Fuse(disk) => Ok(disk),
+            _ => Err(io::Error::other("this fault needs the FUSE layer")),
+        }
+    }
+
+    /// Begins anew, after a violation.
+    pub(super) fn reset(&mut self) -> io::Result<()> {
+        if let Store::Fuse(disk) = &mut self.store {
+            disk.wipe()?;
+        } else {
+            self.power_on()?;
+            std::fs::remove_dir_all(self.folder())?;
+        }
+        std::fs::create_dir_all(self.folder())?;
+        let clients = self.states.len();
+        (self.states, self.last) = (vec![State::new(); clients], None);
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The faults themselves, as they meet a server under load. What must hold afterwards is not known here.
+//!
+//! A power cut of ext4 takes time (1 to 3 ms), and its shutdown call has a window that no real cut has: an fdatasync that passed
+//! ext4's first look before the journal was aborted can find no transaction left to wait for, and returns 0 although its
+//! bytes are gone (Linux 6.18: seen in 10 of 120 cuts of a program that only writes and flushes). A machine without power
+//! acknowledges nothing; here the server still runs and passes that 0 on. So:
+//! 1. In half of these cycles the server is stopped (SIGSTOP, until no thread of it is inside a call) before the cut and goes
+//!    on after it: the cut falls between two instants of the server, and every acknowledgement counts.
+//! 2. In the others the cut meets flushes under way. What was acknowledged before the call began counts; what was
+//!    acknowledged later is unsure, but still part of a prefix of history.
+//! 3. In both, under `always` and `no`, and with `--writes-first` under everysec: what was sent after the call had ended is never
+//!    acknowledged.
+//!
+//! A cut of the FUSE layer is one instant, so there every acknowledgement counts.
+
+use super::lane::{Lane, Store};
+use super::{Stop, wrong};
+use crate::fault::Fault;
+use crate::fuse::{FuseDisk, disk::Faults};
+use crate::judge::Crash;
+use crate::load::Shared;
+use crate::memory;
+use crate::report::Wrong;
+use crate::rng::Rng;
+use crate::server::{Server, ended};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a SIGTERM may take.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// How long is waited for a disk fault to be met.
+const MET_MAX: Duration = Duration::from_secs(8);
+/// How long writes may take to resume when the disk has room again.
+const RESUME_MAX: Duration = Duration::from_secs(20);
+
+fn instant(server: &mut Server) -> io::Result<Crash> {
+    let began = Instant::now();
+    server.kill()?;
+    Ok(Crash { began, ended: Instant::now(), sharp: true })
+}
+
+/// The fault itself, while clients write. The server is gone afterwards, or about to be killed.
+pub(super) fn strike(
+    fault: Fault,
+    lane: &Lane,
+    server: &mut Server,
+    shared: &Shared,
+    rng: &mut Rng,
+    note: &mut String,
+) -> Result<Crash, Stop> {
+    let expect_errors = || shared.faulty.store(true, Ordering::SeqCst);
+    match fault {
+        Fault::KillSnapshot | Fault::KillRewrite => {
+            let word: &[u8] = if fault == Fault::KillSnapshot { b"BGSAVE" } else { b"BGREWRITEAOF" };
+            let reply = server.connect()?.call(&[word])?;
+            if reply.is_error() {
+                *note = reply.to_string();
+            }
+            std::thread::sleep(Duration::from_micros(rng.below(12_000)));
+            Ok(instant(server)?)
+        }
+        Fault::Term | Fault::KillStart => {
+            expect_errors();
+            let began = Instant::now();
+            match server.terminate(STOP_MAX)? {
+                Some(_) => Ok(Crash { began, ended: Instant::now(), sharp: true }),
+                None => Err(wrong(Wrong::StopDoesNotEnd, format!("it runs on {STOP_MAX:?} after SIGTERM"))),
+            }
+        }
+        Fault::PowerCut | Fault::PowerCutReordered => {
+            expect_errors();
+            let began = Instant::now();
+            lane.fuse()?.cut(rng, fault == Fault::PowerCutReordered);
+            let crash = Crash { began, ended: Instant::now(), sharp: true };
+            // It learns of it in its own way; its later acknowledgements are lies.
+            std::thread::sleep(Duration::from_millis(rng.below(60)));
+            server.kill()?;
+            Ok(crash)
+        }
+        Fault::PowerCutExt4 => {
+            let Store::Ext4(disk) = &lane.store else { return Err(io::Error::other("no ext4").into()) };
+            expect_errors();
+            let frozen = rng.one_in(2);
+            if frozen {
+                server.stop()?;
+            }
+            let began = Instant::now();
+            disk.cut()?;
+            let ended = Instant::now();
+            if frozen {
+                server.go_on()?;
+            }
+            std::thread::sleep(Duration::from_millis(rng.below(60)));
+            server.kill()?;
+            Ok(Crash { began, ended, sharp: frozen })
+        }
+        Fault::EioFsync | Fault::EioWrite => {
+            expect_errors();
+            let fuse = lane.fuse()?;
+            let one = |disk: &mut Faults| match fault {
+                Fault::EioFsync => disk.fail_syncs = 1,
+                _ => disk.fail_writes = 1,
+            };
+            one(&mut fuse.disk().faults);
+            met(fuse, server, note);
+            std::thread::sleep(Duration::from_millis(100 + rng.below(300)));
+            under_fault(fuse, server, note)
+        }
+        Fault::FullDisk => full_disk(lane, server, shared, rng, note),
+        Fault::SlowSync => {
+            let fuse = lane.fuse()?;
+            fuse.disk().faults.sync_delay = Some(Duration::from_millis(500 + rng.below(2000)));
+            std::thread::sleep(Duration::from_millis(200 + rng.below(1800)));
+            under_fault(fuse, server, note)
+        }
+        Fault::ShortWrite => {
+            expect_errors();
+            let fuse = lane.fuse()?;
+            fuse.disk().faults.short_writes = Some(64);
+            std::thread::sleep(Duration::from_millis(20 + rng.below(200)));
+            under_fault(fuse, server, note)
+        }
+        Fault::Oom => {
+            expect_errors();
+            let began = Instant::now();
+            memory::exhaust(server)?;
+            Ok(Crash { began, ended: Instant::now(), sharp: true })
+        }
+        _ => Ok(instant(server)?),
+    }
+}
+
+/// kill -9 while the disk misbehaves; notes an end of the process that came before.
+fn under_fault(fuse: &FuseDisk, server: &mut Server, note: &mut String) -> Result<Crash, Stop> {
+    let status = server.has_ended();
+    let crash = instant(server)?;
+    if let Some(status) = status {
+        *note = format!("the process ended ({})", ended(status));
+    }
+    fuse.disk().calm();
+    Ok(crash)
+}
+
+/// Waits until a disk fault was met.
+fn met(fuse: &FuseDisk, server: &mut Server, note: &mut String) -> bool {
+    let began = Instant::now();
+    while fuse.disk().faults.happened == 0 {
+        if began.elapsed() > MET_MAX || server.has_ended().is_some() {
+            *note = "the fault was not met".into();
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// The disk is full for a while: reads go on, writes resume by themselves when there is room again.
+fn full_disk(
+    lane: &Lane,
+    server: &mut Server,
+    shared: &Shared,
+    rng: &mut Rng,
+    note: &mut String,
+) -> Result<Crash, Stop> {
+    shared.faulty.store(true, Ordering::SeqCst);
+    let fuse = lane.fuse()?;
+    {
+        let mut disk = fuse.disk();
+        disk.faults.capacity = Some(disk.used() + rng.below(64 * 1024));
+    }
+    let was_met = met(fuse, server, note);
+    std::thread::sleep(Duration::from_millis(200 + rng.below(400)));
+    if let Some(status) = server.has_ended() {
+        fuse.disk().calm();
+        return Err(wrong(Wrong::Ended, format!("the disk is full, and the process ended ({})", ended(status))));
+    }
+    if was_met {
+        let answer = server.connect().and_then(|mut client| client.call(&[b"GET", b"none"]));
+        if !matches!(&answer, Ok(value) if !value.is_error()) {
+            fuse.disk().calm();
+            return Err(wrong(Wrong::DoesNotRead, format!("the disk is full, and a GET is answered with {answer:?}")));
+        }
+    }
+    let before = shared.acknowledged.load(Ordering::Relaxed);
+    fuse.disk().calm();
+    let began = Instant::now();
+    while shared.acknowledged.load(Ordering::Relaxed) < before + 20 {
+        if let Some(status) = server.has_ended() {
+            return Err(wrong(
+                Wrong::Ended,
+                format!("the disk has room again, and the process ended ({})", ended(status)),
+            ));
+        }
+        if began.elapsed() > RESUME_MAX {
+            let text = format!("{RESUME_MAX:?} after the disk has room again no write is accepted");
+            return Err(wrong(Wrong::DoesNotResume, text));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    *note = format!("writes resumed after {} ms", began.elapsed().as_millis());
+    std::thread::sleep(Duration::from_millis(rng.below(100)));
+    Ok(instant(server)?)
+}
