@@ -6,7 +6,7 @@
 use super::VALKEY_VERSION;
 use super::encode::{EncodeError, Encoder, Options};
 use super::error::{BadRdb, RdbError};
-use super::input::{CRC64, Input};
+use super::input::{Input, crc64};
 use super::reader::Header;
 use super::value::{PART_LEN, Value};
 use crate::keyspace;
@@ -42,13 +42,13 @@ pub(super) fn open(payload: &[u8], verify: bool) -> Option<(Header, &[u8])> {
     let header = Header::of_version(u32::from(u16::from_le_bytes(*version))).ok()?;
     // 0 says that nobody has computed one, as in a file.
     let checksum = u64::from_le_bytes(*checksum);
-    (!verify || checksum == 0 || checksum == CRC64.checksum(summed)).then_some((header, body))
+    (!verify || checksum == 0 || checksum == crc64(summed)).then_some((header, body))
 }
 
 /// Ends a payload: its version and checksum.
 pub(super) fn close(mut payload: Vec<u8>, version: u32) -> Vec<u8> {
     payload.extend_from_slice(&(version as u16).to_le_bytes());
-    payload.extend_from_slice(&CRC64.checksum(&payload).to_le_bytes());
+    payload.extend_from_slice(&crc64(&payload).to_le_bytes());
     payload
 }
 

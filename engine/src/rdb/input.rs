@@ -3,11 +3,18 @@
 //! Memory for what is read grows with what has arrived, never by what was announced.
 
 use super::error::{BadRdb, RdbError};
-use crc::{CRC_64_REDIS, Crc, Digest, Table};
+use crc_fast::{CrcAlgorithm, Digest};
 use std::io::{self, Read};
 
-/// CRC-64 as RDB files have it (Jones' polynomial, reflected).
-pub(crate) static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+/// CRC-64 as RDB files have it (Jones' polynomial, reflected), of bytes that come one after the other.
+pub(crate) fn crc64_digest() -> Digest {
+    Digest::new(CrcAlgorithm::Crc64Redis)
+}
+
+/// The same of bytes that are all there.
+pub(crate) fn crc64(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(CrcAlgorithm::Crc64Redis, bytes)
+}
 
 /// Bytes that are asked of the source at a time.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -24,14 +31,14 @@ pub(crate) struct Input<R> {
     /// How many bytes were taken before `buffer[start]`.
     offset: u64,
     /// Of all that was taken before `summed`, a place in `buffer`; `None` where nobody wants it.
-    digest: Option<Digest<'static, u64, Table<16>>>,
+    digest: Option<Digest>,
     summed: usize,
 }
 
 impl<R: Read> Input<R> {
     /// Reads from `source`, whose next byte is that at `offset`.
     pub(crate) fn new(source: R, offset: u64) -> Input<R> {
-        Input { source, buffer: vec![0; BUFFER_LEN], start: 0, end: 0, offset, digest: Some(CRC64.digest()), summed: 0 }
+        Input { source, buffer: vec![0; BUFFER_LEN], start: 0, end: 0, offset, digest: Some(crc64_digest()), summed: 0 }
     }
 
     /// Reads a few bytes, or such as are all there: no checksum, and a buffer of `len`.
@@ -59,7 +66,7 @@ impl<R: Read> Input<R> {
     /// The checksum of all that was taken so far.
     pub(crate) fn checksum(&mut self) -> Option<u64> {
         self.sum();
-        self.digest.clone().map(|digest| digest.finalize())
+        self.digest.as_ref().map(Digest::finalize)
     }
 
     pub(crate) fn bad(&self, why: impl Into<BadRdb>) -> RdbError {

@@ -11,6 +11,7 @@ use super::lzf;
 use crate::limits::STRING_LEN_LIMIT;
 use crate::log::pending::put_varint;
 use crate::number::parse_integer;
+use std::cell::RefCell;
 use std::io::Read;
 
 /// What stands in front of a string's bytes.
@@ -74,6 +75,12 @@ impl<R: Read> Input<R> {
             }
             Head::Lzf { compressed, len } => {
                 let offset = self.offset();
+                // Nearly always all of it is in the buffer.
+                if let Some(bytes) = usize::try_from(compressed).ok().and_then(|len| self.ready().get(..len)) {
+                    let whole = lzf::decompress(bytes, len as usize, out);
+                    self.advance(compressed as usize);
+                    return whole.ok_or_else(|| RdbError::bad(offset, BadRdb::Lzf));
+                }
                 let mut bytes = Vec::new();
                 self.append(compressed, &mut bytes)?;
                 lzf::decompress(&bytes, len as usize, out).ok_or_else(|| RdbError::bad(offset, BadRdb::Lzf))
@@ -136,6 +143,8 @@ pub(super) fn put_length(out: &mut Vec<u8>, len: u64) {
 
 /// Strings up to this length may be integers.
 const INTEGER_LEN_MAX: usize = 11;
+/// Bytes that the compressor keeps for its next string.
+const COMPRESSED_KEPT_MAX: usize = 1 << 20;
 /// Shorter strings are never compressed, as in Redis.
 const COMPRESS_LEN_MIN: usize = 21;
 
@@ -170,13 +179,20 @@ fn put_integer(out: &mut Vec<u8>, value: i64) -> bool {
 }
 
 fn put_compressed(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let mut compressed = Vec::new();
-    if !lzf::compress(bytes, bytes.len() - 4, &mut compressed) {
-        return false;
+    thread_local! {
+        /// The compressor's table, and what it makes: too large to be had anew for each of a million short strings.
+        static COMPRESSOR: RefCell<(lzf::Seen, Vec<u8>)> = const { RefCell::new((lzf::Seen::new(), Vec::new())) };
     }
-    out.push(0xc3);
-    put_length(out, compressed.len() as u64);
-    put_length(out, bytes.len() as u64);
-    out.extend_from_slice(&compressed);
-    true
+    COMPRESSOR.with_borrow_mut(|(seen, compressed)| {
+        compressed.clear();
+        if !lzf::compress(bytes, bytes.len() - 4, seen, compressed) {
+            return false;
+        }
+        out.push(0xc3);
+        put_length(out, compressed.len() as u64);
+        put_length(out, bytes.len() as u64);
+        out.extend_from_slice(compressed);
+        compressed.shrink_to(COMPRESSED_KEPT_MAX);
+        true
+    })
 }

@@ -5,7 +5,7 @@
 //! another would be "mended" by mistake: what is found is used to read, and is told, but the file is not changed.
 
 use super::VERSION_WITH_CHECKSUM;
-use super::input::CRC64;
+use super::input::crc64_digest;
 use super::reader::Header;
 use std::io::{self, Read};
 
@@ -76,7 +76,7 @@ impl Change {
 /// The source's.
 pub fn find(mut source: impl Read, len: u64) -> io::Result<Option<Change>> {
     let Some(summed) = len.checked_sub(CHECKSUM_LEN) else { return Ok(None) };
-    let (mut digest, mut left, mut buffer) = (CRC64.digest(), summed, vec![0; BUFFER_LEN]);
+    let (mut digest, mut left, mut buffer) = (crc64_digest(), summed, vec![0; BUFFER_LEN]);
     let mut first = true;
     while left > 0 {
         let wanted = usize::try_from(left).map_or(BUFFER_LEN, |left| left.min(BUFFER_LEN));
@@ -121,12 +121,13 @@ fn locate(difference: u64, len: u64) -> Option<Change> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::input::crc64;
     use super::*;
 
     fn file() -> Vec<u8> {
         let mut bytes = b"REDIS0011".to_vec();
         bytes.extend((0..3000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
-        bytes.extend_from_slice(&CRC64.checksum(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&crc64(&bytes).to_le_bytes());
         bytes
     }
 

@@ -100,7 +100,7 @@ fn items(kind: Kind, body: &[u8]) -> String {
 fn file(version: &str, body: &[&[u8]]) -> Vec<u8> {
     let mut bytes = [version.as_bytes(), &body.concat(), &[0xff]].concat();
     if version.starts_with('V') || version[5..].parse::<u32>().unwrap() >= 5 {
-        bytes.extend_from_slice(&input::CRC64.checksum(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&input::crc64(&bytes).to_le_bytes());
     }
     bytes
 }
@@ -149,7 +149,7 @@ fn listpack(elements: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn checksum_is_redis_own() {
-    assert_eq!(input::CRC64.checksum(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
+    assert_eq!(input::crc64(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
 }
 
 #[test]

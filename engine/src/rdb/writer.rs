@@ -4,13 +4,13 @@ pub use super::encode::{EncodeError, Options, Spill, Spiller};
 
 use super::encode::{Encoded, Encoder};
 use super::error::BadRdb;
-use super::input::CRC64;
+use super::input::crc64_digest;
 use super::length::{put_length, put_string};
 use super::reader::{Header, Usage};
 use super::{REDIS_VERSION_MAX, VALKEY_VERSION, kind, opcode};
 use crate::keyspace::entry::Stored;
 use crate::value::Kind;
-use crc::{Digest, Table};
+use crc_fast::Digest;
 use std::io::{self, Write};
 
 /// The oldest version that is written.
@@ -38,7 +38,7 @@ pub struct Writer<W: Write> {
     out: W,
     options: Options,
     buffer: Vec<u8>,
-    digest: Digest<'static, u64, Table<16>>,
+    digest: Digest,
     written: u64,
     spiller: Option<Spiller>,
     db: Option<u32>,
@@ -60,7 +60,7 @@ impl<W: Write> Writer<W> {
         Options::new(options.version)?;
         let mut buffer = Vec::with_capacity(BUFFER_LEN);
         Header::of_version(options.version)?.encode(&mut buffer);
-        let digest = CRC64.digest();
+        let digest = crc64_digest();
         Ok(Writer { out, options, buffer, digest, written: 0, spiller: None, db: None, open: None })
     }
 
@@ -198,7 +198,7 @@ impl<W: Write> Writer<W> {
         }
         self.buffer.push(opcode::END);
         self.flush()?;
-        let checksum = self.digest.clone().finalize();
+        let checksum = self.digest.finalize();
         self.out.write_all(&checksum.to_le_bytes())?;
         self.out.flush()?;
         Ok(self.out)

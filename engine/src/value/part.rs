@@ -10,6 +10,7 @@ use super::stream::{ConsumerNumber, Id, Pending};
 use super::{BadValue, Kind};
 use crate::limits::STRING_LEN_LIMIT;
 use crate::log::pending::{put_varint, take_varint};
+use arrayvec::ArrayVec;
 
 /// One element of a collection, or one item of a stream.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -177,6 +178,43 @@ pub fn take_field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, BadValue> {
         deadline = Some(u64::from_le_bytes(*at));
     }
     Ok(Field { name, value: take_bytes(rest)?, deadline })
+}
+
+/// Elements that [`is_sound`] compares with one another.
+const COMPARED_MAX: usize = 128;
+
+/// Whether a part that is a whole small collection will decode: its elements are whole, and each is there once. It takes no memory. False says nothing,
+/// and [`crate::value::Collection::decode_part`] has to tell.
+pub fn is_sound(kind: Kind, part: &[u8]) -> bool {
+    let mut rest = part;
+    let mut prints: ArrayVec<u64, COMPARED_MAX> = ArrayVec::new();
+    while !rest.is_empty() {
+        let name = match kind {
+            Kind::List | Kind::Set => take_bytes(&mut rest),
+            Kind::SortedSet => take_scored(&mut rest).map(|(_, member)| member),
+            Kind::Hash => take_field(&mut rest).map(|field| field.name),
+            Kind::String | Kind::Stream => return false,
+        };
+        let Ok(name) = name else { return false };
+        if kind == Kind::List {
+            continue;
+        }
+        let print = fingerprint(name);
+        if prints.contains(&print) || prints.try_push(print).is_err() {
+            return false;
+        }
+    }
+    !part.is_empty()
+}
+
+/// A number that is the same for the same bytes, and mostly another for others: of their ends and their length.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let ends = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => u64::from_le_bytes(*first).wrapping_mul(ODD) ^ u64::from_be_bytes(*last),
+        _ => bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    };
+    ends.wrapping_mul(ODD) ^ bytes.len() as u64
 }
 
 /// A number that may be missing: one byte, and the number if it is there.
@@ -408,4 +446,62 @@ fn take_words<'a>(rest: &mut &'a [u8], same: bool, words: &mut Vec<&'a [u8]>) ->
         words.push(take_bytes(rest)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Collection, Shaping};
+    use super::*;
+    use crate::key::HashSeed;
+    use proptest::prelude::*;
+
+    fn decodes(kind: Kind, part: &[u8]) -> bool {
+        let mut collection = Collection::new(kind);
+        collection.decode_part(part, &Shaping::new(HashSeed([3; 16]))).is_ok() && !collection.is_gone()
+    }
+
+    fn part(kind: Kind, names: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            match kind {
+                Kind::SortedSet => put_scored(&mut out, name, at as f64),
+                Kind::Hash => {
+                    put_field(&mut out, Field { name, value: b"value", deadline: (at % 2 == 1).then_some(7) })
+                }
+                _ => put_bytes(&mut out, name),
+            }
+        }
+        out
+    }
+
+    const KINDS: [Kind; 4] = [Kind::List, Kind::Set, Kind::SortedSet, Kind::Hash];
+
+    #[test]
+    fn small_collections_of_distinct_elements_are_found_sound() {
+        let names: Vec<Vec<u8>> = (0..COMPARED_MAX).map(|n| format!("element {n:04}").into_bytes()).collect();
+        for kind in KINDS {
+            for count in [1, 2, COMPARED_MAX] {
+                assert!(is_sound(kind, &part(kind, &names[..count])), "{kind:?} {count}");
+            }
+            assert!(!is_sound(kind, &[]));
+            let twice = [&names[..20], &names[7..8]].concat();
+            assert_eq!(is_sound(kind, &part(kind, &twice)), kind == Kind::List);
+        }
+        assert!(!is_sound(Kind::SortedSet, &[&f64::NAN.to_le_bytes()[..], b"\x01a"].concat()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_sound_decodes(names in prop::collection::vec(prop::collection::vec(0u8..3, 0..4), 0..12), cut in 0usize..6, kind in 0usize..4) {
+            let kind = KINDS[kind];
+            let whole = part(kind, &names);
+            let bytes = &whole[..whole.len().saturating_sub(cut)];
+            prop_assert!(!is_sound(kind, bytes) || decodes(kind, bytes));
+        }
+
+        #[test]
+        fn any_bytes_that_are_found_sound_decode(bytes in prop::collection::vec(0u8..9, 0..40), kind in 0usize..4) {
+            prop_assert!(!is_sound(KINDS[kind], &bytes) || decodes(KINDS[kind], &bytes));
+        }
+    }
 }
