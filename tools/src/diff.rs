@@ -178,14 +178,16 @@ pub(crate) fn run(args: &DiffArgs, out: &mut dyn Write) -> Result<Outcome, ToolE
         });
         writeln!(printer.out, "{facts}")?;
     } else {
+        // Files without LSNs and times have no moment.
+        let moments = [&one_info, &other_info].iter().any(|info| info.lsn.is_some() || info.time_ms.is_some());
+        let moments =
+            if moments { format!("; from {} to {}", when(&one_info), when(&other_info)) } else { String::new() };
         let line = format!(
-            "{} added, {} removed, {} changed, {} the same; from {} to {}.",
+            "{} added, {} removed, {} changed, {} the same{moments}.",
             text::count(counts.added),
             text::count(counts.removed),
             text::count(counts.changed),
-            text::count(counts.same),
-            when(&one_info),
-            when(&other_info)
+            text::count(counts.same)
         );
         writeln!(printer.out, "{}", if differ { printer.style.note(&line) } else { printer.style.good(&line) })?;
     }

@@ -143,6 +143,33 @@ impl Filter {
     }
 }
 
+/// Why a command takes no such option, though it is a filter.
+pub(crate) fn why_not(command: &str, option: &str) -> Option<&'static str> {
+    const OF_VALUES: [&str; 3] = ["--type", "--ttl", "--min-bytes"];
+    const OF_MOMENTS: [&str; 3] = ["--since", "--until", "--lsn"];
+    let of_keys = ["--db", "--match", "--not-match"].contains(&option);
+    if !of_keys && !OF_VALUES.contains(&option) && !OF_MOMENTS.contains(&option) {
+        return None;
+    }
+    Some(match command {
+        "check" => {
+            "firn check takes no filters: it verifies every byte, and which key damaged bytes belong to is often what the damage has taken. \
+             firn inspect --keys and --records take filters, and firn repair."
+        }
+        "backup" => {
+            "firn backup takes no filters: it copies files as they are. firn compact -o NEW and firn convert take filters."
+        }
+        "get" => "firn get takes keys by their names. firn inspect --keys and firn convert take filters.",
+        _ if OF_MOMENTS.contains(&option) => {
+            "--since, --until and --lsn choose changes: firn history and firn inspect --records take them. A state is chosen by --to, where there is one."
+        }
+        "history" => {
+            "--type, --ttl and --min-bytes are about values, and a change has none: firn inspect --keys takes them."
+        }
+        _ => return None,
+    })
+}
+
 /// What an entry takes in a server's memory, its slot in the index included, by the size classes of the allocator.
 pub(crate) fn memory_of(entry: &Entry<'_>) -> u64 {
     /// Header of a block, deadline, and the share of the index.

@@ -1,6 +1,8 @@
 //! What lies in a store's folder, read as recovery would read it, and what recovery would make of it.
 
 use crate::ToolError;
+use crate::dataset::lines::RowFile;
+use crate::dataset::redis::RedisFiles;
 use crate::target::unreadable;
 use firn_engine::command::table;
 use firn_engine::disk::{Disk, OpenMode};
@@ -104,9 +106,29 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey, ToolError> {
         other => ToolError::Damage(other.to_string()),
     })?;
     if survey.is_new() {
-        return Err(ToolError::Usage(format!("{} holds no Firn store", disk.describe())));
+        let folder = disk.describe();
+        let found = instead(Path::new(&folder));
+        let hint =
+            if found.is_empty() { String::new() } else { format!("; give one of what it holds: {}", found.join(", ")) };
+        return Err(ToolError::Usage(format!("{folder} holds no Firn store{hint}")));
     }
     Ok(survey)
+}
+
+/// What a person may have meant who gave a folder that is no store: data in it, a few at most.
+fn instead(folder: &Path) -> Vec<String> {
+    const LOOKED_AT_MAX: usize = 1000;
+    const SHOWN_MAX: usize = 5;
+    let holds = |path: &Path| {
+        path.is_dir() && (path.join("STORE").exists() || RedisFiles::has_manifest(path))
+            || path.is_file() && (RowFile::at(path).is_some() || matches!(RedisFiles::at(path), Ok(Some(_))))
+    };
+    let all = std::fs::read_dir(folder).into_iter().flatten().flatten().take(LOOKED_AT_MAX);
+    let mut found: Vec<String> =
+        all.map(|entry| entry.path()).filter(|path| holds(path)).map(|path| path.display().to_string()).collect();
+    found.sort();
+    found.truncate(SHOWN_MAX);
+    found
 }
 
 /// Reads everything in a folder; with `verify` every block of every snapshot too.

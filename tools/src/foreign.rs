@@ -125,11 +125,17 @@ fn commands(files: &RedisFiles, damages: &Damages, counts: &mut BTreeMap<String,
 
 /// Checks, and tells what there is.
 pub(crate) fn look(path: &Path, files: &Foreign, as_json: bool, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let mut content = files.read()?;
-    if let Foreign::Redis(redis) = files
-        && content.findings.iter().any(|it| it.severity != Severity::Note)
-        && let Some(mended) = redis.mend()?
-    {
+    let read = files.read();
+    let is_damaged = match &read {
+        Ok(content) => content.findings.iter().any(|it| it.severity != Severity::Note),
+        Err(error) => matches!(error, ToolError::Damage(_)),
+    };
+    let mended = match files {
+        Foreign::Redis(redis) if is_damaged => redis.mend()?,
+        _ => None,
+    };
+    let mut content = if mended.is_none() { read? } else { Content::default() };
+    if let Some(mended) = mended {
         content = files.read()?;
         content.findings.insert(0, mended.finding());
     }

@@ -39,6 +39,7 @@ mod target;
 mod text;
 mod torture;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -65,8 +66,9 @@ enum Command {
     /// Without an option it gives a summary. A damaged file is shown as far as it can be read, and the exit code is 1.
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(inspect::InspectArgs),
-    /// Verifies every byte of a folder, a segment or a snapshot.
+    /// Verifies every byte of a folder, a segment, a snapshot, or files of Redis.
     ///
+    /// It takes no filters: which key damaged bytes belong to is often what the damage has taken.
     /// For a folder it also says what a server would do with it at its start: which snapshot it would load, which records
     /// it would replay, or why it would refuse.
     #[command(after_help = CHECK_EXAMPLES)]
@@ -142,6 +144,7 @@ const REPAIR_EXAMPLES: &str = "Examples:
   firn check firn-data                       what is damaged
   firn repair firn-data -o mended            a store without the damage, and mended-set-aside with the damaged bytes
   firn repair firn-data -o mended --json | jq .lost_keys
+  firn repair dump.rdb -o mended.rdb --match 'user:*'    of these keys only; damage is told all the same
 
 Exit codes: 0 nothing was lost, 1 something was lost and is named, 2 the command line is wrong, 3 something could not be read or written.";
 
@@ -299,8 +302,23 @@ impl From<serde_json::Error> for ToolError {
     }
 }
 
+/// The command line; the process ends here if it is wrong, or asks for help.
+fn command_line() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        if error.kind() == ErrorKind::UnknownArgument
+            && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+            && let Some(why) = std::env::args().nth(1).and_then(|command| filter::why_not(&command, argument))
+        {
+            let _ = error.print();
+            eprintln!("\n{why}");
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = command_line();
     let mut out = BufWriter::new(io::stdout().lock());
     let result = match &cli.command {
         Command::Inspect(args) => inspect::run(args, &mut out),

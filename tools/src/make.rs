@@ -56,6 +56,9 @@ impl NewStore {
         let shown = path.display();
         let made_folder = !path.exists();
         let failed = |error: std::io::Error| ToolError::Unreadable(format!("{shown}: {error}"));
+        if !made_folder && !path.is_dir() {
+            return Err(ToolError::Usage(format!("{shown} is there, and no folder: give a new one")));
+        }
         if !made_folder && std::fs::read_dir(path).map_err(failed)?.next().is_some() {
             return Err(ToolError::Usage(format!("{shown} is there and not empty: give a new folder")));
         }

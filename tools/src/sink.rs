@@ -1,7 +1,8 @@
 //! Where entries go: a dataset in the making, of any form.
 //!
 //! 1. What is made is a new path, or standard output. Nothing that is there is overwritten.
-//! 2. One that is not finished is taken away again: half of a file must not pass for one.
+//! 2. A file has another name until it is finished, and a folder lacks what makes it a store or a set of files: half of one does not pass for one,
+//!    also when the tool is interrupted. What fails is taken away again.
 
 use crate::dataset::StateInfo;
 use crate::dataset::tables::CSV_HEAD;
@@ -17,7 +18,7 @@ use firn_engine::rdb::writer::{EncodeError, Options};
 use firn_engine::rdb::{Usage, Writer};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are put together before they are written.
@@ -82,6 +83,8 @@ pub(crate) struct Sink {
     path: PathBuf,
     /// What was made so far, the innermost last.
     made: Vec<PathBuf>,
+    /// What a file is called until it is finished.
+    unfinished: Option<PathBuf>,
     is_folder: bool,
 }
 
@@ -97,7 +100,7 @@ impl Sink {
         memory: u64,
     ) -> Result<Sink, ToolError> {
         let is_folder = format == Format::Appendonlydir;
-        let mut sink = Sink { kind: None, path: path.to_owned(), made: Vec::new(), is_folder };
+        let mut sink = Sink { kind: None, path: path.to_owned(), made: Vec::new(), unfinished: None, is_folder };
         if path.as_os_str() == "-" && (is_folder || format == Format::Firn) {
             return Err(ToolError::Usage("a folder cannot go to standard output".to_owned()));
         }
@@ -116,7 +119,7 @@ impl Sink {
             Format::Rdb | Format::Appendonlydir => {
                 let options = Options::new(rdb_version).map_err(|bad| ToolError::Usage(bad.to_string()))?;
                 let out = if is_folder {
-                    std::fs::create_dir(path).map_err(|error| sink.failed(&error))?;
+                    std::fs::create_dir(path).map_err(|error| not_made(path, &error))?;
                     sink.made.push(path.to_owned());
                     sink.open(&path.join(format!("{AOF_NAME}.1.base.rdb")))?
                 } else {
@@ -133,16 +136,22 @@ impl Sink {
         Ok(sink)
     }
 
-    fn failed(&self, error: &std::io::Error) -> ToolError {
-        ToolError::Unreadable(format!("{}: {error}", self.path.display()))
-    }
-
     fn open(&mut self, path: &Path) -> Result<Out, ToolError> {
         let to: Box<dyn Write> = if path.as_os_str() == "-" {
             Box::new(std::io::stdout())
         } else {
-            let file = File::create_new(path).map_err(|error| self.failed(&error))?;
-            self.made.push(path.to_owned());
+            let mut at = path.to_owned();
+            if !self.is_folder {
+                if path.symlink_metadata().is_ok() {
+                    return Err(not_made(path, &ErrorKind::AlreadyExists.into()));
+                }
+                let mut name = path.file_name().unwrap_or_default().to_owned();
+                name.push(format!(".unfinished-{}", std::process::id()));
+                at = path.with_file_name(name);
+                self.unfinished = Some(at.clone());
+            }
+            let file = create_new(&at)?;
+            self.made.push(at);
             Box::new(file)
         };
         Ok(BufWriter::with_capacity(BUFFER_LEN, to))
@@ -202,6 +211,15 @@ impl Sink {
             out.write_all(Manifest { files }.text().as_bytes())?;
             out.flush()?;
         }
+        if let Some(unfinished) = &self.unfinished {
+            // A link, unlike a new name, replaces nothing that has come there meanwhile. Not every file system has links.
+            match std::fs::hard_link(unfinished, &self.path) {
+                Ok(()) => std::fs::remove_file(unfinished),
+                Err(_) if self.path.symlink_metadata().is_err() => std::fs::rename(unfinished, &self.path),
+                Err(error) => Err(error),
+            }
+            .map_err(|error| not_made(&self.path, &error))?;
+        }
         self.made.clear();
         Ok(made)
     }
@@ -216,9 +234,24 @@ impl Drop for Sink {
     }
 }
 
+/// A new file: nothing that is there is overwritten.
+pub(crate) fn create_new(path: &Path) -> Result<File, ToolError> {
+    File::create_new(path).map_err(|error| not_made(path, &error))
+}
+
+fn not_made(path: &Path, error: &std::io::Error) -> ToolError {
+    match error.kind() {
+        ErrorKind::AlreadyExists => ToolError::Usage(format!("{} is there: give a new path", path.display())),
+        _ => ToolError::Unreadable(format!("{}: {error}", path.display())),
+    }
+}
+
 /// An entry of an RDB file.
 fn put_rdb(writer: &mut Writer<Out>, db: usize, entry: &Entry<'_>) -> Result<(), ToolError> {
-    let failed = |error: EncodeError| ToolError::Unreadable(format!("key {}: {error}", text::word(entry.key, false)));
+    let failed = |error: EncodeError| match error {
+        EncodeError::Io(error) => ToolError::Output(error),
+        error => ToolError::Unreadable(format!("key {}: {error}", text::word(entry.key, false))),
+    };
     commands::parts(entry, &mut |stored| writer.entry(db as u32, stored, Usage::Unknown).map_err(failed))
 }
 

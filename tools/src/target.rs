@@ -1,6 +1,8 @@
 //! What the path on the command line is: a store's folder, or one of its files.
 
 use crate::ToolError;
+use crate::dataset::lines::RowFile;
+use crate::dataset::redis::RedisFiles;
 use firn_engine::disk::real::RealDisk;
 use firn_engine::disk::{Disk, OpenMode, read_full_at};
 use firn_engine::format::{BadHeader, FileHeader, FileKind, FileName, HEADER_LEN};
@@ -44,6 +46,10 @@ impl Target {
         let name = name.ok_or_else(|| ToolError::Usage(format!("{shown}: the name is not UTF-8")))?.to_owned();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(parent, false).map_err(unreadable(&shown))?);
+        let redis = || RedisFiles::at(path).ok().flatten().map(|files| files.kind());
+        if let Some(kind) = RowFile::at(path).map(|file| file.kind()).or_else(redis) {
+            return Err(ToolError::Usage(format!("{shown} is {kind}: this command takes a Firn store's files alone")));
+        }
         let kind = kind_of(&*disk, &name)?;
         Ok(Target::File { disk, name, kind })
     }
@@ -81,5 +87,11 @@ fn kind_of(disk: &dyn Disk, name: &str) -> Result<Kind, ToolError> {
     if matches!(FileName::parse(name), FileName::Store) {
         return Err(ToolError::Damage(format!("{name} is damaged at byte 0: it does not begin as a store's identity")));
     }
-    Err(ToolError::Usage(format!("{name} is neither a segment nor a snapshot nor a folder of a Firn store")))
+    Err(ToolError::Usage(if read == 0 {
+        format!("{name} is empty, or no file")
+    } else {
+        format!(
+            "{name} is nothing that firn reads: no file of a Firn store, no RDB or append-only file, no JSON Lines or table of firn's"
+        )
+    }))
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BEGIN_MS, Numbers, digests, digests_of, files, firn, options, random_command, run, shown};
+use common::{BEGIN_MS, Numbers, digests, digests_of, files, firn, open_again, options, random_command, run, shown};
 use firn_engine::store::{ManualClock, Store};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,8 +39,7 @@ fn a_compact_store_is_equal_and_smaller() {
     assert_eq!(firn(&["check", shown(&small)]).ended(0).code, 0);
     assert_eq!(digests_of(&small), known);
     // In its place, and never while somebody has it open.
-    let held = Store::open_folder(&small, &firn_engine::store::Options { threads: false, ..Default::default() })
-        .expect("opens");
+    let held = open_again(&small, &firn_engine::store::Options { threads: false, ..Default::default() });
     firn(&["compact", shown(&small), "--replace"]).ended(2);
     held.close().expect("a clean end");
     // A lock that a starting process of another test still holds is no server.
@@ -72,7 +71,7 @@ fn libraries_of_functions_go_where_the_data_goes() {
     run(&store, 0, &[b"FUNCTION", b"LOAD", b"REPLACE", b"#!lua name=four\n"]);
     store.close().expect("a clean end");
     firn(&["compact", shown(&folder), "-o", shown(&small)]).ended(0);
-    let made = common::open_again(&small, &firn_engine::store::Options { threads: false, ..Default::default() });
+    let made = open_again(&small, &firn_engine::store::Options { threads: false, ..Default::default() });
     let names: Vec<_> = made.lock().keyspace.libraries.iter().map(|(name, _)| name.to_vec()).collect();
     assert_eq!(names, [&b"four"[..], b"one", b"three"]);
     made.close().expect("a clean end");

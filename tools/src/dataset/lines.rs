@@ -12,7 +12,9 @@ use crate::moment::now_ms;
 use crate::{ToolError, json};
 use firn_engine::key::HashSeed;
 use firn_engine::limits::DATABASES_MAX;
+use firn_engine::value::stream::Id;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::RangeInclusive;
@@ -51,6 +53,8 @@ impl RowFile {
             () if start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') => Form::Json,
             () if start.starts_with(tables::CSV_HEAD.as_bytes()) => Form::Csv,
             () if start.starts_with(crate::parquet::MAGIC) => Form::Parquet,
+            // Of a dataset without keys.
+            () if start.is_empty() && path.is_file() && path.extension().is_some_and(|it| it == "jsonl") => Form::Json,
             () => return None,
         };
         Some(RowFile { path: path.to_owned(), form })
@@ -256,23 +260,33 @@ fn stream(value: &Value, key: &[u8], run: &mut RunWords<'_>) -> Result<(), Strin
     let key = || key.to_vec();
     let each = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let last = text(value, "last_id")?;
-    let entries = each(value, "entries");
-    if entries.is_empty() {
+    let id_of = |row: &Value| -> Result<Id, String> {
+        let id = row.get(0).and_then(Value::as_str).and_then(|id| Id::parse(id.as_bytes(), 0));
+        id.ok_or_else(|| "the ID of an entry is missing, or is none".to_owned())
+    };
+    let (entries, groups) = (each(value, "entries"), each(value, "groups"));
+    // An entry may be pending and deleted. XCLAIM takes only such as are there: it is made, and deleted when it is pending.
+    let mut made: BTreeMap<Id, Option<&Value>> = BTreeMap::new();
+    let pending: Vec<Value> = groups.iter().flat_map(|group| each(group, "pending")).collect();
+    for row in &pending {
+        made.insert(id_of(row)?, None);
+    }
+    for entry in &entries {
+        made.insert(id_of(entry)?, Some(entry));
+    }
+    if made.is_empty() {
         let id = if last == b"0-0" { word("0-1") } else { last.clone() };
         run(&[word("XADD"), key(), word("MAXLEN"), word("0"), id, word("x"), word("y")])?;
     }
-    for entry in entries {
-        let id = entry.get(0).and_then(Value::as_str).ok_or("an entry's ID is missing")?;
-        let mut words = vec![word("XADD"), key(), word(id)];
-        for it in entry.get(1).and_then(Value::as_array).ok_or("an entry's fields are missing")? {
-            words.push(bytes(it)?);
+    for (id, entry) in &made {
+        let mut words = vec![word("XADD"), key(), id.text().to_vec()];
+        match entry.map(|entry| entry.get(1).and_then(Value::as_array).ok_or("an entry's fields are missing")) {
+            Some(fields) => words.extend(fields?.iter().map(bytes).collect::<Result<Vec<_>, _>>()?),
+            None => words.extend([word("x"), word("y")]),
         }
         run(&words)?;
     }
-    let added = value.get("entries_added").and_then(Value::as_u64).unwrap_or(0).to_string();
-    let deleted = text(value, "max_deleted_id").unwrap_or_else(|_| word("0-0"));
-    run(&[word("XSETID"), key(), last, word("ENTRIESADDED"), word(&added), word("MAXDELETEDID"), deleted])?;
-    for group in each(value, "groups") {
+    for group in groups {
         let name = bytes(group.get("name").ok_or("a group's name is missing")?)?;
         let read = group.get("entries_read").and_then(Value::as_u64).map_or("-1".to_owned(), |read| read.to_string());
         let create = [word("XGROUP"), word("CREATE"), key(), name.clone(), text(&group, "last_id")?];
@@ -301,5 +315,10 @@ fn stream(value: &Value, key: &[u8], run: &mut RunWords<'_>) -> Result<(), Strin
             ])?;
         }
     }
-    Ok(())
+    for (id, _) in made.iter().filter(|(_, entry)| entry.is_none()) {
+        run(&[word("XDEL"), key(), id.text().to_vec()])?;
+    }
+    let added = value.get("entries_added").and_then(Value::as_u64).unwrap_or(0).to_string();
+    let deleted = text(value, "max_deleted_id").unwrap_or_else(|_| word("0-0"));
+    run(&[word("XSETID"), key(), last, word("ENTRIESADDED"), word(&added), word("MAXDELETEDID"), deleted])
 }

@@ -10,11 +10,11 @@
 mod mend;
 mod partial;
 
-use crate::choice::{MemoryArgs, when};
+use crate::choice::{MemoryArgs, libraries, when};
 use crate::dataset::firn::{FirnStore, SnapshotBase};
 use crate::dataset::redis::RedisFiles;
 use crate::dataset::{Base, Damages, Loss, MEMORY_DEFAULT, StateInfo, Tail, state};
-use crate::filter::Filter;
+use crate::filter::{Filter, KeyArgs, ValueArgs};
 use crate::folder::{Finding, Severity};
 use crate::make::NewStore;
 use crate::sink::{Format, RDB_VERSION_DEFAULT, Sink};
@@ -57,6 +57,11 @@ pub(crate) struct RepairArgs {
     /// The version of an RDB file that is made: 9 to 12, or 80 for Valkey 9.
     #[arg(long, default_value_t = RDB_VERSION_DEFAULT, value_name = "N")]
     rdb_version: u32,
+    /// Filters choose the keys that the copy gets; everything is read, and damage told, all the same.
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    values: ValueArgs,
     #[command(flatten)]
     memory: MemoryArgs,
     /// Says what was done as one JSON object.
@@ -110,19 +115,30 @@ impl Chosen<'_> {
 
 /// Runs it.
 pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    let memory = args.memory.bytes()?;
-    if let Some(files) = RedisFiles::at(&args.path)? {
-        return of_redis(args, &files, memory, out);
+    let (memory, filter) = (args.memory.bytes()?, Filter::new(&args.keys, &args.values)?);
+    let report = match RedisFiles::at(&args.path)? {
+        Some(files) => of_redis(args, &files, &filter, memory)?,
+        None => of_store(args, &filter, memory)?,
+    };
+    report.print(out)?;
+    Ok(if report.losses() > 0 { Outcome::Damage } else { Outcome::Fine })
+}
+
+/// What can be read of a store, as a new one.
+fn of_store<'a>(args: &'a RepairArgs, filter: &Filter, memory: u64) -> Result<Report<'a>, ToolError> {
+    if args.format.or_else(|| Format::of(&args.output)).is_some_and(|format| format != Format::Firn) {
+        let text = "a store is mended as a store, which firn convert then gives another form";
+        return Err(ToolError::Usage(text.to_owned()));
     }
-    let disk = match Target::of(&args.path)? {
+    let raw = match Target::of(&args.path)? {
         Target::Folder(disk) => disk,
         Target::File { name, kind: Kind::Segment { .. } | Kind::Snapshot | Kind::Identity(_), .. } => {
             return Err(ToolError::Usage(format!("{name} alone is not a store: give its folder")));
         }
     };
-    let mut patched = PatchedDisk::new(Arc::clone(&disk));
-    mend(&mut patched, &*disk)?;
-    let patches: Vec<mend::Patch> = patched.patches().cloned().collect();
+    let mut patched = PatchedDisk::new(Arc::clone(&raw));
+    mend(&mut patched, &*raw)?;
+    let mut report = Report { patches: patched.patches().cloned().collect(), ..Report::new(args) };
     let disk: Arc<dyn Disk> = Arc::new(patched);
     let store = FirnStore::open(Arc::clone(&disk))?;
     let damages = Damages::lenient();
@@ -136,37 +152,37 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
         damages.report(Finding { severity, file, offset: None, lsn, message })?;
     }
     let (tail, last, time_ms) = store.tail_behind(covered, &damages)?;
-    let info = StateInfo {
+    report.covered = covered;
+    report.info = StateInfo {
         lsn: Some(last),
         time_ms: Some(if last > covered { time_ms } else { base_ms }),
         ordered: chosen.base().is_ordered().then_some(store.identity.hash_seed),
         libraries: Libraries::default(),
     };
-    let mut made = NewStore::create(&args.output, &info, store.bytes() * 2, memory)?;
-    let libraries = state::visit(
+    let mut made = NewStore::create(&args.output, &report.info, store.bytes() * 2, memory)?;
+    report.info.libraries = state::visit(
         chosen.base(),
         &tail,
         memory.max(MEMORY_DEFAULT / 4),
-        &Filter::default(),
+        filter,
         &damages,
         &mut |db, position, entry| made.push(db, position, entry),
     )?;
-    let made = made.finish(&libraries)?;
+    report.entries = made.finish(&libraries(&report.info, filter))?.entries;
 
-    let findings = damages.take();
+    report.findings = damages.take();
     let mut lost_keys: BTreeSet<Vec<u8>> = BTreeSet::new();
-    let mut stretches = Vec::new();
     for skipped in store.damaged_stretches()? {
         if skipped.to_lsn > covered + 1 {
             lost_keys.extend(frame_keys(&store, &skipped.file, skipped.offset)?);
         }
-        stretches.push(Stretch { file: skipped.file, from: skipped.offset, to: skipped.to_offset });
+        report.stretches.push(Stretch { file: skipped.file, from: skipped.offset, to: skipped.to_offset });
     }
     let lost_ranges: Vec<LostRange> = match &chosen {
         Chosen::Partial(partial) => partial.lost.borrow().clone(),
         _ => Vec::new(),
     };
-    stretches.extend(lost_ranges.iter().map(|lost| Stretch {
+    report.stretches.extend(lost_ranges.iter().map(|lost| Stretch {
         file: lost.file.clone(),
         from: lost.offset,
         to: lost.end,
@@ -174,64 +190,50 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
     if !lost_ranges.is_empty() {
         candidates(&store, &lost_ranges, &mut lost_keys)?;
     }
-    let aside = args.set_aside();
-    let raw = match Target::of(&args.path)? {
-        Target::Folder(disk) => disk,
-        Target::File { .. } => disk,
-    };
-    set_aside(&*raw, &aside, &stretches)?;
-    let lost = findings.iter().any(|finding| finding.severity != Severity::Note);
-    let report = Report {
-        args,
-        patches,
-        findings,
-        lost_keys,
-        stretches,
-        aside,
-        info,
-        entries: made.entries,
-        covered,
-        other_form: false,
-    };
-    report.print(out)?;
-    Ok(if lost { Outcome::Damage } else { Outcome::Fine })
+    report.lose(lost_keys, filter);
+    set_aside(&*raw, &report.aside, &report.stretches)?;
+    Ok(report)
 }
 
 /// What can be read of Redis' files, in the form that the output's name or `--format` says.
-fn of_redis(args: &RepairArgs, files: &RedisFiles, memory: u64, out: &mut dyn Write) -> Result<Outcome, ToolError> {
+fn of_redis<'a>(
+    args: &'a RepairArgs,
+    files: &RedisFiles,
+    filter: &Filter,
+    memory: u64,
+) -> Result<Report<'a>, ToolError> {
     let damages = Damages::lenient();
     let format = args.format.or_else(|| Format::of(&args.output)).unwrap_or(Format::Firn);
-    let info = StateInfo::default();
-    let mut sink = Sink::create(&args.output, format, args.rdb_version, &info, files.bytes() * 2, memory)?;
+    let mut report = Report { other_form: format != Format::Firn, ..Report::new(args) };
+    let mut sink = Sink::create(&args.output, format, args.rdb_version, &report.info, files.bytes() * 2, memory)?;
     let mended = files.mend()?;
-    let (base, tail, mut entries) = (files.base(&damages), files.tail(None, &damages), 0);
-    let libraries = state::visit(&base, &tail, memory, &Filter::default(), &damages, &mut |db, position, entry| {
-        entries += 1;
+    let (base, tail) = (files.base(&damages), files.tail(None, &damages));
+    report.info.libraries = state::visit(&base, &tail, memory, filter, &damages, &mut |db, position, entry| {
+        report.entries += 1;
         sink.put(db, position, entry)
     })?;
-    sink.finish(&libraries)?;
-    let (findings, losses) = (damages.take(), damages.take_losses());
+    sink.finish(&libraries(&report.info, filter))?;
+    let losses = damages.take_losses();
     // Of a cut tail, or zeros, nothing was ever promised.
     let nothing_lost = |finding: &Finding| {
         let same = |loss: &Loss| finding.offset == Some(loss.from) && spool::name(&loss.path) == finding.file;
         finding.severity == Severity::Note || losses.iter().any(|loss| loss.harmless && same(loss))
     };
-    let lost = findings.iter().any(|finding| !nothing_lost(finding));
-    let findings = findings
-        .iter()
-        .map(|it| if nothing_lost(it) { Finding { severity: Severity::Note, ..it.clone() } } else { it.clone() })
-        .collect();
-    let aside = args.set_aside();
-    let mut stretches = Vec::new();
+    report.findings = damages.take();
+    for finding in &mut report.findings {
+        if nothing_lost(finding) {
+            finding.severity = Severity::Note;
+        }
+    }
     for loss in losses.iter().filter(|loss| loss.to > loss.from) {
         let (folder, name) = (loss.path.parent().unwrap_or(Path::new(".")), loss.path.file_name().unwrap_or_default());
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let disk = RealDisk::open(folder, false).map_err(unreadable(&folder.display().to_string()))?;
         let stretch = Stretch { file: name.to_string_lossy().into_owned(), from: loss.from, to: loss.to };
-        set_aside(&disk, &aside, std::slice::from_ref(&stretch))?;
-        stretches.push(stretch);
+        set_aside(&disk, &report.aside, std::slice::from_ref(&stretch))?;
+        report.stretches.push(stretch);
     }
-    let lost_keys = losses.into_iter().flat_map(|loss| loss.keys).collect();
+    report.lose(losses.into_iter().flat_map(|loss| loss.keys), filter);
     let patches = mended.iter().flat_map(|mended| {
         (0..).zip(mended.is.iter().zip(&mended.was)).map(|(number, (is, was))| mend::Patch {
             file: mended.file.clone(),
@@ -241,21 +243,8 @@ fn of_redis(args: &RepairArgs, files: &RedisFiles, memory: u64, out: &mut dyn Wr
             what: "the file",
         })
     });
-    let patches = patches.collect();
-    let report = Report {
-        args,
-        patches,
-        findings,
-        lost_keys,
-        stretches,
-        aside,
-        info,
-        entries,
-        covered: 0,
-        other_form: format != Format::Firn,
-    };
-    report.print(out)?;
-    Ok(if lost { Outcome::Damage } else { Outcome::Fine })
+    report.patches = patches.collect();
+    Ok(report)
 }
 
 /// Puts single bytes right in all files.
@@ -393,6 +382,7 @@ fn set_aside(disk: &dyn Disk, folder: &Path, stretches: &[Stretch]) -> Result<()
     Ok(())
 }
 
+/// What was made, and what was not, whatever kind of files it was.
 struct Report<'a> {
     args: &'a RepairArgs,
     patches: Vec<mend::Patch>,
@@ -407,9 +397,35 @@ struct Report<'a> {
     other_form: bool,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    /// Of nothing so far.
+    fn new(args: &'a RepairArgs) -> Self {
+        Report {
+            args,
+            patches: Vec::new(),
+            findings: Vec::new(),
+            lost_keys: BTreeSet::new(),
+            stretches: Vec::new(),
+            aside: args.set_aside(),
+            info: StateInfo::default(),
+            entries: 0,
+            covered: 0,
+            other_form: false,
+        }
+    }
+
+    /// Names keys that were lost, if they were to be in the copy: of what database and type they were, damage does not tell.
+    fn lose(&mut self, keys: impl IntoIterator<Item = Vec<u8>>, filter: &Filter) {
+        self.lost_keys.extend(keys.into_iter().filter(|key| filter.wants_name(key)));
+    }
+
+    /// How many parts could not be read.
+    fn losses(&self) -> u64 {
+        self.findings.iter().filter(|finding| finding.severity != Severity::Note).count() as u64
+    }
+
     fn print(&self, out: &mut dyn Write) -> Result<(), ToolError> {
-        let losses = self.findings.iter().filter(|finding| finding.severity != Severity::Note).count() as u64;
+        let losses = self.losses();
         if self.args.json {
             let findings: Vec<Value> = self
                 .findings

@@ -10,6 +10,7 @@ use crate::choice::{StateArgs, when};
 use crate::dataset::{Damages, Dataset, StateInfo};
 use crate::filter::memory_of;
 use crate::moment::now_ms;
+use crate::sink::create_new;
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json};
 use firn_engine::command::{encoding, idle_seconds};
@@ -287,7 +288,9 @@ pub(crate) fn run(args: &StatsArgs, out: &mut dyn Write) -> Result<Outcome, Tool
     stats.compact_bytes = stats.sample.estimate();
     if let Some(path) = &args.html {
         let page = html::page(&args.path.display().to_string(), dataset.kind(), &info, &stats);
-        std::fs::write(path, page).map_err(|error| ToolError::Unreadable(format!("{}: {error}", path.display())))?;
+        create_new(path)?
+            .write_all(page.as_bytes())
+            .map_err(|error| ToolError::Unreadable(format!("{}: {error}", path.display())))?;
     }
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &facts(&stats, &info))?;

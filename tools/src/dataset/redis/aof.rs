@@ -47,11 +47,14 @@ impl<'d> AofTail<'d> {
     /// Where the commands of a file begin; `None` if there are none, or the RDB part before them has no end for damage.
     fn begin(&self, at: usize) -> Result<Option<u64>, ToolError> {
         let path = &self.files.paths[at];
+        if self.files.is_rdb_alone() {
+            return Ok(None);
+        }
         if !is_rdb(&start(path)) {
             return Ok(Some(0));
         }
         if at == 0 {
-            return if self.files.is_rdb_alone() { Ok(None) } else { self.files.base(self.damages).end() };
+            return self.files.base(self.damages).end();
         }
         // No server makes such a file.
         let end = Cell::new(None);
@@ -319,13 +322,19 @@ fn lines_in(bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let count = parse_integer(lines.next()?.strip_prefix(b"*")?)?;
     let count = usize::try_from(count).ok().filter(|count| (1..=WORDS_MAX).contains(count))?;
-    let mut words = Vec::with_capacity(count);
+    let (mut words, mut damaged) = (Vec::with_capacity(count), 0);
     for _ in 0..count {
         // A length, which may be what is damaged, and a word; a word of several lines, or a line that was cut in two, is found out behind it.
-        lines.next()?.strip_prefix(b"$")?;
+        let length = lines.next()?;
+        if !length.starts_with(b"$") {
+            // Digits behind another sign; one such line may be.
+            let is_number = length.len() > 1 && length[1..].iter().all(u8::is_ascii_digit);
+            damaged += if is_number { 1 } else { 2 };
+        }
         words.push(lines.next()?);
     }
-    matches!(lines.next(), None | Some([] | [b'*', ..] | [b'#', ..])).then_some(words)
+    let ends = matches!(lines.next(), None | Some([] | [b'*', ..] | [b'#', ..]));
+    (ends && damaged < 2).then_some(words)
 }
 
 /// The words, as RESP has them, that can be read in these bytes.
@@ -368,6 +377,7 @@ mod tests {
         };
         assert_eq!(names(b"*\xff\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n"), ["a"]);
         assert_eq!(names(b"*3\r\n$3\r\nS\xffET\r\n$1\r\na\r\n$1\r\nb\r\n"), ["a"]);
+        assert_eq!(names(b"*3\r\n$3\r\nSET\r\nx1\r\na\r\n$1\r\nb\r\n"), ["a"]);
         assert_eq!(names(b"*3\r\n$3\r\nDEL\r\n$1\r\na\r\n$1\r\nb\r\n"), ["a", "b"]);
         assert_eq!(names(b"$\r\n$-1\r\n$99999999999999999999\r\n$5\r\nab"), Vec::<String>::new());
         let bytes = b"*3\r\n$3\r\nSET\r\n$5\r\nkey:1\r\n$5\r\nab\r\n*1\r\n";

@@ -10,11 +10,13 @@ mod rdb;
 pub(crate) use aof::{AofTail, Place};
 pub(crate) use rdb::{Notes, RdbBase};
 
+use super::lines::RowFile;
 use super::{Damages, Tail};
 use crate::folder::{Finding, Severity};
 use crate::moment::Moment;
 use crate::{ToolError, spool};
 use firn_engine::aof::manifest::{Manifest, Part};
+use firn_engine::format::FileKind;
 use firn_engine::key::HashSeed;
 use firn_engine::rdb::Header;
 use firn_engine::rdb::mend::{self, Change};
@@ -100,8 +102,22 @@ fn is_commands(start: &[u8]) -> bool {
     matches!(start, [b'*', digit, ..] if digit.is_ascii_digit()) || start.starts_with(b"#TS:")
 }
 
+/// Whether a file says that it is something else than its name does.
+fn is_another(path: &Path) -> bool {
+    RowFile::at(path).is_some()
+        || [FileKind::Snapshot, FileKind::Segment, FileKind::Store]
+            .iter()
+            .any(|kind| start(path).starts_with(kind.magic()))
+}
+
 fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|it| it.eq_ignore_ascii_case(ending))
+}
+
+/// The manifest in a folder.
+fn manifest_in(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?;
+    Ok(entries.flatten().map(|entry| entry.path()).find(|path| has_ending(path, "manifest")))
 }
 
 impl RedisFiles {
@@ -113,9 +129,7 @@ impl RedisFiles {
             if path.join("STORE").exists() {
                 return Ok(None);
             }
-            let entries = std::fs::read_dir(path).map_err(failed(path))?;
-            let manifest = entries.flatten().map(|entry| entry.path()).find(|path| has_ending(path, "manifest"));
-            return manifest.map(|manifest| RedisFiles::of_manifest(&manifest)).transpose();
+            return manifest_in(path).map_err(failed(path))?.map(|it| RedisFiles::of_manifest(&it)).transpose();
         }
         if has_ending(path, "manifest") {
             return RedisFiles::of_manifest(path).map(Some);
@@ -124,11 +138,17 @@ impl RedisFiles {
         let kind = match () {
             () if is_rdb(&start) && may_have_commands(path) => "an append-only file that begins with an RDB file",
             () if is_rdb(&start) => "an RDB file",
-            // An append-only file that nobody has written to yet is empty; one whose beginning is damaged keeps its name.
+            // An append-only file that nobody has written to yet is empty; a file whose beginning is damaged keeps its name.
             () if is_commands(&start) || has_ending(path, "aof") => "an append-only file",
+            () if has_ending(path, "rdb") && path.is_file() && !is_another(path) => "an RDB file",
             () => return Ok(None),
         };
         Ok(Some(RedisFiles { paths: vec![path.to_owned()], kind, rdb_end: Cell::new(None), change: Cell::new(None) }))
+    }
+
+    /// Whether a folder is one of several append-only files.
+    pub(crate) fn has_manifest(folder: &Path) -> bool {
+        matches!(manifest_in(folder), Ok(Some(_)))
     }
 
     fn of_manifest(path: &Path) -> Result<RedisFiles, ToolError> {
@@ -158,7 +178,8 @@ impl RedisFiles {
 
     /// The base, with or without entries.
     pub(crate) fn base<'d>(&'d self, damages: &'d Damages) -> RdbBase<'d> {
-        let path = self.paths.first().filter(|path| is_rdb(&start(path)));
+        // Of an RDB file alone even its beginning may be damaged.
+        let path = self.paths.first().filter(|path| self.is_rdb_alone() || is_rdb(&start(path)));
         RdbBase::new(path, &self.rdb_end, self.change.get(), damages)
     }
 

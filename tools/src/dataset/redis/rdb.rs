@@ -15,6 +15,7 @@ use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::usage;
 use firn_engine::rdb::mend::Change;
 use firn_engine::rdb::{BadRdb, EntryPart, Event, Header, Library, RdbError, Reader, Skipped, Usage};
+use firn_engine::value::part::is_sound;
 use firn_engine::value::{Collection, Kind, Shaping};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -32,11 +33,10 @@ const BELIEVED_FROM: usize = 3;
 const PUSHED_OUT_MAX: u64 = 8;
 /// The bar moves after so many bytes.
 const PROGRESS_EVERY: u64 = 256 * 1024;
-/// Parts go to the thread that puts values together in batches of about so many bytes, of which so many may wait.
+/// Parts go to the thread that puts values together in batches of about so many bytes, or so many parts; so many batches may wait.
 const BATCH_LEN: usize = 128 * 1024;
+const BATCH_PARTS: usize = 4096;
 const BATCHES_MAX: usize = 8;
-/// What a part takes beside its bytes.
-const PART_LEN: usize = 96;
 /// So much of what is left out is searched for keys' names.
 const NAMES_WITHIN: u64 = 1 << 20;
 
@@ -53,8 +53,11 @@ pub(crate) struct RdbBase<'d> {
 /// Names and values.
 pub(crate) type Notes = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Database and type.
+type Place = (usize, &'static str);
+
 /// Keys by database and type.
-pub(crate) type Tally = BTreeMap<(usize, &'static str), u64>;
+pub(crate) type Tally = BTreeMap<Place, u64>;
 
 /// What [`RdbBase::walk`] comes across.
 enum Walked<'e> {
@@ -64,60 +67,102 @@ enum Walked<'e> {
     Withdrawn,
 }
 
-/// A part on its way to another thread.
-struct OwnedPart {
+/// Parts on their way to another thread, their bytes one behind the other.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// `None` takes the last one back.
+    parts: Vec<Option<Sent>>,
+}
+
+/// A part in a batch.
+struct Sent {
     db: u32,
     offset: u64,
-    key: Box<[u8]>,
-    body: Box<[u8]>,
+    /// Where its key ends, and its body; it begins where the one before ends.
+    key_end: usize,
+    end: usize,
     kind: Kind,
     continues: bool,
     continued: bool,
 }
 
-impl OwnedPart {
-    fn of(part: &EntryPart<'_>) -> OwnedPart {
+impl Batch {
+    fn push(&mut self, part: &EntryPart<'_>) {
         let Stored { key, body, kind, continues, continued, .. } = part.stored;
-        OwnedPart { db: part.db, offset: part.offset, key: key.into(), body: body.into(), kind, continues, continued }
+        // A string that was read is whole: nothing but its type matters any more.
+        if kind != Kind::String {
+            self.bytes.extend_from_slice(key);
+        }
+        let key_end = self.bytes.len();
+        if kind != Kind::String {
+            self.bytes.extend_from_slice(body);
+        }
+        let end = self.bytes.len();
+        self.parts.push(Some(Sent { db: part.db, offset: part.offset, key_end, end, kind, continues, continued }));
     }
 
-    fn stored(&self) -> Stored<'_> {
-        let &OwnedPart { ref key, ref body, kind, continues, continued, .. } = self;
-        Stored { key, kind, body, deadline: None, access: 0, continues, continued }
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH_LEN || self.parts.len() >= BATCH_PARTS
     }
 }
 
 /// Values that make no sense: where, the key, why.
 type BadValues = Vec<(u64, Box<[u8]>, BadEntry)>;
 
-/// Puts values together and counts them; `None` takes the last one back.
-fn build(receive: &mpsc::Receiver<Vec<Option<OwnedPart>>>) -> (Tally, BadValues) {
+/// Puts values together and counts them. Batches that are done with go back.
+fn build(receive: &mpsc::Receiver<Batch>, back: &mpsc::Sender<Batch>) -> (Tally, BadValues) {
     let (mut tally, mut bad, mut last) = (Tally::new(), Vec::new(), None);
     let (mut assembly, shaping) = (Assembly::default(), Shaping::new(SEED));
-    for part in receive.iter().flatten() {
-        let Some(part) = part else {
-            if let Some(place) = last.take() {
-                *tally.entry(place).or_default() -= 1;
-            }
-            continue;
-        };
-        if assembly.is_open() && !part.continues {
-            assembly = Assembly::default();
+    // One count for a run of keys of the same type.
+    let (mut run, mut run_len) = (None, 0);
+    let mut settle = |run: Option<Place>, len: u64| {
+        if let Some(place) = run.filter(|_| len > 0) {
+            *tally.entry(place).or_default() += len;
         }
-        match assembly.push(&part.stored(), &shaping) {
-            Ok(Some(_)) => {
-                let place = (part.db as usize, part.kind.name());
-                *tally.entry(place).or_default() += 1;
-                last = Some(place);
+    };
+    for mut batch in receive {
+        let mut start = 0;
+        for part in batch.parts.drain(..) {
+            let Some(Sent { db, offset, key_end, end, kind, continues, continued }) = part else {
+                if let Some(place) = last.take() {
+                    // It was counted in the run that goes on.
+                    debug_assert_eq!(run, Some(place));
+                    run_len -= 1;
+                }
+                continue;
+            };
+            let (key, body) = (&batch.bytes[start..key_end], &batch.bytes[key_end..end]);
+            start = end;
+            if assembly.is_open() && !continues {
+                assembly = Assembly::default();
             }
-            Ok(None) => {}
-            Err(why) => {
-                (assembly, last) = (Assembly::default(), None);
-                bad.push((part.offset, part.key, why));
+            let stored = Stored { key, kind, body, deadline: None, access: 0, continues, continued };
+            // Most collections are small: they need not be made to be found whole.
+            let whole = !continues && !continued && is_sound(kind, body);
+            let pushed = if whole { Ok(true) } else { assembly.push(&stored, &shaping).map(|whole| whole.is_some()) };
+            match pushed {
+                Ok(true) => {
+                    let place = Some((db as usize, kind.name()));
+                    if run != place {
+                        settle(run, run_len);
+                        (run, run_len) = (place, 0);
+                    }
+                    run_len += 1;
+                    last = place;
+                }
+                Ok(false) => {}
+                Err(why) => {
+                    (assembly, last) = (Assembly::default(), None);
+                    bad.push((offset, key.into(), why));
+                }
             }
         }
+        batch.bytes.clear();
+        // Whoever reads may have ended.
+        let _ = back.send(batch);
     }
-    tally.retain(|_, count| *count > 0);
+    settle(run, run_len);
     (tally, bad)
 }
 
@@ -204,21 +249,18 @@ impl<'d> RdbBase<'d> {
     /// Counts the keys of each database and type, and verifies all values. One thread reads, another puts values together.
     pub(crate) fn tally(&self) -> Result<Tally, ToolError> {
         let (send, receive) = mpsc::sync_channel(BATCHES_MAX);
+        let (back, spare) = mpsc::channel();
         let (tally, bad) = std::thread::scope(|scope| {
-            let builder = scope.spawn(move || build(&receive));
-            let (mut batch, mut bytes) = (Vec::new(), 0);
+            let builder = scope.spawn(move || build(&receive, &back));
+            let mut batch = Batch::default();
             let walked = self.walk(&mut |walked| {
-                batch.push(match walked {
-                    Walked::Withdrawn => None,
-                    Walked::Part(part) => {
-                        bytes += part.stored.body.len() + PART_LEN;
-                        Some(OwnedPart::of(&part))
-                    }
-                });
-                if bytes >= BATCH_LEN {
-                    bytes = 0;
+                match walked {
+                    Walked::Withdrawn => batch.parts.push(None),
+                    Walked::Part(part) => batch.push(&part),
+                }
+                if batch.is_full() {
                     // Whoever receives ends only when all is sent.
-                    let _ = send.send(std::mem::take(&mut batch));
+                    let _ = send.send(std::mem::replace(&mut batch, spare.try_recv().unwrap_or_default()));
                 }
                 Ok(())
             });
