@@ -466,7 +466,8 @@ mod tests {
             match kind {
                 Kind::SortedSet => put_scored(&mut out, name, at as f64),
                 Kind::Hash => {
-                    put_field(&mut out, Field { name, value: b"value", deadline: (at % 2 == 1).then_some(7) })
+                    let deadline = (at % 2 == 1).then_some(7);
+                    put_field(&mut out, Field { name, value: b"value", deadline });
                 }
                 _ => put_bytes(&mut out, name),
             }
