@@ -82,7 +82,7 @@ pub(crate) fn run(args: &ConvertArgs, out: &mut dyn Write) -> Result<Outcome, To
     if args.output.as_os_str() != "-" {
         writeln!(out, "{line}")?;
     } else if args.json {
-        eprintln!("{line}");
+        text::tell(&line);
     }
     Ok(Outcome::Fine)
 }

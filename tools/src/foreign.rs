@@ -243,7 +243,7 @@ pub(crate) fn records(files: &RedisFiles, args: &InspectArgs, out: &mut dyn Writ
     }
     let outcome = damages.outcome();
     for finding in damages.take() {
-        eprintln!("firn: {finding}");
+        text::tell(&format_args!("firn: {finding}"));
     }
     Ok(outcome)
 }

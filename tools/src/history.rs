@@ -104,7 +104,7 @@ pub(crate) fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Outcome, To
     }
     let outcome = damages.outcome();
     for finding in damages.take() {
-        eprintln!("firn: {finding}");
+        text::tell(&format_args!("firn: {finding}"));
     }
     Ok(outcome)
 }

@@ -87,7 +87,7 @@ pub(crate) fn list(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, T
         .state(&choice, &damages, &mut |_| Ok(()), &mut |db, position, entry| Ok(lister.print(db, position, entry)?))?;
     let outcome = damages.outcome();
     for finding in damages.take() {
-        eprintln!("firn: {finding}");
+        text::tell(&format_args!("firn: {finding}"));
     }
     Ok(outcome)
 }

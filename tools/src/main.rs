@@ -313,7 +313,7 @@ fn command_line() -> Cli {
             && let Some(why) = std::env::args().nth(1).and_then(|command| filter::why_not(&command, argument))
         {
             let _ = error.print();
-            eprintln!("\n{why}");
+            text::tell(&format_args!("\n{why}"));
             std::process::exit(error.exit_code());
         }
         error.exit()
@@ -346,7 +346,7 @@ fn main() -> ExitCode {
             return Outcome::Fine;
         }
         let _ = out.flush();
-        eprintln!("firn: {error}");
+        text::tell(&format_args!("firn: {error}"));
         error.outcome()
     });
     // What a broken pipe left in the buffer must not be tried again when it is dropped.

@@ -1,8 +1,8 @@
 //! What the path on the command line is: a store's folder, or one of its files.
 
-use crate::ToolError;
 use crate::dataset::lines::RowFile;
 use crate::dataset::redis::RedisFiles;
+use crate::{ToolError, spool};
 use firn_engine::disk::real::RealDisk;
 use firn_engine::disk::{Disk, OpenMode, read_full_at};
 use firn_engine::format::{BadHeader, FileHeader, FileKind, FileName, HEADER_LEN};
@@ -36,7 +36,7 @@ pub(crate) fn unreadable(what: &str) -> impl Fn(io::Error) -> ToolError {
 impl Target {
     /// Finds out what `path` is.
     pub(crate) fn of(path: &Path) -> Result<Target, ToolError> {
-        let path = &*crate::spool::input(path)?;
+        let path = &*spool::input(path)?;
         let shown = path.display().to_string();
         let metadata = std::fs::metadata(path).map_err(unreadable(&shown))?;
         if metadata.is_dir() {
@@ -50,12 +50,12 @@ impl Target {
         if let Some(kind) = RowFile::at(path).map(|file| file.kind()).or_else(redis) {
             return Err(ToolError::Usage(format!("{shown} is {kind}: this command takes a Firn store's files alone")));
         }
-        let kind = kind_of(&*disk, &name)?;
+        let kind = kind_of(&*disk, &name, &spool::name(path))?;
         Ok(Target::File { disk, name, kind })
     }
 }
 
-fn kind_of(disk: &dyn Disk, name: &str) -> Result<Kind, ToolError> {
+fn kind_of(disk: &dyn Disk, name: &str, shown: &str) -> Result<Kind, ToolError> {
     // A name of the store's own form says enough, whatever has become of the bytes.
     match FileName::parse(name) {
         FileName::Segment { first, epoch } => return Ok(Kind::Segment { first, epoch }),
@@ -88,10 +88,10 @@ fn kind_of(disk: &dyn Disk, name: &str) -> Result<Kind, ToolError> {
         return Err(ToolError::Damage(format!("{name} is damaged at byte 0: it does not begin as a store's identity")));
     }
     Err(ToolError::Usage(if read == 0 {
-        format!("{name} is empty, or no file")
+        format!("{shown} is empty, or no file")
     } else {
         format!(
-            "{name} is nothing that firn reads: no file of a Firn store, no RDB or append-only file, no JSON Lines or table of firn's"
+            "{shown} is nothing that firn reads: no file of a Firn store, no RDB or append-only file, no JSON Lines or table of firn's"
         )
     }))
 }

@@ -2,7 +2,13 @@
 
 use crate::ToolError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+/// Tells whoever watches something beside the output: on standard error. If nobody can hear it, nothing else changes.
+pub(crate) fn tell(what: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
 
 /// Colours, used only if standard output is a terminal and `NO_COLOR` is not set.
 #[derive(Clone, Copy)]

@@ -96,6 +96,22 @@ fn a_path_that_holds_nothing_is_told_and_what_was_meant_is_named() {
 }
 
 #[test]
+fn a_standard_error_that_takes_nothing_changes_no_exit_code() {
+    let at = tempfile::tempdir().expect("a folder");
+    let file = rdb(at.path());
+    let code = |words: &[&str]| {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("there");
+        let mut firn = Command::new(env!("CARGO_BIN_EXE_firn"));
+        firn.args(words).stdin(Stdio::null()).stderr(full).output().expect("the tool runs").status.code()
+    };
+    assert_eq!(code(&["check", "/nowhere/at/all"]), Some(3));
+    assert_eq!(code(&["check", "-"]), Some(2));
+    assert_eq!(code(&["check", shown(&file), "--match", "x"]), Some(2));
+    assert_eq!(code(&["convert", shown(&file), "-", "--format", "resp", "--json"]), Some(0));
+    assert_eq!(code(&["inspect", shown(&file), "--keys"]), Some(0));
+}
+
+#[test]
 fn an_rdb_file_whose_beginning_is_damaged_is_one_all_the_same() {
     let at = tempfile::tempdir().expect("a folder");
     let file = rdb(at.path());

@@ -147,7 +147,7 @@ impl Damages {
     pub(crate) fn note(&self, finding: Finding) {
         let text = (!self.lenient).then(|| finding.to_string());
         if let (true, Some(text)) = (self.list(finding), text) {
-            eprintln!("firn: {text}");
+            crate::text::tell(&format_args!("firn: {text}"));
         }
     }
 
