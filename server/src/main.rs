@@ -24,7 +24,6 @@ mod server;
 mod session;
 mod settings;
 mod shutdown;
-mod signals;
 mod start;
 mod stats;
 mod storage;

@@ -58,11 +58,9 @@ pub(crate) fn of(spec: &Spec) -> Vec<&'static str> {
         "@dangerous" => spec.categories.has(Categories::DANGEROUS) || flag(Flags::ADMIN),
         "@read" => flag(Flags::READONLY) && spec.group != Group::Scripting,
         "@write" => flag(Flags::WRITE),
-        "@admin" => flag(Flags::ADMIN) || matches!(spec.name, "LASTSAVE" | "ROLE"),
+        "@admin" => flag(Flags::ADMIN) || spec.name == "LASTSAVE",
         "@connection" => {
-            family == Some("@connection")
-                || spec.categories.has(Categories::CONNECTION)
-                || matches!(spec.name, "WAIT" | "WAITAOF")
+            family == Some("@connection") || spec.categories.has(Categories::CONNECTION) || spec.name == "WAITAOF"
         }
         "@list" | "@set" | "@sortedset" => family == Some(category) || matches!(spec.name, "SORT" | "SORT_RO"),
         "@fast" => flag(Flags::FAST),
