@@ -187,6 +187,24 @@ proptest! {
 }
 
 #[test]
+fn a_replay_keeps_the_deadline_of_a_hash_whose_fields_are_all_dead() {
+    let mut bench = Bench::new();
+    let mut copy = Bench::new();
+    copy.engine.now_ms = 0;
+    for line in ["HSETEX h PX 20 FIELDS 1 b 2", "EXPIRE h 1", "wait", "HSETEX h KEEPTTL FIELDS 2 b 3 c 4"] {
+        if line == "wait" {
+            bench.engine.now_ms += 20;
+        } else {
+            bench.run(&words(line).iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+        if let Some(group) = bench.engine.effects.take(Vec::new()) {
+            replay(&mut copy.engine, &group);
+        }
+        assert_eq!(state(&bench.engine), state(&copy.engine), "after {line}");
+    }
+}
+
+#[test]
 fn a_replay_sets_deadlines_that_have_passed() {
     let mut bench = Bench::new();
     for line in ["SET a v PX 5", "SET b v", "PEXPIRE b 5", "SET c v", "GETEX c PX 5"] {

@@ -79,7 +79,7 @@ pub(super) enum Body<'a> {
     /// Bytes to copy. The blob puts them outside if they are many.
     Copy(Form, &'a [u8]),
     /// A vector to own, outside. The box is what the blob points to: one word, where the vector itself would take three.
-    #[allow(clippy::box_collection)]
+    #[allow(clippy::box_collection)] // For the reason above.
     Own(Form, Box<Vec<u8>>),
     /// A collection of chunks.
     Chunks(Box<Collection>),

@@ -80,7 +80,7 @@ impl<'a> Element<'a> {
 
     /// Length of its bytes as clients know them.
     #[inline]
-    #[allow(clippy::len_without_is_empty)]
+    #[allow(clippy::len_without_is_empty)] // A text may be empty; nobody asks.
     pub fn len(self) -> usize {
         match self {
             Element::Bytes(bytes) => bytes.len(),

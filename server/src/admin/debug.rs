@@ -86,7 +86,7 @@ const POPULATE_VALUE_MAX: u64 = firn_engine::limits::STRING_LEN_MAX as u64;
 /// Longest string that STRINGMATCH-LEN matches, in bytes.
 const MATCH_LEN_MAX: u64 = 64 << 20;
 /// What PROTOCOL DOUBLE answers, as Redis does.
-#[allow(clippy::approx_constant)]
+#[allow(clippy::approx_constant)] // It is Redis' test value, not pi.
 const PROTOCOL_DOUBLE: f64 = 3.141;
 /// Longest SLEEP, in seconds.
 const SLEEP_MAX_S: f64 = 24.0 * 3600.0;

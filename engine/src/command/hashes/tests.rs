@@ -396,8 +396,8 @@ fn writing_to_a_dead_field_finds_nothing_there() {
         "{dead}
         > HSETEX d KEEPTTL FIELDS 1 a 3
         :1
-        effect HDEL d a
         effect HSETEX d KEEPTTL FIELDS 1 a 3
+        effect HPERSIST d FIELDS 1 a
         event h hexpired d
         event h hset d
         > HSETEX d FNX FIELDS 1 b 4

@@ -145,11 +145,13 @@ fn set_with_lifetime(call: &mut Call<'_>, key: Key<'_>, pairs: &[&[u8]], at: Opt
             call.effect_parts(&[b"HSETEX", key.bytes, b"PXAT", ms, b"FIELDS", count], pairs);
         }
         None if keep => {
-            // A replay does not know that these were dead, and would keep their deadlines.
-            if !dead.is_empty() {
-                call.effect_parts(&[b"HDEL", key.bytes], &dead);
-            }
             call.effect_parts(&[b"HSETEX", key.bytes, b"KEEPTTL", b"FIELDS", count], pairs);
+            // A replay does not know that these were dead, and has kept their deadlines. (Were they removed first, a hash of nothing else
+            // would be gone for a moment, and its own deadline with it.)
+            if !dead.is_empty() {
+                let mut count = itoa::Buffer::new();
+                call.effect_parts(&[b"HPERSIST", key.bytes, b"FIELDS", count.format(dead.len()).as_bytes()], &dead);
+            }
         }
         None => call.effect_parts(&[b"HSET", key.bytes], pairs),
     }

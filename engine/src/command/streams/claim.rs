@@ -177,7 +177,7 @@ fn xclaim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
     let (stream, group) = who.find(call.write_stream(who.key)?)?;
     let min_idle_ms = min_idle(args, "ERR Invalid min-idle-time argument for XCLAIM")?;
     let options = claim_options(args, now_ms)?;
-    // A time that cannot be is taken for now: clients reckon it by clocks of their own.
+    // As in Redis a negative time, or one still to come, counts as now: the client's clock and ours may differ.
     let delivered_ms = options.delivered_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms <= now_ms);
     let delivered_ms = delivered_ms.unwrap_or(now_ms);
     let mut plan = Plan::default();

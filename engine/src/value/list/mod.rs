@@ -91,7 +91,7 @@ impl List {
     }
 
     /// Elements.
-    #[allow(clippy::len_without_is_empty)]
+    #[allow(clippy::len_without_is_empty)] // The keyspace holds no empty one.
     pub fn len(&self) -> usize {
         self.view().len()
     }
