@@ -5,7 +5,7 @@ pub(crate) const LINE_LEN_MAX: usize = 64 * 1024;
 /// Most words of one command (as Redis since 7.0); what they take is bounded by `client-query-buffer-limit`.
 pub(crate) const WORDS_MAX: i64 = i32::MAX as i64;
 /// Places of words that are kept for the next batch.
-pub(crate) const WORDS_KEPT: usize = 64 * 1024;
+pub(crate) const WORDS_KEPT: usize = 8 * 1024;
 /// Most words of one command before AUTH.
 pub(crate) const UNAUTHENTICATED_WORDS_MAX: i64 = 10;
 /// Longest word before AUTH, in bytes.

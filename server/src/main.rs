@@ -24,6 +24,7 @@ mod server;
 mod session;
 mod settings;
 mod shutdown;
+mod signals;
 mod start;
 mod stats;
 mod storage;

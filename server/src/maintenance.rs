@@ -1,6 +1,7 @@
 //! What the server does by the clock: samples of rates, the memory limit.
 
 use crate::log;
+use crate::pubsub::hub::Hub;
 use crate::server::Server;
 use firn_engine::engine::Engine;
 use firn_engine::log::LogState;
@@ -54,21 +55,25 @@ pub(crate) fn measure_memory(server: &Server) {
     if !server.has_engine() {
         return;
     }
-    let uncounted = server.store.buffered_bytes();
     let Some(mut engine) = server.lock_unless_busy() else { return };
-    server.memory.uncounted.store(uncounted, Ordering::Relaxed);
-    measure_again(server, &mut engine);
+    measure(server, &engine);
     let (used, _) = server.used_bytes(&mut engine);
     server.memory.peak.fetch_max(used, Ordering::Relaxed);
 }
 
-/// The same for whoever holds the engine's lock, so that data does not grow between one number and the other; what does not count is
-/// taken as of the last tick.
-pub(crate) fn measure_again(server: &Server, engine: &mut Engine) {
+/// The same for whoever holds the engine's lock: no number is of another moment than the others.
+pub(crate) fn measure(server: &Server, engine: &Engine) {
     server.clients.recount_rooms();
     server.memory.measured_ms.store(server.clock_ms(), Ordering::Relaxed);
     let Some(allocated) = crate::allocator::allocated_bytes() else { return };
-    let uncounted = server.memory.uncounted.load(Ordering::Relaxed);
+    // Keys that are evicted make more of the mail, where clients cache them. What is kept for later is as good as free.
+    let (mut mail, mut spare) = Hub::look(engine).map_or((0, 0), Hub::mail_rooms);
+    for runtime in server.runtimes.get().into_iter().flatten() {
+        mail += runtime.mail_room();
+        spare += runtime.spare_room();
+    }
+    let uncounted = server.store.buffered_bytes(engine) + mail as u64;
+    server.memory.uncounted.store(uncounted, Ordering::Relaxed);
     let known = engine.keyspace.used_bytes() + engine.dead_bytes() + server.clients.rooms() as u64 + uncounted;
-    server.memory.other.store(allocated.saturating_sub(known), Ordering::Relaxed);
+    server.memory.other.store(allocated.saturating_sub(known + spare as u64), Ordering::Relaxed);
 }

@@ -23,7 +23,7 @@ use firn_engine::key::HashSeed;
 use firn_engine::store::{EngineGuard, Status, Store};
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ use std::time::Instant;
 pub(crate) struct Measured {
     /// What counts against the limit besides data and clients' buffers.
     pub(crate) other: AtomicU64,
-    /// What does not count: buffers of the log, of snapshots and of replicas.
+    /// What does not count: buffers of the log and of snapshots, and messages on their way to clients' buffers.
     pub(crate) uncounted: AtomicU64,
     /// The most that was ever in use.
     pub(crate) peak: AtomicU64,
@@ -90,6 +90,8 @@ pub(crate) struct Server {
     pub(crate) scripting: &'static Scripting,
     /// Which writes the log took when it was last looked at (`Accepts`).
     pub(crate) log_accepts: AtomicU8,
+    /// DEBUG PAUSE-CRON: nothing is looked after by the clock.
+    pub(crate) paused_ticks: AtomicBool,
     /// What of memory is known since the last maintenance tick only.
     pub(crate) memory: Measured,
 }
@@ -102,7 +104,7 @@ impl Server {
         if room == Room::Enough || self.memory.measured_ms.load(Ordering::Relaxed) == self.clock_ms() {
             return room;
         }
-        maintenance::measure_again(self, engine);
+        maintenance::measure(self, engine);
         engine.memory.beside = self.bytes_beside();
         engine.make_room(incoming)
     }

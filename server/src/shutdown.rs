@@ -86,6 +86,7 @@ fn give_up(server: &Server) -> ! {
 /// script, whose drop would let the engine go in the middle of a record.
 fn leave(server: &Server) -> ! {
     remove_files(server);
+    server.rebind.close();
     log::warning(format_args!("Firn is now ready to exit, bye bye..."));
     if std::thread::Builder::new().spawn(|| std::process::exit(0)).is_err() {
         std::process::abort() // That drops nothing either.

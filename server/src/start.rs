@@ -7,7 +7,7 @@ use crate::command::ServerCommand;
 use crate::config::command_line::{self, Start};
 use crate::config::{self, CommandLine, Config, FatalError};
 use crate::log::{self, Level};
-use crate::net::listener::{self, Acceptor, Listeners, Rebind};
+use crate::net::listener::{self, Acceptor, ListenError, Listeners, Rebind};
 use crate::net::runtime::{Runtime, RuntimeHandle};
 use crate::net::tls::{self, Tls};
 use crate::observe::Observe;
@@ -17,10 +17,9 @@ use crate::pubsub::{self, hub::Hub};
 use crate::server::{Measured, Server};
 use crate::session::pause::Pause;
 use crate::settings::{Published, Settings};
-use crate::shutdown;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::{admin, allocator, daemon, maintenance, scripting, session, storage, supervise, title};
+use crate::{admin, allocator, daemon, maintenance, scripting, session, signals, storage, supervise, title};
 use parking_lot::Mutex;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -135,9 +134,16 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
             settings.maxclients
         ));
         settings.maxclients = room;
+        // CONFIG GET tells what holds.
+        if let Ok((clamped, _)) = config.changed(&[(b"maxclients", room.to_string().as_bytes())], true) {
+            config = clamped;
+        }
     }
     let new_tls = tls::configure(&config).map_err(|reason| abort(format_args!("Failed to configure TLS: {reason}")))?;
     let listeners = listener::listen(&settings).map_err(|error| {
+        if let ListenError::Unix { path, source } = &error {
+            return abort(format_args!("Failed opening Unix socket: {path}: {source}"));
+        }
         log::warning(format_args!("{error}"));
         abort(format_args!("Failed listening on port {} (TCP), aborting.", error.port().unwrap_or(settings.port)))
     })?;
@@ -174,6 +180,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
         started,
         scripting: Box::leak(Box::default()),
         log_accepts: 0.into(),
+        paused_ticks: false.into(),
         memory: Measured::default(),
     });
     server.tls.publish(new_tls);
@@ -348,11 +355,8 @@ fn run_runtimes(server: &Arc<Server>, settings: &Settings, listeners: Listeners)
     let ours = Runtime::new(server.clone(), handles[0].clone());
     runtime.block_on(async {
         let result = (|| {
-            let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
             tokio::task::spawn_local(ignore_hang_up(signal(SignalKind::hangup())?));
-            for (stop, name) in stop.into_iter().zip(["shutdown-on-sigterm", "shutdown-on-sigint"]) {
-                tokio::task::spawn_local(stop_on(server.clone(), stop, name));
-            }
+            tokio::task::spawn_local(signals::end_on(server.clone(), signals::listen()?));
             Acceptor::start(ours.clone(), handles, listeners)
         })();
         let acceptor =
@@ -376,16 +380,4 @@ fn run_runtimes(server: &Arc<Server>, settings: &Settings, listeners: Listeners)
 
 async fn ignore_hang_up(mut hang_up: tokio::signal::unix::Signal) {
     while hang_up.recv().await.is_some() {}
-}
-
-/// Ends the server at the first signal that lets it.
-async fn stop_on(server: Arc<Server>, mut stop: tokio::signal::unix::Signal, directive: &'static str) {
-    while stop.recv().await.is_some() {
-        log::warning(format_args!("Received a signal to end, scheduling shutdown..."));
-        let options = server.config.lock().chosen(directive);
-        let words: Vec<&[u8]> = options.split(' ').filter(|word| *word != "default").map(str::as_bytes).collect();
-        let how = admin::persistence::parse_shutdown(&words).unwrap_or_default();
-        let Err(reason) = shutdown::run(&server, how).await;
-        log::warning(format_args!("The server goes on: {reason}. Send the signal again, or SHUTDOWN FORCE."));
-    }
 }

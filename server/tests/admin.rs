@@ -426,3 +426,23 @@ fn changed_settings_reach_the_store() {
     let server = Server::start(folder.path(), &[]);
     assert_eq!(server.ask("DBSIZE"), ":3\r\n");
 }
+
+#[test]
+fn role_and_wait_answer_as_a_master_without_replicas() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.ask("ROLE"), "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n");
+    for (command, reply) in [
+        ("WAIT 0 0", ":0\r\n"),
+        ("WAIT -1 0", ":0\r\n"),
+        ("WAIT 1 1", ":0\r\n"),
+        ("WAIT x 0", "-ERR value is not an integer or out of range\r\n"),
+        ("WAIT 1 -1", "-ERR timeout is negative\r\n"),
+        ("WAIT 1 x", "-ERR timeout is not an integer or out of range\r\n"),
+        ("EVAL \"return redis.call('WAIT', '1', '0')\" 0", ":0\r\n"),
+    ] {
+        assert_eq!(server.ask(command), reply, "{command}");
+    }
+    assert_eq!(server.ask("MULTI\r\nWAIT 1 0\r\nEXEC"), "+OK\r\n+QUEUED\r\n*1\r\n:0\r\n", "nobody is waited for");
+    assert!(server.ask("EVAL \"return redis.call('ROLE')\" 0").contains("not allowed from script"));
+}

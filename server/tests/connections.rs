@@ -297,3 +297,17 @@ fn sigterm_ends_it_with_success_and_removes_its_files() {
     assert!(server.log().contains("ready to exit, bye bye"));
     assert!(!server.socket().exists() && !server.folder.path().join("pid").exists());
 }
+
+#[test]
+fn a_paused_clock_closes_nobody() {
+    let server = Server::start(&["--enable-debug-command", "local"]);
+    let mut idle = server.connect();
+    let mut admin = server.connect();
+    idle.line(b"PING\r\n");
+    assert_eq!(admin.line(b"DEBUG PAUSE-CRON 1\r\n"), "+OK");
+    assert_eq!(admin.line(b"CONFIG SET timeout 1\r\n"), "+OK");
+    std::thread::sleep(Duration::from_millis(3500));
+    assert_eq!(idle.line(b"PING\r\n"), "+PONG", "idle for longer than the timeout");
+    assert_eq!(admin.line(b"DEBUG PAUSE-CRON 0\r\n"), "+OK");
+    assert_eq!(idle.until_closed(), b"");
+}

@@ -193,6 +193,76 @@ fn a_lower_limit_takes_effect_by_itself_and_survives_a_restart_as_deletions() {
     assert_eq!(keys(&mut connection), left_after, "evictions are in the log");
 }
 
+/// Takes the memory that the log and others take once and keep.
+fn warm_up(connection: &mut Connection<UnixStream>) {
+    load(connection, 4, "", &mut |n| encode(&[b"SET", format!("warm:{n}").as_bytes(), &[b'v'; 1000]]));
+    load(connection, 4, "", &mut |n| encode(&[b"DEL", format!("warm:{n}").as_bytes()]));
+    // What is evicted is logged at once, and what is logged together is compressed.
+    let many: Vec<Vec<u8>> = (0..64).map(|n| format!("{n}{}", "x".repeat(1000)).into_bytes()).collect();
+    let mut words: Vec<&[u8]> = vec![b"SADD", b"warm"];
+    words.extend(many.iter().map(|word| &word[..]));
+    assert_eq!(connection.line(&encode(&words)), ":64");
+    assert_eq!(ask(connection, &["DEL", "warm"]), ":1");
+}
+
+/// Keys that a limit evicts which is `below` under what counts now.
+fn evicted_by_a_limit(connection: &mut Connection<UnixStream>, below: u64) -> u64 {
+    let limit = counted(connection).0 - below;
+    assert_eq!(ask(connection, &["CONFIG", "SET", "maxmemory", &limit.to_string()]), "+OK");
+    assert!(counted(connection).0 <= limit, "what INFO tells is what the limit counts");
+    number(&info(connection, "stats"), "evicted_keys")
+}
+
+#[test]
+fn a_lower_limit_evicts_no_more_than_is_above_it_whoever_hears_of_it() {
+    for threads in ["1", "2"] {
+        for listeners in [0, 10] {
+            let server = Server::start(&["--io-threads", threads, "--maxmemory-policy", "allkeys-lru"]);
+            let mut connection = server.connect();
+            warm_up(&mut connection);
+            let mut caches: Vec<_> = (0..listeners).map(|_| server.connect()).collect();
+            for cache in &mut caches {
+                cache.send(b"HELLO 3\r\nCLIENT TRACKING on\r\n");
+                while cache.line(b"") != "+OK" {}
+            }
+            let key = |n: usize| format!("{n:03}{}", "x".repeat(1000));
+            for n in 0..300 {
+                assert_eq!(ask(&mut connection, &["SET", &key(n), "x"]), "+OK");
+                for cache in &mut caches {
+                    assert_eq!(ask(cache, &["GET", &key(n)]), "$1");
+                    cache.take(3);
+                }
+            }
+            // Whoever evicts takes some memory once and keeps it. The messages to ten clients take ten times what is evicted.
+            let first = evicted_by_a_limit(&mut connection, 1000);
+            let evicted = evicted_by_a_limit(&mut connection, 40_000) - first;
+            assert!(
+                (30..=60).contains(&evicted),
+                "{evicted} keys of 1024 bytes, {listeners} clients, {threads} threads"
+            );
+            for cache in &mut caches {
+                assert_eq!(cache.line(b""), ">2");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_info_tells_is_never_above_the_limit_while_there_are_keys_to_evict() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-random"]);
+    let mut connection = server.connect();
+    warm_up(&mut connection);
+    let limit = counted(&mut connection).0 + 100 * 1024;
+    assert_eq!(ask(&mut connection, &["CONFIG", "SET", "maxmemory", &limit.to_string()]), "+OK");
+    for n in 0..20_000 {
+        assert_eq!(ask(&mut connection, &["SET", &format!("key:{n}"), "value"]), "+OK");
+        if n % 100 == 0 {
+            let (used, _) = counted(&mut connection);
+            assert!(used <= limit, "{used} of {limit} after {n} keys");
+        }
+    }
+}
+
 #[test]
 fn statistics_by_prefix_are_told_by_info_and_count_what_was_there_before() {
     let server = Server::start(&["--enable-debug-command", "local"]);

@@ -140,3 +140,23 @@ fn metrics_are_served_over_http() {
         assert!(tries < 1000, "it comes back");
     }
 }
+
+#[test]
+fn a_prefix_with_the_name_of_all_others_has_a_series_of_its_own() {
+    let port = free_port();
+    let server = Server::start(&["--metrics-port", &port.to_string(), "--prefix-stats", "(other) a:"]);
+    let mut client = server.connect();
+    ask(&mut client, "SET (other)1 v");
+    ask(&mut client, "SET b v");
+    ask(&mut client, "SET c v");
+    let answer = http(port, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    for line in ["firn_prefix_keys{prefix=\"(other)\"} 2", "firn_prefix_keys{prefix=\"\\\\x28other)\"} 1"] {
+        assert!(answer.lines().any(|found| found == line), "{line} in {answer}");
+    }
+    let series = |line: &str| line.rsplit_once(' ').map(|(name, _)| name.to_owned());
+    let mut names: Vec<String> = answer.lines().filter(|line| line.starts_with("firn_")).filter_map(series).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "no series twice");
+}

@@ -138,9 +138,102 @@ fn clients_leave_room_for_the_files_of_the_store() {
     assert_eq!(client.line(&encode(&[b"CONFIG", b"SET", b"maxclients", b"50"])), "+OK");
 }
 
-fn terminate(server: &Server) {
+/// Writes go on when the process may open no more files: the log grows in the one that it has.
+#[test]
+fn without_descriptors_writes_are_acknowledged() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    for policy in ["always", "everysec"] {
+        let mut server = Server::start(&["--appendfsync", policy, "--log-segment-size", "1mb", "--save", ""]);
+        let mut client = server.connect();
+        assert_eq!(client.line(b"SET first 1\r\n"), "+OK");
+        // None that is not open already.
+        prlimit(Some(Pid::from_child(&server.child)), Resource::Nofile, Rlimit { current: Some(3), maximum: Some(3) })
+            .expect("less is always allowed");
+        let value = vec![b'v'; 100_000];
+        for n in 0..40 {
+            let key = format!("key:{n}");
+            assert_eq!(client.line(&encode(&[b"SET", key.as_bytes(), &value])), "+OK", "{policy}");
+        }
+        server.child.kill().expect("it runs");
+        server.child.wait().expect("it ends");
+        let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().expect("a folder"));
+        let server = Server::start_in(folder, &[]);
+        assert_eq!(server.connect().line(b"DBSIZE\r\n"), ":41");
+    }
+}
+
+#[test]
+fn what_maxclients_was_cut_to_is_what_config_get_tells() {
+    // The server starts with the limits of a shell that has lowered its own.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -n 200 && exec \"$0\" --port 0 --unixsocket s --dir \"$1\" --maxclients 4000000000",
+            BINARY,
+        ])
+        .arg(folder.path())
+        .current_dir(folder.path())
+        .stdout(fs::File::create(folder.path().join("log")).expect("a log"))
+        .spawn()
+        .expect("the binary starts");
+    let mut client = support::Connection::when_up(&folder.path().join("s"));
+    let told = client.line(b"CONFIG GET maxclients\r\n");
+    assert_eq!(told, "*2");
+    client.take("$10\r\nmaxclients\r\n".len());
+    let len: usize = client.line(b"")[1..].parse().expect("a length");
+    let told = String::from_utf8(client.take(len + 2)).expect("digits");
+    client.send(b"INFO clients\r\nQUIT\r\n");
+    let info = String::from_utf8(client.until_closed()).expect("text");
+    assert!(info.contains(&format!("\nmaxclients:{}\r", told.trim())), "{told} in {info}");
+    assert_ne!(told.trim(), "4000000000");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+fn signal(server: &Server, name: &str) {
     let process = server.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &process]).status().expect("it runs").success());
+    assert!(Command::new("kill").args([name, &process]).status().expect("it runs").success());
+}
+
+fn terminate(server: &Server) {
+    signal(server, "-TERM");
+}
+
+#[test]
+fn a_second_sigint_ends_an_end_that_does_not_come() {
+    for first in ["-TERM", "-INT"] {
+        let mut server = Server::start(&["--busy-reply-threshold", "20", "--appendonly", "no", "--save", "3600 1000"]);
+        let mut client = server.connect();
+        client.send(&encode(&[b"EVAL", b"while true do end", b"0"]));
+        let began = std::time::Instant::now();
+        let mut admin = server.connect();
+        while !admin.line(b"EXISTS k\r\n").starts_with("-BUSY") {
+            assert!(began.elapsed() < PATIENCE, "the script does not take long");
+        }
+        signal(&server, first);
+        while !server.log().contains("The snapshot waits for the script") {
+            assert!(began.elapsed() < PATIENCE, "{}", server.log());
+        }
+        signal(&server, "-TERM");
+        assert!(admin.line(b"EXISTS k\r\n").starts_with("-BUSY"), "a SIGTERM waits with the first");
+        signal(&server, "-INT");
+        assert_eq!(server.child.wait().expect("it ends").code(), Some(1));
+        assert!(server.log().contains("You insist... exiting now."), "{}", server.log());
+    }
+}
+
+#[test]
+fn a_unix_socket_that_cannot_be_made_is_what_the_log_tells_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(BINARY)
+        .args(["--port", "0", "--unixsocket", "/no/such/folder/s", "--dir"])
+        .arg(folder.path())
+        .output()
+        .expect("it runs");
+    let log = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(log.contains("Failed opening Unix socket: /no/such/folder/s: ") && !log.contains("(TCP)"), "{log}");
 }
 
 #[test]

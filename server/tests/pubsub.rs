@@ -311,3 +311,97 @@ fn a_half_sent_command_says_nothing_of_how_long_mail_has_waited() {
     slow.send(b"NG\r\n");
     expect(&mut slow, "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
 }
+
+/// Publishers, messages of each, and subscribers of [`every_subscriber_gets_every_message_in_order`].
+const PUBLISHERS: usize = 4;
+const MESSAGES: usize = 2000;
+const SUBSCRIBERS: usize = 100;
+
+/// Publishes numbered messages 16 deep; each reaches all subscribers.
+fn publish_numbered(client: &mut Client, publisher: usize) {
+    const DEPTH: usize = 16;
+    for first in (0..MESSAGES).step_by(DEPTH) {
+        let mut batch = Vec::new();
+        for number in first..first + DEPTH {
+            batch.extend(encode(&[b"PUBLISH", b"c", format!("{publisher} {number:060}").as_bytes()]));
+        }
+        client.send(&batch);
+        for _ in 0..DEPTH {
+            assert_eq!(client.line(b""), format!(":{SUBSCRIBERS}"));
+        }
+    }
+}
+
+/// Reads a subscriber's messages, and which number of each publisher it expects next.
+struct Subscriber {
+    stream: UnixStream,
+    rest: Vec<u8>,
+    next: [usize; PUBLISHERS],
+}
+
+impl Subscriber {
+    fn is_done(&self) -> bool {
+        self.next == [MESSAGES; PUBLISHERS]
+    }
+
+    /// Takes what has arrived.
+    fn read(&mut self, number: usize) {
+        let mut chunk = [0; 65536];
+        match self.stream.read(&mut chunk) {
+            Ok(n) => {
+                assert!(n > 0, "subscriber {number} was closed at {:?}", self.next);
+                self.rest.extend_from_slice(&chunk[..n]);
+            }
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+        let shape = words('*', &["message", "c", &"x".repeat(62)]);
+        let mut messages = self.rest.chunks_exact(shape.len());
+        for message in &mut messages {
+            let text = &message[shape.len() - 64..shape.len() - 2];
+            let (publisher, got) = (usize::from(text[0] - b'0'), std::str::from_utf8(&text[2..]).expect("digits"));
+            let wanted = &mut self.next[publisher];
+            assert_eq!(got.parse(), Ok(*wanted), "subscriber {number}, publisher {publisher}");
+            *wanted += 1;
+        }
+        self.rest = messages.remainder().to_vec();
+    }
+}
+
+#[test]
+fn every_subscriber_gets_every_message_in_order() {
+    for threads in ["1", "2"] {
+        let server = Server::start(&["--io-threads", threads]);
+        let mut subscribers: Vec<Subscriber> = (0..SUBSCRIBERS)
+            .map(|_| {
+                let mut client = server.connect();
+                client.send(b"SUBSCRIBE c\r\n");
+                expect(&mut client, &words('*', &["subscribe", "c", ":1"]));
+                client.stream.set_nonblocking(true).expect("set");
+                Subscriber { stream: client.stream, rest: Vec::new(), next: [0; PUBLISHERS] }
+            })
+            .collect();
+        std::thread::scope(|scope| {
+            for publisher in 0..PUBLISHERS {
+                let mut client = server.connect();
+                scope.spawn(move || publish_numbered(&mut client, publisher));
+            }
+            // They are read in turns, so that what is sent to each fills its socket again and again.
+            let mut progressed = Instant::now();
+            while !subscribers.iter().all(Subscriber::is_done) {
+                let mut any = false;
+                for (number, subscriber) in subscribers.iter_mut().enumerate() {
+                    let before = subscriber.next;
+                    subscriber.read(number);
+                    any |= subscriber.next != before;
+                }
+                if any {
+                    progressed = Instant::now();
+                }
+                let next = || subscribers.iter().map(|subscriber| subscriber.next).collect::<Vec<_>>();
+                assert!(progressed.elapsed() < PATIENCE, "with {threads} threads messages were lost: {:?}", next());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        assert!(subscribers.iter().all(|subscriber| subscriber.rest.is_empty()), "nothing but the messages");
+    }
+}

@@ -650,3 +650,38 @@ fn on_a_full_disk_a_script_or_a_transaction_is_refused_before_its_first_change_o
     assert_eq!(ask(&mut client, &[b"EXEC"]), "[:1 +OK]");
     assert_eq!(ask(&mut client, &[b"SET", b"w", b"1"]), full, "the disk is still full");
 }
+
+#[test]
+fn a_sort_of_a_large_table_is_ended_in_its_midst() {
+    let server = Server::start(&["--busy-reply-threshold", "20"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    let script = "local t = {} for n = 1, 2e6 do t[n] = (n * 7919) % 2000003 end \
+                  redis.log(redis.LOG_WARNING, 'it sorts') table.sort(t) redis.log(redis.LOG_WARNING, 'it has sorted') return 1";
+    client.send(&request(&[b"EVAL", script.as_bytes(), b"0"]));
+    let began = Instant::now();
+    while !server.log().contains("it sorts") {
+        assert!(began.elapsed() < PATIENCE, "{}", server.log());
+    }
+    assert_eq!(ask(&mut other, &[b"SCRIPT", b"KILL"]), "+OK");
+    let reply = read(&mut client);
+    assert!(reply.contains("killed by user with SCRIPT KILL"), "{reply}");
+    assert!(!server.log().contains("it has sorted"), "{}", server.log());
+}
+
+#[test]
+fn large_tables_are_sorted_as_small_ones_are() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for count in ["10", "4096", "4097", "100000"] {
+        let fill = format!("local t = {{}} for n = 1, {count} do t[n] = (n * 7919) % 100003 end ");
+        let is_sorted = "for n = 2, #t do if t[n] < t[n - 1] then return n end end return #t";
+        let is_reversed = "for n = 2, #t do if t[n] > t[n - 1] then return n end end return #t";
+        assert_eq!(eval(&mut client, &format!("{fill} table.sort(t) {is_sorted}")), format!(":{count}"));
+        let descending = format!("{fill} table.sort(t, function(a, b) return a > b end) {is_reversed}");
+        assert_eq!(eval(&mut client, &descending), format!(":{count}"));
+        let mixed = format!("{fill} t[{count}] = 'x' return table.sort(t)");
+        assert!(eval(&mut client, &mixed).contains("attempt to compare"), "{count}");
+        let no_function = format!("{fill} return table.sort(t, 5)");
+        assert!(eval(&mut client, &no_function).contains("function expected"), "{count}");
+    }
+}

@@ -37,7 +37,7 @@ use super::frame::{self, Compressor, FLAG_MARKER, FRAME_HEADER_LEN};
 use super::jobs::{Ending, SyncDone, SyncTicket};
 use super::progress::{Accepts, LogState, Progress, SyncPolicy};
 use super::retained::Retained;
-use super::segment::{Identity, Prepare, Prepared, Ready, Segment, is_full};
+use super::segment::{Identity, Prepare, Prepared, Ready, Segment, is_full, is_out_of_descriptors};
 use super::{Group, Lsn, Record};
 use crate::disk::Disk;
 use crate::format::{FileHeader, FileKind};
@@ -231,6 +231,10 @@ impl Log {
         self.retained.bytes() + self.backlog.bytes()
     }
 
+    fn buffered_bytes(&self) -> usize {
+        self.retained.capacity() + self.backlog.capacity()
+    }
+
     /// Changes `appendfsync`.
     pub fn set_policy(&mut self, policy: SyncPolicy) {
         self.options.policy = policy;
@@ -245,6 +249,7 @@ impl Log {
     pub fn write(&mut self, group: Group, now: Now) -> Vec<u8> {
         assert_eq!(group.first, self.next, "groups come to the log in order, without gaps");
         self.next = group.last() + 1;
+        self.progress.set_buffered(self.buffered_bytes() + group.payload().len());
         let mut spare = Vec::new();
         if group.payload().len() <= FRAME_PAYLOAD_TARGET {
             spare = self.accept(group, now);
@@ -303,7 +308,7 @@ impl Log {
     }
 
     /// Begins the next segment at `first`, if the current one holds anything and its own name is durable: else the current one grows
-    /// beyond its length.
+    /// beyond its length, as it does while the disk has no room for another or the process may open no more files.
     fn change_segment(&mut self, first: Lsn, now: Now) -> io::Result<()> {
         if self.changing || self.current.first == first || now.mono_ms < self.change_not_before {
             return Ok(());
@@ -328,7 +333,7 @@ impl Log {
                 self.prepare_failed = false;
                 Ok(())
             }
-            Err(error) if is_full(&error) => {
+            Err(error) if is_full(&error) || is_out_of_descriptors(&error) => {
                 self.change_not_before = now.mono_ms + LOG_RETRY_MS.end;
                 Ok(())
             }
@@ -446,6 +451,7 @@ impl Log {
         self.progress.set_written(self.written);
         self.progress.set_durable(self.durable);
         self.progress.set_oldest(self.oldest.or(self.oldest_after));
+        self.progress.set_buffered(self.buffered_bytes());
         self.progress.set_crowded(self.retained_bytes() > 4 * RETAINED_MAX);
         self.progress.set_accepts(match &self.mode {
             Mode::Running => Accepts::All,

@@ -1,7 +1,9 @@
 //! What others may know of the log at any time, without its lock: how far it is, whether replies may leave, whether writes may come.
 
 use super::Lsn;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 /// When an acknowledged write is on the device (`appendfsync`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,6 +71,8 @@ pub struct Progress {
     oldest: AtomicU64,
     /// So much waits in memory for the disk that replies wait for it, whatever the policy.
     crowded: AtomicBool,
+    /// Memory of frames that wait to be written, or to be durable.
+    buffered: AtomicUsize,
     accepts: AtomicU8,
     policy: AtomicU8,
 }
@@ -82,6 +86,7 @@ impl Progress {
             durable: durable.into(),
             oldest: NONE.into(),
             crowded: false.into(),
+            buffered: 0.into(),
             accepts: (Accepts::All as u8).into(),
             policy: (policy as u8).into(),
         }
@@ -100,6 +105,11 @@ impl Progress {
     /// Monotonic ms of the oldest write that no flush has covered.
     pub fn oldest_unflushed_ms(&self) -> Option<u64> {
         Some(self.oldest.load(Relaxed)).filter(|&oldest| oldest != NONE)
+    }
+
+    /// Memory of frames that wait to be written, or to be durable, in bytes.
+    pub fn buffered(&self) -> usize {
+        self.buffered.load(Relaxed)
     }
 
     /// Which writes may be executed now.
@@ -151,6 +161,10 @@ impl Progress {
 
     pub(super) fn set_crowded(&self, crowded: bool) {
         self.crowded.store(crowded, Relaxed);
+    }
+
+    pub(super) fn set_buffered(&self, bytes: usize) {
+        self.buffered.store(bytes, Relaxed);
     }
 
     pub(super) fn set_accepts(&self, accepts: Accepts) {

@@ -16,6 +16,8 @@ const CHUNK: usize = 256 * 1024;
 pub(super) struct Retained {
     chunks: VecDeque<Chunk>,
     bytes: usize,
+    /// Memory of the chunks.
+    capacity: usize,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,11 @@ impl Retained {
         self.bytes
     }
 
+    /// Memory that these take.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// LSN of the first record, if there is any.
     pub(super) fn first(&self) -> Option<Lsn> {
         self.chunks.front().map(|chunk| extent(&chunk.bytes[chunk.start..]).0)
@@ -54,6 +61,7 @@ impl Retained {
         let last = first + Lsn::from(count) - 1;
         self.bytes += len;
         if len > SMALL {
+            self.capacity += frame.capacity();
             self.chunks.push_back(Chunk { bytes: frame, last, start: 0 });
             return Vec::new();
         }
@@ -67,6 +75,7 @@ impl Retained {
                 let room = if self.chunks.is_empty() { 4 * 1024 } else { CHUNK };
                 let mut bytes = Vec::with_capacity(room.max(len));
                 bytes.extend_from_slice(&frame);
+                self.capacity += bytes.capacity();
                 self.chunks.push_back(Chunk { bytes, last, start: 0 });
             }
         }
@@ -77,6 +86,7 @@ impl Retained {
     pub(super) fn forget(&mut self, durable: Lsn) {
         while let Some(chunk) = self.chunks.front().filter(|chunk| chunk.last <= durable) {
             self.bytes -= chunk.bytes.len() - chunk.start;
+            self.capacity -= chunk.bytes.capacity();
             self.chunks.pop_front();
         }
     }
@@ -102,11 +112,13 @@ impl Retained {
         let (_, _, len) = extent(&chunk.bytes[chunk.start..]);
         self.bytes -= len;
         if chunk.start == 0 && len == chunk.bytes.len() {
+            self.capacity -= chunk.bytes.capacity();
             return self.chunks.pop_front().map(|chunk| chunk.bytes);
         }
         let frame = chunk.bytes[chunk.start..chunk.start + len].to_vec();
         chunk.start += len;
         if chunk.start == chunk.bytes.len() {
+            self.capacity -= chunk.bytes.capacity();
             self.chunks.pop_front();
         }
         Some(frame)
@@ -115,6 +127,7 @@ impl Retained {
     /// Appends all frames of `later`.
     pub(super) fn append(&mut self, mut later: Retained) {
         self.bytes += later.bytes;
+        self.capacity += later.capacity;
         self.chunks.append(&mut later.chunks);
     }
 

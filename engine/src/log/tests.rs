@@ -8,6 +8,7 @@ use crate::disk::sim::{CallKind, CrashRules, DiskState, Effect, Errno, Fault, Si
 use crate::disk::{Disk, OpenMode};
 use crate::format::{FileName, HEADER_LEN, StoreId};
 use crate::key::HashSeed;
+use crate::limits::LOG_RETRY_MS;
 use crate::log::chain::{chain, needed};
 use crate::log::reader::{End, SegmentReader};
 use crate::recovery::judge::{Found, Plan, SegmentFound, Verdict, Why, judge};
@@ -644,4 +645,27 @@ fn what_is_written_during_a_flush_is_due_in_its_turn() {
     driver.log.finish_sync(done, driver.now);
     assert_eq!((driver.log.progress().durable(), driver.log.progress().oldest_unflushed_ms()), (1, Some(815)));
     assert_eq!(driver.log.next_due(), Some(815 + 800));
+}
+
+#[test]
+fn a_segment_grows_beyond_its_length_while_no_more_files_may_be_opened() {
+    for errno in [Errno::MFILE, Errno::NFILE] {
+        let disk = SimDisk::new();
+        let mut driver = Driver::new(&disk, SyncPolicy::Always);
+        disk.set_faults([Fault::from_nth(1, Effect::Error(errno)).of(CallKind::Open)]);
+        for lsn in 1..=8 {
+            driver.write(1, 500);
+            driver.sync();
+            assert_eq!((driver.log.progress().accepts(), driver.log.progress().durable()), (Accepts::All, lsn));
+        }
+        assert_eq!(driver.log.current().1, 1, "there is no other");
+        disk.set_faults([]);
+        driver.wait(LOG_RETRY_MS.end);
+        driver.write(1, 500);
+        driver.sync();
+        assert_eq!(driver.log.current().1, 9, "as soon as there may be one");
+        let (found, verdict) = look(&disk);
+        let Verdict::Open(plan) = verdict else { panic!("refused") };
+        assert_eq!(replay(&disk, &found, &plan, |_| ()), 9);
+    }
 }

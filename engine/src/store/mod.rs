@@ -510,9 +510,10 @@ impl Store {
         self.shared.try_status()
     }
 
-    /// Bytes of records, frames and blocks of snapshots on their way to the disk: a memory limit does not concern them.
-    pub fn buffered_bytes(&self) -> u64 {
-        self.shared.buffered_bytes()
+    /// Memory of records, frames and blocks of snapshots on their way to the disk now: a memory limit does not concern it. For whoever holds
+    /// the engine's lock; the log's is not needed.
+    pub fn buffered_bytes(&self, engine: &Engine) -> u64 {
+        self.shared.buffered_bytes(engine)
     }
 
     /// What was found when the store was opened.

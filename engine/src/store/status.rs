@@ -48,12 +48,11 @@ pub struct Status {
 }
 
 impl Shared {
-    /// Bytes of records, frames and blocks of snapshots on their way to the disk: a memory limit does not concern them.
-    pub(super) fn buffered_bytes(&self) -> u64 {
-        let retained = self.log.lock().as_ref().map_or(0, |log| log.retained_bytes());
+    /// See [`super::Store::buffered_bytes`].
+    pub(super) fn buffered_bytes(&self, engine: &Engine) -> u64 {
+        let frames = self.progress.read().as_ref().map_or(0, |progress| progress.buffered());
         let spare = self.spare.lock().capacity();
-        let engine = self.engine.lock();
-        (retained + spare + engine.effects.capacity() + engine.keyspace.captured_bytes()) as u64
+        (frames + spare + engine.effects.capacity() + engine.keyspace.captured_bytes()) as u64
     }
 
     pub(super) fn status(&self) -> Status {

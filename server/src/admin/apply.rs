@@ -8,7 +8,7 @@ use crate::config::{Config, SetError};
 use crate::net::tls;
 use crate::pubsub::notify;
 use crate::session::client_memory;
-use crate::{daemon, maintenance, storage, title};
+use crate::{daemon, storage, title};
 use firn_engine::engine::Engine;
 use firn_engine::value::Shaping;
 
@@ -91,8 +91,7 @@ pub(super) fn apply(call: &mut ServerCall<'_, '_>, old: &Config, new: &Config, r
     call.server.observe.configure(new);
     apply_to_engine(call.engine(), new);
     if changed("maxmemory") || changed("maxmemory-policy") {
-        // What is above the new limit goes now, as far as one step takes it.
-        maintenance::measure_again(call.server, call.lock.get());
+        // What is above the new limit goes now, as far as one step takes it. Not measured anew: that would count this configuration twice.
         call.server.make_room(call.lock.get(), 0);
     }
     call.unlock();

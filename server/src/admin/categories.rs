@@ -58,9 +58,11 @@ pub(crate) fn of(spec: &Spec) -> Vec<&'static str> {
         "@dangerous" => spec.categories.has(Categories::DANGEROUS) || flag(Flags::ADMIN),
         "@read" => flag(Flags::READONLY) && spec.group != Group::Scripting,
         "@write" => flag(Flags::WRITE),
-        "@admin" => flag(Flags::ADMIN) || spec.name == "LASTSAVE",
+        "@admin" => flag(Flags::ADMIN) || matches!(spec.name, "LASTSAVE" | "ROLE"),
         "@connection" => {
-            family == Some("@connection") || spec.categories.has(Categories::CONNECTION) || spec.name == "WAITAOF"
+            family == Some("@connection")
+                || spec.categories.has(Categories::CONNECTION)
+                || matches!(spec.name, "WAIT" | "WAITAOF")
         }
         "@list" | "@set" | "@sortedset" => family == Some(category) || matches!(spec.name, "SORT" | "SORT_RO"),
         "@fast" => flag(Flags::FAST),

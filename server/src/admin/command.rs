@@ -172,7 +172,7 @@ fn tips(container: Option<&str>, name: &str) -> &'static [&'static str] {
             | "SLAVES"
             | "SLOTS",
         ) => &["nondeterministic_output"],
-        (None, "WAITAOF") => &["request_policy:all_shards", "response_policy:agg_min"],
+        (None, "WAIT" | "WAITAOF") => &["request_policy:all_shards", "response_policy:agg_min"],
         (None, "COMMAND") | (Some("COMMAND"), "DOCS" | "INFO" | "LIST") => &["nondeterministic_output_order"],
         (Some("CONFIG"), "SET" | "RESETSTAT" | "REWRITE") | (Some("CLIENT"), "SETNAME" | "SETINFO") => {
             &["request_policy:all_nodes", "response_policy:all_succeeded"]

@@ -72,7 +72,10 @@ const HELP: &[&str] = &[
     "SET-DISABLE-DENY-SCRIPTS <0|1>",
     "    Setting it to 1 lets scripts call some commands that are denied to them,",
     "    such as CLIENT LIST and DEBUG PROTOCOL.",
-    "CHANGE-REPL-ID, PAUSE-CRON <0|1>,",
+    "PAUSE-CRON <0|1>",
+    "    Setting it to 1 stops what is done for connections, memory and statistics by",
+    "    the clock. Keys expire, and the log is written, as always.",
+    "CHANGE-REPL-ID, DICT-RESIZING <0|1>,",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>, REPLYBUFFER RESIZING <0|1>",
     "    Accepted for Redis' own tests; there is nothing here that they change.",
     "HELP",
@@ -216,7 +219,11 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             call.server.scripting.allow_denied.store(flag(args.get(2)), Ordering::Relaxed);
             reply.ok();
         }
-        ("change-repl-id", 2) | ("pause-cron" | "dict-resizing", 3) => {
+        ("pause-cron", 3) => {
+            call.server.paused_ticks.store(flag(args.get(2)), Ordering::Relaxed);
+            reply.ok();
+        }
+        ("change-repl-id", 2) | ("dict-resizing", 3) => {
             reply.ok();
         }
         _ => return Err(help::unknown_or_arity("DEBUG", args)),

@@ -211,7 +211,9 @@ impl Memory {
     /// As it is now.
     pub(super) fn now(call: &mut ServerCall<'_, '_>) -> Memory {
         let server = call.server;
-        crate::maintenance::measure_again(server, call.engine());
+        crate::maintenance::measure(server, call.engine());
+        // What has grown since the last tick counts from now on, and what is told is what counts.
+        server.make_room(call.engine(), 0);
         let dataset = call.engine().keyspace.used_bytes();
         let (used, uncounted) = server.used_bytes(call.engine());
         let peak = server.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);

@@ -17,6 +17,7 @@ mod monitor;
 pub(crate) mod persistence;
 pub(crate) mod prefixes;
 mod reload;
+mod replicas;
 mod slowlog;
 mod syntax;
 mod time;
@@ -47,6 +48,8 @@ pub(crate) static COMMANDS: &[&ServerCommand] = &[
     &persistence::SAVE,
     &persistence::SHUTDOWN,
     &persistence::WAITAOF,
+    &replicas::ROLE,
+    &replicas::WAIT,
     &slowlog::COMMANDLOG,
     &slowlog::SLOWLOG,
     &time::TIME,

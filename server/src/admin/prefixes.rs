@@ -15,10 +15,16 @@ pub(crate) fn rows(engine: &Engine) -> Option<(Vec<(String, PrefixRow)>, bool)> 
     rows.rotate_left(1);
     let last = rows.len() - 1;
     let named = rows.into_iter().enumerate().map(|(at, row)| {
-        let name = if at == last { OTHER.to_owned() } else { row.prefix.escape_ascii().to_string() };
+        let name = if at == last { OTHER.to_owned() } else { shown(&row.prefix) };
         (name, row)
     });
     Some((named.collect(), complete))
+}
+
+/// A prefix as it is shown: as text, and never as [`OTHER`].
+fn shown(prefix: &[u8]) -> String {
+    let name = prefix.escape_ascii().to_string();
+    if name == OTHER { format!("\\x28{}", &name[1..]) } else { name }
 }
 
 /// INFO's section.

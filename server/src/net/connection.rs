@@ -124,10 +124,13 @@ impl Connection {
             return;
         }
         let mut output = self.output.borrow_mut();
-        if output.bytes.capacity() == 0 {
+        let room = output.bytes.capacity();
+        if room == 0 {
             output.bytes = runtime.take_buffer();
         }
         run.write(&mut output.bytes, self.info.protocol.load(Ordering::Relaxed));
+        // It counts as the client's when it turns out that it does not leave at once.
+        runtime.handle.add_to_delivery(output.bytes.capacity() - room);
         if run.held {
             output.release_all();
         } else if output.hold(run.promise()) {
@@ -139,13 +142,13 @@ impl Connection {
     }
 
     /// Sends the mail it has got, as far as that may leave, and closes it if too much is left.
-    pub(super) fn send_mail(&self, runtime: &Runtime, settings: &Settings, now_ms: u64) {
+    pub(super) fn send_mail(&self, runtime: &Runtime, settings: &Settings) {
         self.mailed.set(false);
         if self.ended.get() {
             return;
         }
         self.flush(runtime);
-        self.check_output(&runtime.server, settings, now_ms);
+        self.check_output(&runtime.server, settings);
         if self.output.borrow().blocked {
             self.wake(); // It waits for the socket from now on.
         }
@@ -174,6 +177,13 @@ impl Connection {
             runtime.give_buffer(std::mem::take(&mut output.bytes));
         }
         self.info.output_len.store(output.len(), Ordering::Relaxed);
+        if self.soft_since_ms.get().is_some() {
+            // What has left leaves the soft limit: the time begins anew should it be passed again.
+            let soft = runtime.settings().output_limits[self.info.output_class()].soft;
+            if (output.len() as u64) < soft {
+                self.soft_since_ms.set(None);
+            }
+        }
         runtime.server.clients.count_room(&self.info.output_room, output.bytes.capacity());
         client_memory::account(&runtime.server, &self.info, || runtime.settings().clients_memory_max);
     }
@@ -193,19 +203,21 @@ impl Connection {
             log::verbose(format_args!("Closing idle client id={} addr={}", self.info.id, self.info.addr));
             return self.end();
         }
-        self.check_output(server, settings, now_ms);
+        self.check_output(server, settings);
     }
 
-    fn check_output(&self, server: &Server, settings: &Settings, now_ms: u64) {
+    /// Closes it if more waits than its limits allow. The clock is asked only above the soft limit, and is always the same: a time between
+    /// two of different clocks may be too short.
+    fn check_output(&self, server: &Server, settings: &Settings) {
         let limit = &settings.output_limits[self.info.output_class()];
         let len = self.output.borrow().len() as u64;
         let over = |bound: u64| bound > 0 && len >= bound;
         let mut close = over(limit.hard);
         if over(limit.soft) {
+            let now_ms = server.clock_ms();
             let since_ms = self.soft_since_ms.get().unwrap_or(now_ms);
             self.soft_since_ms.set(Some(since_ms));
-            // A turn without a command tells the time of the batch before, which may be older than the mail that came since.
-            close |= now_ms.saturating_sub(since_ms) > limit.seconds.saturating_mul(1000);
+            close |= now_ms - since_ms > limit.seconds.saturating_mul(1000);
         } else {
             self.soft_since_ms.set(None);
         }
@@ -413,6 +425,7 @@ impl Task<'_> {
             shared
         };
         let turn = self.read_and_execute(&mut buffer, own);
+        self.runtime.handle.note_replying(0);
         if own {
             self.query = buffer;
         } else {
@@ -497,7 +510,7 @@ impl Task<'_> {
         let now_ms = self.now.duration_since(server.started).as_millis() as u64;
         self.connection.info.active_ms.store(now_ms, Ordering::Relaxed);
         // Before anything is sent: what a limit forbids does not leave in part.
-        self.connection.check_output(server, &settings, now_ms);
+        self.connection.check_output(server, &settings);
         if self.connection.ended.get() {
             return Turn::End;
         }
@@ -543,6 +556,7 @@ impl Task<'_> {
         let mut output = self.connection.output.borrow_mut();
         if output.bytes.capacity() == 0 {
             output.bytes = self.runtime.take_buffer();
+            self.runtime.handle.note_replying(output.bytes.capacity());
         }
         let mut done = 0;
         loop {

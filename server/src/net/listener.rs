@@ -229,6 +229,14 @@ impl Rebind {
         listen_tcp(settings, &self.open.lock())
     }
 
+    /// Nobody is connected to any more: whoever sees a connection end with the process cannot come back to it.
+    pub(crate) fn close(&self) {
+        for Tcp { socket, .. } in &*self.open.lock() {
+            // It ends with the process in any case.
+            let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     /// Replaces the TCP listeners: the new ones are open already, the old ones are closed.
     pub(crate) fn replace(&self, listeners: Vec<Tcp>) {
         *self.waiting.lock() = Some(listeners);

@@ -76,6 +76,11 @@ impl Parcel {
         self.bytes.len() + self.mails.len() * size_of::<Mail>()
     }
 
+    /// Memory that it takes, used or not.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.capacity() + self.mails.capacity() * size_of::<Mail>()
+    }
+
     /// Appends all of `other`, which is empty then.
     pub(crate) fn append(&mut self, other: &mut Parcel) {
         if self.mails.is_empty() {
@@ -176,6 +181,12 @@ impl Outbox {
         Outbox { runtime, parcel: Parcel::default(), open: None }
     }
 
+    /// Memory of its mail, and what is kept for the next.
+    pub(crate) fn rooms(&self) -> (usize, usize) {
+        let room = self.parcel.room();
+        if self.is_empty() { (0, room) } else { (room, 0) }
+    }
+
     /// Whether it holds no mail.
     pub(crate) fn is_empty(&self) -> bool {
         self.parcel.mails.is_empty()
@@ -274,13 +285,13 @@ impl Runtime {
         }
         drop(topics);
         parcel.clear();
-        self.parcel.set(parcel);
         let settings = self.settings();
-        let now_ms = self.server.clock_ms();
         for connection in mailed.drain(..) {
-            connection.send_mail(self, &settings, now_ms);
+            connection.send_mail(self, &settings);
         }
         self.mailed.set(mailed);
+        self.handle.end_delivery(&parcel);
+        self.parcel.set(parcel);
     }
 }
 

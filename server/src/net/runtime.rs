@@ -48,6 +48,11 @@ pub(crate) struct RuntimeHandle {
     mail: Mutex<Parcel>,
     /// Bytes of memory that `mail` takes.
     mail_len: AtomicUsize,
+    /// Memory of `mail`; of the mail that is just being handed out, with that by which clients' buffers have grown with it.
+    mail_rooms: [AtomicUsize; 2],
+    /// Memory that is kept for the next mail and the next replies: of parcels, of output buffers, and of the one to which replies are just
+    /// being written, as it was before them.
+    spare_rooms: [AtomicUsize; 3],
     /// Clients that waited for keys, were served, and have not written their reply.
     served: AtomicUsize,
 }
@@ -74,6 +79,7 @@ impl RuntimeHandle {
         let mut mail = self.mail.lock();
         mail.append(parcel);
         self.mail_len.store(mail.len(), Ordering::Release);
+        self.mail_rooms[0].store(mail.room(), Ordering::Relaxed);
         drop(mail);
         self.signal();
     }
@@ -111,6 +117,38 @@ impl RuntimeHandle {
         let mut mail = self.mail.lock();
         parcel.append(&mut mail);
         self.mail_len.store(0, Ordering::Release);
+        self.mail_rooms[0].store(0, Ordering::Relaxed);
+        self.mail_rooms[1].store(parcel.room(), Ordering::Relaxed);
+        self.spare_rooms[0].store(mail.room(), Ordering::Relaxed);
+    }
+
+    /// What was taken has been handed out, and its memory is kept for the next.
+    pub(super) fn end_delivery(&self, parcel: &Parcel) {
+        self.mail_rooms[1].store(0, Ordering::Relaxed);
+        self.spare_rooms[0].fetch_add(parcel.room(), Ordering::Relaxed);
+    }
+
+    /// A client's buffer has grown by what it was handed.
+    pub(super) fn add_to_delivery(&self, room: usize) {
+        if room > 0 {
+            self.mail_rooms[1].fetch_add(room, Ordering::Relaxed);
+        }
+    }
+
+    /// A batch begins to write its replies to a buffer that takes this much memory; 0 ends it.
+    #[inline]
+    pub(super) fn note_replying(&self, room: usize) {
+        self.spare_rooms[2].store(room, Ordering::Relaxed);
+    }
+
+    /// Memory of mail on its way to clients' buffers.
+    pub(crate) fn mail_room(&self) -> usize {
+        self.mail_rooms.iter().map(|room| room.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Memory that is empty, kept for the next mail and the next replies.
+    pub(crate) fn spare_room(&self) -> usize {
+        self.spare_rooms.iter().map(|room| room.load(Ordering::Relaxed)).sum()
     }
 
     /// Has the committer run in this runtime's next tick.
@@ -205,13 +243,18 @@ impl Runtime {
 
     /// An empty output buffer.
     pub(crate) fn take_buffer(&self) -> Vec<u8> {
-        self.pool.borrow_mut().pop().unwrap_or_default()
+        let buffer = self.pool.borrow_mut().pop().unwrap_or_default();
+        if buffer.capacity() > 0 {
+            self.handle.spare_rooms[1].fetch_sub(buffer.capacity(), Ordering::Relaxed);
+        }
+        buffer
     }
 
     /// Takes an empty output buffer back.
     pub(crate) fn give_buffer(&self, buffer: Vec<u8>) {
         let mut pool = self.pool.borrow_mut();
         if buffer.capacity() > 0 && buffer.capacity() <= POOLED_OUTPUT_LEN && pool.len() < POOLED_OUTPUTS {
+            self.handle.spare_rooms[1].fetch_add(buffer.capacity(), Ordering::Relaxed);
             pool.push(buffer);
         }
     }
@@ -376,6 +419,9 @@ impl Runtime {
         loop {
             let settings = self.settings();
             tokio::time::sleep(Duration::from_micros(1_000_000 / u64::from(settings.hz.clamp(1, 500)))).await;
+            if self.server.paused_ticks.load(Ordering::Relaxed) {
+                continue;
+            }
             let now_ms = self.server.clock_ms();
             if first {
                 crate::maintenance::tick(&self.server, now_ms);

@@ -105,6 +105,11 @@ impl Hub {
         !self.outboxes[runtime].is_empty()
     }
 
+    /// Memory of the mail that has not been posted, and what is kept for the next.
+    pub(crate) fn mail_rooms(&self) -> (usize, usize) {
+        self.outboxes.iter().map(Outbox::rooms).fold((0, 0), |sum, rooms| (sum.0 + rooms.0, sum.1 + rooms.1))
+    }
+
     /// Sends something to one client; `write` writes it as RESP2.
     pub(crate) fn send_to(
         &mut self,

@@ -10,7 +10,7 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `lua` | the machine and its stack: all `unsafe` but that of `fiber` |
-//! | `sandbox`, `api`, `strings`, `patterns`, `json`, `msgpack`, `structs`, `bits` | what scripts see |
+//! | `sandbox`, `api`, `strings`, `sort`, `patterns`, `json`, `msgpack`, `structs`, `bits` | what scripts see |
 //! | `convert` | replies of commands as Lua values, Lua values as replies |
 //! | `host` | the machine with its compiled scripts and libraries |
 //! | `run` | one script's run, and the commands that it calls |
@@ -34,6 +34,7 @@ mod run;
 mod sandbox;
 mod script;
 mod shebang;
+mod sort;
 mod strings;
 mod structs;
 mod watch;

@@ -7,7 +7,7 @@
 //! 3. What takes memory takes the machine's, which is bounded; what makes a text from a number of repetitions does as well.
 
 use super::lua::{Answer, Kind, Raise, Stack};
-use super::{api, bits, json, msgpack, run, strings, structs};
+use super::{api, bits, json, msgpack, run, sort, strings, structs};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -102,7 +102,11 @@ pub(super) fn install(stack: &mut Stack) -> Result<(), Raise> {
     stack.raw_get_field(globals, c"table");
     stack.push_function(|_: &mut Stack| Err(Raise::text("'setn' is obsolete")), c"setn");
     stack.raw_set_field(-2, c"setn");
-    stack.pop(1);
+    stack.raw_get_field(all, c"table");
+    stack.insert(-2);
+    let library = stack.top() - 1;
+    sort::install(stack, library)?;
+    stack.pop(2);
     stack.new_table(0, 1);
     stack.raw_get_field(all, c"os");
     stack.raw_get_field(-1, c"clock");
