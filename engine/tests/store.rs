@@ -136,6 +136,25 @@ fn a_full_disk_does_not_keep_a_store_from_being_opened_and_keys_deleted() {
     assert!(store.holds(promise), "there is room for a deletion");
 }
 
+#[test]
+fn crashes_leave_no_zeros_behind_that_pile_up() {
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let sim = SimDisk::new();
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let options = Options { segment_len: 1 << 20, ..options(&clock) };
+    let mut used = Vec::new();
+    for number in 0..10 {
+        let store = Store::open(Arc::clone(&disk), &options).expect("opens");
+        used.push(sim.used());
+        run(&store, &["SET", &format!("key:{number}"), "value"]);
+        store.commit();
+        while store.step() {}
+        drop(store); // Without a clean end.
+    }
+    assert!(used[0] >= 1 << 20, "the newest segment is made whole at once: {used:?}");
+    assert!(used[9] < used[0] + (1 << 16), "the others are as long as their data: {used:?}");
+}
+
 /// Runs a command that may be refused; says whether it was.
 fn is_refused(store: &Store, words: &[&str]) -> bool {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();

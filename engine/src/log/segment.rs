@@ -120,7 +120,7 @@ impl Segment {
     }
 }
 
-/// Seals a segment of an older epoch at `end`, where its log ended with record `next - 1`, and flushes it. Only when the newer epoch's
+/// Seals a segment of an older epoch at `end`, where its log ended with record `next - 1`, cuts it off there and flushes it. Only when the newer epoch's
 /// first segment, with everything up to `durable`, is durable itself, and what lies behind `end` was kept elsewhere.
 ///
 /// # Errors
@@ -138,6 +138,9 @@ pub fn seal_ended(
     let mut segment =
         Segment { file, seed: header.seed(), first: header.number, epoch: header.epoch, end, filled: end };
     segment.seal(next, durable, unix_ms)?;
+    // The zeros ahead of a crash's end would stay until a snapshot replaces the log: a server that crashes again and again, and writes
+    // little, would fill a small disk with them.
+    segment.cut()?;
     segment.file.sync()
 }
 

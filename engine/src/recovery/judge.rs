@@ -438,7 +438,8 @@ impl<'a> Walk<'a> {
         let mut plan = self.plan;
         let renamed = |at| plan.set_aside.contains(&SetAside { segment: at, offset: 0 });
         let last = self.segments.iter().enumerate().rev().find(|(at, _)| !renamed(*at));
-        let last = last.filter(|(_, (_, scan))| scan.header.is_some() && !matches!(scan.end, End::Sealed { .. }));
+        // What lies behind such an end is nothing, or set aside.
+        let last = last.filter(|(_, (_, scan))| matches!(scan.end, End::Clean | End::Broken(_)));
         plan.seal = last.map(|(segment, (_, scan))| Ended { segment, offset: scan.offset, next: scan.next });
         if self.log_next < plan.next {
             // The log ends before the snapshot (or there is none): what the new one begins with stands on the snapshot alone.
