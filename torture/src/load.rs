@@ -288,7 +288,8 @@ pub(crate) fn surely_writes(change: &Change) -> bool {
     is_shared(change)
         || matches!(
             change,
-            Change::Set { .. }
+            // One whose deadline has passed by the time it runs has nothing to write where no key was.
+            Change::Set { deadline: None, .. }
                 | Change::Append { .. }
                 | Change::Number { .. }
                 | Change::SetTwo { .. }
