@@ -120,8 +120,9 @@ impl Segment {
     }
 }
 
-/// Seals a segment of an older epoch at `end`, where its log ended with record `next - 1`, cuts it off there and flushes it. Only when the newer epoch's
-/// first segment, with everything up to `durable`, is durable itself, and what lies behind `end` was kept elsewhere.
+/// Seals a segment of an older epoch at `end`, where its log ended with record `next - 1`, cuts it off behind the seal and flushes it.
+/// Only when the newer epoch's first segment, with everything up to `durable`, is durable itself, and what lies behind `end` was
+/// kept elsewhere.
 ///
 /// # Errors
 /// The disk's. Nothing but the notice that a newer segment is missing depends on this seal.
