@@ -1,5 +1,12 @@
 //! What happens to files between two runs: flipped bits, zeros, cut ends, swapped blocks and files, files that are gone.
+//!
+//! Only what lies behind a write can say that the write was flushed. Damage that reaches into the last block of what was written last
+//! takes that away together with the write: what is left may be, bit for bit, what a power cut leaves of writes that were never flushed,
+//! and a server that cuts them off is right ([`Done::like_torn`]). A single flipped bit hits the write or what says that it was flushed,
+//! never both, so it can always be seen.
 
+use crate::judge::Contract;
+use crate::plan::Policy;
 use crate::rng::Rng;
 use std::fs::{self, File};
 use std::io;
@@ -22,6 +29,15 @@ pub(crate) struct Done {
     pub(crate) what: String,
     /// The names of the files; a refused start has to mention one of them.
     pub(crate) names: Vec<String>,
+    /// Whether a power cut may leave such a file, so that no reader can tell that flushed writes are missing.
+    pub(crate) like_torn: bool,
+}
+
+impl Done {
+    /// What of the acknowledged writes must be there when a server starts on what is left.
+    pub(crate) fn contract(&self, fault: Fault, policy: Policy) -> Contract {
+        if self.like_torn { Contract::Prefix } else { fault.contract(policy) }
+    }
 }
 
 /// Copies a folder's files, in place of what is there.
@@ -137,6 +153,9 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
     let file = File::options().read(true).write(true).open(&target.path)?;
     let end = end_of_data(&file, target.len)?.max(1);
     let mut names = vec![shown.clone()];
+    // A file that was written later could say what is missing here.
+    let reaches_end = |to: u64| target.path == newest.path && to + BLOCK > end;
+    let mut like_torn = false;
     let flip = |at: u64, bit: u8| -> io::Result<()> {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at)?;
@@ -169,6 +188,7 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
             let at = rng.below(end) / BLOCK * BLOCK;
             let len = (BLOCK * (1 + rng.below(8))).min(end - at);
             file.write_all_at(&vec![0; len as usize], at)?;
+            like_torn = reaches_end(at + len);
             format!("{len} bytes of {shown} from {at} on are zeros")
         }
         Fault::ZeroTail => {
@@ -179,6 +199,7 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
         Fault::Truncate => {
             let len = 1 + rng.below(end.min(4096));
             file.set_len(end - len)?;
+            like_torn = reaches_end(end);
             format!("{shown} lacks the last {len} bytes of its data")
         }
         Fault::Swap if all.len() > 1 && rng.one_in(3) => {
@@ -204,6 +225,7 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
                 file.read_exact_at(&mut second, two * BLOCK)?;
                 file.write_all_at(&first, two * BLOCK)?;
                 file.write_all_at(&second, one * BLOCK)?;
+                like_torn = reaches_end((one.max(two) + 1) * BLOCK);
                 format!("blocks {one} and {two} of {shown} have changed places")
             }
         }
@@ -215,7 +237,7 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
         }
         other => return Err(io::Error::other(format!("{} is no damage", other.name()))),
     };
-    Ok(Done { what, names })
+    Ok(Done { what, names, like_torn })
 }
 
 #[cfg(test)]
@@ -232,6 +254,46 @@ mod tests {
         let tail = [&b"$1\r\nx\r\n$1\r\n"[..], &[b'x'; 100]].concat();
         assert_eq!(length_flips(&tail), [(8, 8), (8, 4), (8, 2)]);
         assert_eq!(length_flips(b"$\r\n$x\r\n"), []);
+    }
+
+    #[test]
+    fn damage_is_like_a_torn_end_only_where_the_last_block_of_the_newest_file_is_hit() {
+        let work = tempfile::tempdir().unwrap();
+        let folder = work.path().join("data");
+        fs::create_dir_all(&folder).unwrap();
+        let bytes =
+            |len: u32, salt: u32| (0..len).map(|at| (at.wrapping_mul(salt) >> 24) as u8 | 1).collect::<Vec<u8>>();
+        // A young segment: 4736 bytes of data, and zeros ahead of them. The older one is longer, so that both are hit.
+        let (young, old) = ([bytes(4736, 0x9e37_79b9), vec![0; 3000]].concat(), bytes(6000, 0x85eb_ca6b));
+        let (mut torn, mut told, mut of_old, mut whole_end) = (0, 0, 0, 0);
+        for fault in
+            [Fault::Flip, Fault::FlipTail, Fault::Zero, Fault::ZeroTail, Fault::Truncate, Fault::Swap, Fault::Missing]
+        {
+            for seed in 0..if fault == Fault::Zero { 1000 } else { 200 } {
+                for (name, content, age) in [("old", &old, 60), ("young", &young, 0)] {
+                    let path = folder.join(name);
+                    fs::write(&path, content).unwrap();
+                    let changed = SystemTime::now() - std::time::Duration::from_secs(age);
+                    File::options().write(true).open(&path).unwrap().set_modified(changed).unwrap();
+                }
+                let done = apply(fault, &folder, &mut Rng(seed)).unwrap();
+                let (young_now, old_now) = (fs::read(folder.join("young")), fs::read(folder.join("old")));
+                let last = |was: &[u8], now: &[u8]| (0..was.len()).rev().find(|&at| now.get(at) != Some(&was[at]));
+                let reach = young_now.as_ref().ok().and_then(|now| last(&young[..4736], now));
+                let both = old_now.as_ref().ok().is_none_or(|now| *now != old);
+                let may = matches!(fault, Fault::Zero | Fault::Truncate | Fault::Swap) && !both;
+                assert_eq!(done.like_torn, may && reach.is_some_and(|at| at >= 4736 - 512), "{}", done.what);
+                let wanted = if done.like_torn { Contract::Prefix } else { Contract::All };
+                assert_eq!(done.contract(fault, Policy::Always), wanted);
+                torn += u32::from(done.like_torn);
+                told += u32::from(may && !done.like_torn);
+                of_old +=
+                    u32::from(fault == Fault::Zero && both && last(&old, &old_now.unwrap_or_default()) == Some(5999));
+                whole_end += u32::from(done.what == "3712 bytes of young from 1024 on are zeros" && done.like_torn);
+                let _ = (fs::remove_file(folder.join("young")), fs::remove_file(folder.join("old")));
+            }
+        }
+        assert!(torn > 400 && told > 100 && of_old > 10 && whole_end > 0, "{torn} {told} {of_old} {whole_end}");
     }
 
     #[test]

@@ -182,10 +182,9 @@ impl Fault {
         matches!(self, PowerCut | PowerCutReordered | PowerCutExt4 | EioRestartCut)
     }
 
-    /// What of the acknowledged writes must be there afterwards.
+    /// What of the acknowledged writes must be there afterwards; after damage see [`crate::damage::Done::contract`].
     pub(crate) fn contract(self, policy: Policy) -> Contract {
         match (self.is_cut(), policy) {
-            (false, _) if self == Fault::Truncate => Contract::Prefix,
             (false, _) | (true, Policy::Always) => Contract::All,
             (true, Policy::Everysec) => Contract::OlderThan(EVERYSEC_AGE_MAX),
             (true, Policy::No) => Contract::Prefix,

@@ -98,7 +98,7 @@ impl Torture {
         match self.launch(folder.clone()).start() {
             Ok((mut server, took)) => {
                 cycle.start_ms = took.as_millis() as u64;
-                let contract = fault.contract(self.plan.policy);
+                let contract = done.contract(fault, self.plan.policy);
                 let verdicts = self
                     .observe(&mut server, cycle)
                     .and_then(|picture| self.judge(lane, cycle, &loaded, &picture, contract, false));
