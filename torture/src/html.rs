@@ -1,24 +1,48 @@
-//! The report as one page: a timeline of all cycles, the table that compares, and the histories of violations as drawings. The page
+//! The report as one page: the table that compares, a timeline of all cycles, and the histories of violations as drawings. The page
 //! loads nothing from elsewhere.
 
-use crate::report::{Event, Outcome, Report, Run, Violation};
+use crate::report::{Event, Outcome, Report, Run, Violation, Wrong};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 1100.0;
+const WIDTH: f64 = 1180.0;
 const LEFT: f64 = 170.0;
 const ROW: f64 = 22.0;
-/// Violations that are drawn for each run.
-const DRAWN_MAX: usize = 20;
+/// Where the bars of a history begin and end, and where its commands stand.
+const BARS: (f64, f64) = (44.0, 600.0);
+const WORDS: f64 = 620.0;
+/// Violations of one kind after one fault that are drawn for each run.
+const DRAWN_MAX: usize = 5;
 
 const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#1d2733}\
-h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #d5dde5}h3{margin:1.4em 0 .3em}\
-table{border-collapse:collapse}td,th{border:1px solid #d5dde5;padding:.3em .6em;text-align:left;vertical-align:top}th{background:#f3f6f9}\
-svg{max-width:100%;height:auto;background:#fbfcfd;border:1px solid #d5dde5}svg text{font:11px system-ui,sans-serif;fill:#1d2733}\
-.held{fill:#2f9e62}.refused{fill:#d99a12}.violation{fill:#d0342c}.bad{color:#d0342c;font-weight:600}.good{color:#2f9e62;font-weight:600}\
-code{background:#f3f6f9;padding:.1em .3em;word-break:break-all}.key span{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}";
+h1{font-size:1.6em;margin-bottom:.2em}h2{margin-top:2em;border-bottom:1px solid #d5dde5}h3{margin:1.8em 0 .3em;color:#b3261e}\
+table{border-collapse:collapse}td,th{border:1px solid #d5dde5;padding:.3em .7em;text-align:left;vertical-align:top}th{background:#f3f6f9}\
+td.by{color:#5b6875;font-size:.85em;max-width:17em}td div{white-space:nowrap}\
+svg{width:100%;height:auto;background:#fbfcfd;border:1px solid #d5dde5}svg text{font:11px system-ui,sans-serif;fill:#1d2733}\
+svg text.code{font-family:ui-monospace,monospace;font-size:10.5px}svg .dim{fill:#5b6875}\
+.held{fill:#2f9e62}.refused{fill:#d99a12}.violation{fill:#d0342c}td .held{color:#1f7a49}td .refused{color:#8a6100}td .violation{color:#b3261e;font-weight:600}\
+.good{color:#1f7a49;font-weight:600}.bad{color:#b3261e;font-weight:600}\
+pre{background:#f3f6f9;padding:.5em .7em;margin:.4em 0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px}\
+.one{border-left:3px solid #e6b8b5;padding-left:.9em;margin:.8em 0}.one p{margin:.4em 0}summary{cursor:pointer;color:#5b6875}\
+.key span{display:inline-block;width:.8em;height:.8em;margin:0 .35em 0 1.1em}.key span:first-child,.key br+span{margin-left:0}";
+
+const KEY: &str = "<p class=\"key\"><span style=\"background:#2f9e62\"></span>held<span style=\"background:#d99a12\"></span>refused to start, and \
+named the damaged file<span style=\"background:#d0342c\"></span>violation</p>";
+
+const HISTORY_KEY: &str = "<p class=\"key\">The histories of violations: a bar is a command from when it was sent until it was acknowledged; the pink \
+band is the fault, or the stop before damage.<br><span style=\"background:#2f9e62\"></span>in the state nearest to what came back<span \
+style=\"background:#d0342c\"></span>acknowledged, and not in it<span style=\"background:#9aa7b4\"></span>never acknowledged, and not in it</p>";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn class(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Held => "held",
+        Outcome::Refused => "refused",
+        Outcome::Violation => "violation",
+    }
 }
 
 /// The page.
@@ -31,27 +55,26 @@ pub(crate) fn page(report: &Report) -> String {
     let bad: usize = report.runs.iter().map(|run| run.violations.len()).sum();
     let class = if bad == 0 { "good" } else { "bad" };
     let _ = write!(out, "<p>{cycles} cycles, <span class=\"{class}\">{bad} violations</span></p>");
-    out.push_str(
-        "<p class=\"key\"><span style=\"background:#2f9e62\"></span>held<span style=\"background:#d99a12\"></span>refused to start, and named the \
-         damaged file<span style=\"background:#d0342c\"></span>violation</p>",
-    );
+    out.push_str(KEY);
     table(&mut out, report);
-    for run in &report.runs {
-        let _ = write!(out, "<h2>{}</h2><p><code>{}</code></p>", escape(&run.title()), escape(&run.command));
+    if report.runs.iter().flat_map(|run| &run.violations).any(|violation| !violation.events.is_empty()) {
+        out.push_str(HISTORY_KEY);
+    }
+    for (number, run) in report.runs.iter().enumerate() {
+        let _ = write!(out, "<h2>{}</h2><pre>{}</pre>", escape(&run.title()), escape(&run.command));
         let sum = |of: fn(&crate::report::Cycle) -> u64| run.cycles.iter().map(of).sum::<u64>();
         let _ = write!(
             out,
-            "<p>Seed {}, {:.0} s; {} writes acknowledged, {} of them lost as the policy allows; {} starts killed.</p>",
+            "<p>Seed {}, {} cycles in {:.0} s; {} writes acknowledged, {} of them lost as policy or damage allow; {} starts killed.</p>",
             run.seed,
+            run.cycles.len(),
             run.seconds,
             sum(|cycle| cycle.acknowledged),
             sum(|cycle| cycle.lost),
             sum(|cycle| cycle.start_kills),
         );
-        timeline(&mut out, run);
-        for violation in run.violations.iter().take(DRAWN_MAX) {
-            drawn(&mut out, violation);
-        }
+        timeline(&mut out, number, run);
+        violations(&mut out, number, run);
     }
     out.push_str("</html>\n");
     out
@@ -62,47 +85,43 @@ fn table(out: &mut String, report: &Report) {
     for run in &report.runs {
         let _ = write!(out, "<th>{}</th>", escape(&run.title()));
     }
-    out.push_str("</tr>");
+    out.push_str("<th>made by</th></tr>");
     for fault in report.faults() {
-        let how = report.runs.iter().find_map(|run| run.mechanisms.get(fault)).map_or("", String::as_str);
-        let _ = write!(out, "<tr><td>{fault}<br><small>{}</small></td>", escape(how));
+        let _ = write!(out, "<tr><td>{fault}</td>");
         for run in &report.runs {
-            let bad = run.violations.iter().any(|violation| violation.fault == fault);
-            let class = if bad { " class=\"bad\"" } else { "" };
-            let _ = write!(out, "<td{class}>{}</td>", escape(&run.cell(fault)));
+            out.push_str("<td>");
+            for (outcome, text) in run.parts(fault) {
+                let _ = write!(out, "<div class=\"{}\">{}</div>", class(outcome), escape(&text));
+            }
+            out.push_str("</td>");
         }
-        out.push_str("</tr>");
+        let how = report.runs.iter().find_map(|run| run.mechanisms.get(fault)).map_or("", String::as_str);
+        let _ = write!(out, "<td class=\"by\">{}</td></tr>", escape(how));
     }
     out.push_str("</table>");
 }
 
-/// One mark a cycle: a row for each kind of fault, time from left to right.
-fn timeline(out: &mut String, run: &Run) {
+/// One mark a cycle: a row for each kind of fault, time from left to right. That of a violation leads to it.
+fn timeline(out: &mut String, number: usize, run: &Run) {
     let mut faults: Vec<&str> = run.cycles.iter().map(|cycle| cycle.fault.as_str()).collect();
     faults.sort_unstable();
     faults.dedup();
     let end = run.cycles.iter().map(|cycle| cycle.at_ms + cycle.took_ms).max().unwrap_or(1).max(1) as f64;
     let height = ROW * faults.len() as f64 + 34.0;
-    let x = |ms: u64| LEFT + (WIDTH - LEFT - 12.0) * ms as f64 / end;
-    let _ =
-        write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" role=\"img\" aria-label=\"timeline\">");
+    let x = |ms: u64| LEFT + (WIDTH - LEFT - 24.0) * ms as f64 / end;
+    let _ = write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"timeline\">");
     for (at, fault) in faults.iter().enumerate() {
         let y = 6.0 + ROW * at as f64;
-        let _ = write!(out, "<text x=\"8\" y=\"{:.1}\">{fault}</text>", y + 14.0);
+        let _ = write!(out, "<text x=\"8\" y=\"{:.1}\">{fault}</text>", y + 12.0);
         let _ = write!(
             out,
             "<line x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{:.1}\" y2=\"{:.1}\" stroke=\"#e6ebf0\"/>",
-            WIDTH - 12.0,
-            y + ROW - 2.0,
-            y + ROW - 2.0
+            WIDTH - 24.0,
+            y + ROW - 3.0,
+            y + ROW - 3.0
         );
         for cycle in run.cycles.iter().filter(|cycle| cycle.fault == *fault) {
-            let class = match cycle.outcome {
-                Outcome::Held => "held",
-                Outcome::Refused => "refused",
-                Outcome::Violation => "violation",
-            };
-            let wide = (x(cycle.at_ms + cycle.took_ms) - x(cycle.at_ms)).max(2.0);
+            let wide = (x(cycle.at_ms + cycle.took_ms) - x(cycle.at_ms) - 0.5).max(2.0);
             let title = format!(
                 "cycle {}, seed {}: {} ms, {} of {} writes acknowledged, {} lost as allowed; start {} ms. {}",
                 cycle.cycle,
@@ -114,21 +133,25 @@ fn timeline(out: &mut String, run: &Run) {
                 cycle.start_ms,
                 cycle.note
             );
-            let _ = write!(
-                out,
-                "<rect class=\"{class}\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{:.0}\"><title>{}</title></rect>",
+            let mark = format!(
+                "<rect class=\"{}\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{:.0}\"><title>{}</title></rect>",
+                class(cycle.outcome),
                 x(cycle.at_ms),
                 ROW - 6.0,
                 escape(&title)
             );
+            let _ = match cycle.outcome {
+                Outcome::Violation => write!(out, "<a href=\"#v{number}-{}\">{mark}</a>", cycle.cycle),
+                _ => write!(out, "{mark}"),
+            };
         }
     }
     for step in 0..=5 {
         let ms = end * f64::from(step) / 5.0;
         let _ = write!(
             out,
-            "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{:.1} s</text>",
-            x(ms as u64).min(WIDTH - 24.0),
+            "<text class=\"dim\" x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{:.1} s</text>",
+            x(ms as u64),
             height - 8.0,
             ms / 1000.0
         );
@@ -136,40 +159,68 @@ fn timeline(out: &mut String, run: &Run) {
     out.push_str("</svg>");
 }
 
-fn drawn(out: &mut String, violation: &Violation) {
+/// By fault and kind: the first one open, others folded.
+fn violations(out: &mut String, number: usize, run: &Run) {
+    let mut kinds: BTreeMap<(&str, Wrong), Vec<&Violation>> = BTreeMap::new();
+    for violation in &run.violations {
+        kinds.entry((&violation.fault, violation.wrong)).or_default().push(violation);
+    }
+    for ((fault, wrong), all) in kinds {
+        let times = if all.len() > 1 { format!(" ({} times)", all.len()) } else { String::new() };
+        let _ = write!(out, "<h3>{}: {}{times}</h3>", escape(fault), wrong.words());
+        let drawn = &all[..all.len().min(DRAWN_MAX)];
+        one(out, number, drawn[0]);
+        if drawn.len() > 1 {
+            let _ = write!(out, "<details><summary>{} more</summary>", all.len() - 1);
+            drawn[1..].iter().for_each(|violation| one(out, number, violation));
+            if all.len() > drawn.len() {
+                let _ = write!(out, "<p>and {} that only --json has</p>", all.len() - drawn.len());
+            }
+            out.push_str("</details>");
+        }
+    }
+}
+
+fn one(out: &mut String, number: usize, violation: &Violation) {
+    // Lines of a server's output are parted so.
+    let lines = |text: &str, by: &str| escape(text).replace(" | ", by);
     let _ = write!(
         out,
-        "<h3 class=\"bad\">{}: {}</h3><p>Cycle {}, seed {}. {}</p>",
-        escape(&violation.fault),
-        violation.wrong.words(),
+        "<div class=\"one\" id=\"v{number}-{}\"><p>Cycle {}, seed {}. {}</p>",
+        violation.cycle,
         violation.cycle,
         violation.seed,
-        escape(&violation.text)
+        lines(&violation.text, "<br>")
     );
     if !violation.events.is_empty() {
         history(out, &violation.events);
     }
     if !violation.said.is_empty() {
-        let _ = write!(out, "<p>The server said: <code>{}</code></p>", escape(&violation.said));
+        let _ = write!(out, "<p>The server said last:</p><pre>{}</pre>", lines(&violation.said, "\n"));
     }
-    let _ = write!(out, "<p>Replay: <code>{}</code></p>", escape(&violation.replay[0]));
+    let [alone, all] = violation.replay.each_ref().map(|command| escape(command));
+    let _ = write!(out, "<p>Replay, the cycle alone, and with all that led to it:</p><pre>{alone}\n{all}</pre>");
+    if let Some(kept) = &violation.kept {
+        let _ = write!(out, "<p>Its files: {}</p>", escape(kept));
+    }
+    out.push_str("</div>");
 }
 
-/// A bar a command, from when it was sent to when it was acknowledged; the crash is the red band.
+/// A bar a command, from when it was sent to when it was acknowledged; the crash is a band.
 fn history(out: &mut String, events: &[Event]) {
     let crash = events[0].crash_us.max(1);
     let first = events.iter().map(|event| event.sent_us).min().unwrap_or(0);
     let last = events.iter().map(|event| event.acknowledged_us.unwrap_or(event.sent_us)).max().unwrap_or(0).max(crash);
     let span = (last - first).max(1) as f64;
-    let x = |us: i64| 20.0 + 560.0 * (us - first) as f64 / span;
-    let height = ROW * events.len() as f64 + 30.0;
-    let _ = write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" role=\"img\" aria-label=\"history\">");
+    let x = |us: i64| BARS.0 + (BARS.1 - BARS.0) * (us - first) as f64 / span;
+    let bottom = ROW * events.len() as f64 + 4.0;
     let _ = write!(
         out,
-        "<rect x=\"{:.1}\" y=\"0\" width=\"{:.1}\" height=\"{:.0}\" fill=\"#f6c9c6\"/>",
+        "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"history\"><rect x=\"{:.1}\" y=\"0\" width=\"{:.1}\" height=\"{bottom:.0}\" \
+         fill=\"#f9d9d6\"/>",
+        bottom + 22.0,
         x(0),
         (x(crash) - x(0)).max(2.0),
-        height - 22.0
     );
     for (at, event) in events.iter().enumerate() {
         let y = 4.0 + ROW * at as f64;
@@ -181,7 +232,7 @@ fn history(out: &mut String, events: &[Event]) {
         };
         let _ = write!(
             out,
-            "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.0}\" fill=\"{fill}\"/><text x=\"600\" y=\"{:.1}\">#{} {}</text>",
+            "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.0}\" fill=\"{fill}\"/><text class=\"code\" x=\"{WORDS}\" y=\"{:.1}\">#{} {}</text>",
             x(event.sent_us),
             (x(end) - x(event.sent_us)).max(3.0),
             ROW - 7.0,
@@ -190,18 +241,28 @@ fn history(out: &mut String, events: &[Event]) {
             escape(&event.command.chars().take(80).collect::<String>())
         );
     }
-    let _ = write!(
-        out,
-        "<text x=\"20\" y=\"{:.0}\">{:.1} ms before the crash; green: there, red: acknowledged and not there, grey: never acknowledged</text></svg>",
-        height - 8.0,
-        -first as f64 / 1000.0
-    );
+    // The beginning, the fault and the end, where there is room for each.
+    let mut free = 0.0;
+    for us in [0, first, last] {
+        let here = x(us);
+        if us != 0 && (here - x(0)).abs() < 70.0 || here < free && us == last {
+            continue;
+        }
+        free = here + 70.0;
+        let text = if us == 0 { "fault".into() } else { format!("{:+.1} ms", us as f64 / 1000.0) };
+        let _ = write!(
+            out,
+            "<text class=\"dim\" x=\"{here:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{text}</text>",
+            bottom + 15.0
+        );
+    }
+    out.push_str("</svg>");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Wrong;
+    use crate::report::Cycle;
 
     #[test]
     fn a_page_draws_every_cycle_and_escapes_what_it_shows() {
@@ -214,20 +275,40 @@ mod tests {
             crash_us: 100,
             there: false,
         };
-        let violation = Violation::new(Wrong::Lost, "client 1 & others".into()).with_events(vec![event]);
+        let mut violation = Violation::new(Wrong::Lost, "client 1 & others".into()).with_events(vec![event]);
+        (violation.cycle, violation.fault) = (3, "kill".into());
+        let mut second = violation.clone();
+        second.cycle = 4;
+        let cycles = [3, 4].map(|number| {
+            let mut cycle = Cycle::new(number, 1, "kill", 10 * number);
+            cycle.outcome = Outcome::Violation;
+            cycle
+        });
         let run = Run {
             server: "s".into(),
             version: "1".into(),
             command: "s --port {port}".into(),
             policy: "always".into(),
             seed: 1,
-            mechanisms: std::collections::BTreeMap::new(),
+            mechanisms: BTreeMap::new(),
             seconds: 1.0,
-            cycles: Vec::new(),
-            violations: vec![*violation],
+            cycles: cycles.to_vec(),
+            violations: vec![*violation, *second],
         };
         let page = page(&Report { runs: vec![run] });
         assert!(page.contains("SET &lt;k&gt; v") && page.contains("client 1 &amp; others"), "{page}");
+        for part in [
+            "<h3>kill: acknowledged writes lost (2 times)</h3>",
+            "<summary>1 more</summary>",
+            "2 acknowledged writes lost</div>",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        for number in [3, 4] {
+            assert!(
+                page.contains(&format!("<a href=\"#v0-{number}\">")) && page.contains(&format!("id=\"v0-{number}\""))
+            );
+        }
         assert!(!page.contains("http"), "nothing is loaded from elsewhere");
     }
 }

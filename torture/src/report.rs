@@ -171,6 +171,31 @@ pub struct Cycle {
     pub note: String,
 }
 
+impl Cycle {
+    /// One that begins; nothing has been sent.
+    pub(crate) fn new(cycle: u64, seed: u64, fault: &str, at_ms: u64) -> Cycle {
+        Cycle {
+            cycle,
+            seed,
+            fault: fault.into(),
+            at_ms,
+            took_ms: 0,
+            outcome: Outcome::Held,
+            sent: 0,
+            acknowledged: 0,
+            lost: 0,
+            lost_age_ms: None,
+            lost_unstalled_ms: None,
+            unsure: 0,
+            refused: 0,
+            start_kills: 0,
+            snapshots: 0,
+            start_ms: 0,
+            note: String::new(),
+        }
+    }
+}
+
 /// One server under one policy.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
@@ -205,26 +230,29 @@ impl Run {
         self.cycles.iter().map(of).sum()
     }
 
-    /// What came of one kind of fault, in a few words.
-    pub fn cell(&self, fault: &str) -> String {
-        let cycles: Vec<&Cycle> = self.cycles.iter().filter(|cycle| cycle.fault == fault).collect();
-        if cycles.is_empty() {
-            return "-".into();
-        }
-        let count = |outcome| cycles.iter().filter(|cycle| cycle.outcome == outcome).count();
+    /// What came of one kind of fault: how often what, in a few words.
+    pub(crate) fn parts(&self, fault: &str) -> Vec<(Outcome, String)> {
+        let of = |outcome| self.cycles.iter().filter(|one| one.fault == fault && one.outcome == outcome).count();
         let mut parts = Vec::new();
-        if count(Outcome::Held) > 0 {
-            parts.push(format!("{} held", count(Outcome::Held)));
-        }
-        if count(Outcome::Refused) > 0 {
-            parts.push(format!("{} refused, named", count(Outcome::Refused)));
+        for (outcome, words) in [(Outcome::Held, "held"), (Outcome::Refused, "refused, named")] {
+            if of(outcome) > 0 {
+                parts.push((outcome, format!("{} {words}", of(outcome))));
+            }
         }
         let mut kinds: BTreeMap<Wrong, u64> = BTreeMap::new();
         for violation in self.violations.iter().filter(|violation| violation.fault == fault) {
             *kinds.entry(violation.wrong).or_default() += 1;
         }
-        parts.extend(kinds.iter().map(|(wrong, count)| format!("{count} {}", wrong.words().to_uppercase())));
-        parts.join(", ")
+        parts.extend(kinds.iter().map(|(wrong, count)| (Outcome::Violation, format!("{count} {}", wrong.words()))));
+        parts
+    }
+
+    /// The same in one line; what is wrong is made to be seen.
+    fn cell(&self, fault: &str, seen: impl Fn(String) -> String) -> String {
+        let parts = self.parts(fault).into_iter();
+        let parts = parts.map(|(outcome, text)| if outcome == Outcome::Violation { seen(text) } else { text });
+        let line = parts.collect::<Vec<_>>().join(", ");
+        if line.is_empty() { "-".into() } else { line }
     }
 }
 
@@ -278,7 +306,7 @@ impl Report {
         for fault in self.faults() {
             let _ = write!(out, "| {fault} |");
             for run in &self.runs {
-                let _ = write!(out, " {} |", run.cell(fault));
+                let _ = write!(out, " {} |", run.cell(fault, |text| format!("**{text}**")));
             }
             out.push('\n');
         }
@@ -329,7 +357,7 @@ impl Run {
         faults.dedup();
         for fault in faults {
             let how = self.mechanisms.get(fault).map_or("", String::as_str);
-            let _ = writeln!(out, "  {fault:<20} {}  [{how}]", self.cell(fault));
+            let _ = writeln!(out, "  {fault:<20} {}  [{how}]", self.cell(fault, |text| text.to_uppercase()));
         }
         let mut told: BTreeMap<(&str, Wrong), u64> = BTreeMap::new();
         for violation in &self.violations {
