@@ -10,6 +10,7 @@ use crate::fault::{Fault, Medium};
 use crate::judge::{self, Case, Contract, Crash, Picture, Verdict};
 use crate::load::{self, History, Load, Seen, Shared, Writer};
 use crate::plan::{Plan, Policy};
+use crate::refused::IN_FLIGHT_MAX;
 use crate::report::{Cycle, Outcome, Violation, Wrong};
 use crate::rng::Rng;
 use crate::server::{Launch, NoStart, Server, ended, last_lines};
@@ -55,6 +56,8 @@ struct Loaded {
     crash: Crash,
     /// When the server was held up, under everysec and where that can be seen.
     stalls: Option<Stalls>,
+    /// Increments of the shared counter that are in the histories and may not have happened.
+    unsure_increments: u64,
 }
 
 /// The cycles of one server under one policy.
@@ -121,25 +124,7 @@ impl Torture {
         // One draw chose the fault.
         rng.draw();
         let began = Instant::now();
-        let mut cycle = Cycle {
-            cycle: number,
-            seed,
-            fault: fault.name().into(),
-            at_ms: self.began.elapsed().as_millis() as u64,
-            took_ms: 0,
-            outcome: Outcome::Held,
-            sent: 0,
-            acknowledged: 0,
-            lost: 0,
-            lost_age_ms: None,
-            lost_unstalled_ms: None,
-            unsure: 0,
-            refused: 0,
-            start_kills: 0,
-            snapshots: 0,
-            start_ms: 0,
-            note: String::new(),
-        };
+        let mut cycle = Cycle::new(number, seed, fault.name(), self.began.elapsed().as_millis() as u64);
         let mut lane = self.lanes.remove(&fault.medium()).ok_or("the fault was not provided for")?;
         let result = match fault {
             Fault::DumpPresent => self.dump_present(&mut cycle),
@@ -201,9 +186,10 @@ impl Torture {
         }
     }
 
-    /// Lets the clients write until `strike` has crashed the server.
+    /// Lets the clients write until `strike`, which is this fault, has crashed the server.
     fn load(
         &mut self,
+        fault: Fault,
         lane: &mut Lane,
         server: &mut Server,
         cycle: &mut Cycle,
@@ -217,8 +203,10 @@ impl Torture {
             (state.log, state.count) = ((0, 0), 0);
         }
         let (load, shared) = (self.load_of(), Shared::default());
-        let operated = rng.one_in(2);
+        // A rewrite flushes everything anew, which mends what a failed fsync has left.
+        let operated = rng.one_in(if fault == Fault::EioRestartCut { 8 } else { 2 });
         let lane = &*lane;
+        let depth_max = if fault.refuses() { IN_FLIGHT_MAX as u64 } else { u64::MAX };
         let (watched, done) = (self.plan.policy == Policy::Everysec, AtomicBool::new(false));
         let loaded = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..load.clients)
@@ -228,7 +216,7 @@ impl Torture {
                         base: lane.states[client].clone(),
                         next: lane.numbers[client],
                         cycle: cycle.cycle,
-                        depth: [1, 2, 16, 64][client % 4],
+                        depth: depth_max.min([1, 2, 16, 64][client % 4]),
                         rng: Rng(rng.draw()),
                     };
                     let (load, shared) = (&load, &shared);
@@ -268,7 +256,7 @@ impl Torture {
             cycle.note.clone_from(text);
         }
         let crash = struck?;
-        Ok(Loaded { histories, seen, crash, stalls })
+        Ok(Loaded { histories, seen, crash, stalls, unsure_increments: 0 })
     }
 
     /// Starts again; some starts are killed, once or several times.
@@ -331,7 +319,7 @@ impl Torture {
         contract: Contract,
         is_cut: bool,
     ) -> Result<Vec<Verdict>, Stop> {
-        let Loaded { histories, seen, crash, stalls } = loaded;
+        let Loaded { histories, seen, crash, stalls, .. } = loaded;
         let mut verdicts = Vec::new();
         let crashes = self.aged(loaded, contract);
         for (client, history) in histories.iter().enumerate() {
@@ -363,7 +351,7 @@ impl Torture {
             verdicts.push(verdict?);
         }
         let histories: Vec<&History> = histories.iter().collect();
-        judge::one_moment(&histories, &verdicts, picture.count)?;
+        judge::one_moment(&histories, &verdicts, picture.count, loaded.unsure_increments)?;
         for (history, verdict) in histories.iter().zip(&verdicts) {
             let gone = history.acknowledged().saturating_sub(verdict.prefix.1) as u64;
             if contract == Contract::All {

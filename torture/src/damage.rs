@@ -178,7 +178,9 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
                 flip(at, bit)?;
                 format!("bit {bit:#x} of byte {at} of {shown}, near its end, was flipped")
             } else {
-                let &(at, bit) = rng.one_of(&flips);
+                // Those in front, mostly: what reaches behind the end from there has more behind it.
+                let front = if rng.one_in(4) { flips.len() } else { flips.len().div_ceil(4) };
+                let &(at, bit) = rng.one_of(&flips[..front]);
                 flip(from + at as u64, bit)?;
                 let (was, is) = (char::from(tail[at]), char::from(tail[at] ^ bit));
                 format!("the digit {was} of a length near the end of {shown} was flipped to {is}")

@@ -22,6 +22,7 @@ pub enum Fault {
     EioRestartCut,
     FullDisk,
     SlowSync,
+    SlowCut,
     ShortWrite,
     Flip,
     FlipTail,
@@ -71,7 +72,7 @@ const fn row(fault: Fault, name: &'static str, group: &'static str, medium: Medi
 
 use Medium::{Ext4, Folder, Fuse};
 
-const FAULTS: [Row; 25] = [
+const FAULTS: [Row; 26] = [
     row(Fault::Kill, "kill", "kills", Folder, "kill -9 at a random moment"),
     row(Fault::KillSnapshot, "kill-snapshot", "kills", Folder, "kill -9 during a BGSAVE"),
     row(Fault::KillRewrite, "kill-rewrite", "kills", Folder, "kill -9 during a BGREWRITEAOF"),
@@ -116,6 +117,7 @@ const FAULTS: [Row; 25] = [
     ),
     row(Fault::FullDisk, "full-disk", "disk", Fuse, "the disk is full for a while, then kill -9"),
     row(Fault::SlowSync, "slow-sync", "disk", Fuse, "fsyncs take seconds, and kill -9 falls into one"),
+    row(Fault::SlowCut, "slow-cut", "disk", Fuse, "fsyncs take up to seconds, and a power cut falls into one"),
     row(Fault::ShortWrite, "short-write", "disk", Fuse, "writes are cut short, then kill -9"),
     row(Fault::Flip, "flip", "damage", Folder, "one bit of one file is flipped while the server is down"),
     row(
@@ -178,8 +180,14 @@ impl Fault {
 
     /// Whether the last thing that happens is a power cut.
     pub(crate) fn is_cut(self) -> bool {
-        use Fault::{EioRestartCut, PowerCut, PowerCutExt4, PowerCutReordered};
-        matches!(self, PowerCut | PowerCutReordered | PowerCutExt4 | EioRestartCut)
+        use Fault::{EioRestartCut, PowerCut, PowerCutExt4, PowerCutReordered, SlowCut};
+        matches!(self, PowerCut | PowerCutReordered | PowerCutExt4 | EioRestartCut | SlowCut)
+    }
+
+    /// Whether the server may refuse writes before it is crashed.
+    pub(crate) fn refuses(self) -> bool {
+        use Fault::{EioFsync, EioRestartCut, EioWrite, FullDisk, ShortWrite};
+        matches!(self, EioFsync | EioRestartCut | EioWrite | FullDisk | ShortWrite)
     }
 
     /// What of the acknowledged writes must be there afterwards; after damage see [`crate::damage::Done::contract`].
@@ -198,7 +206,7 @@ impl Fault {
             (Fault::PowerCut | Fault::PowerCutExt4 | Fault::PowerCutReordered, Policy::Everysec) => (100, 3000),
             (Fault::PowerCutExt4, _) => (50, 500),
             (Fault::PowerCut | Fault::PowerCutReordered, _) => (10, 300),
-            (Fault::SlowSync, _) => (300, 2500),
+            (Fault::SlowSync | Fault::SlowCut, _) => (300, 2500),
             _ => (5, 250),
         };
         (Duration::from_millis(least), Duration::from_millis(most))

@@ -226,11 +226,12 @@ impl Filesystem for Shared {
         let mut disk = self.lock();
         let Some(delay) = disk.faults.sync_delay else { return empty(disk.sync(node.0, datasync), reply) };
         disk.faults.happened += 1;
+        let until = disk.written(node.0);
         drop(disk);
         let shared = self.clone();
         std::thread::spawn(move || {
             std::thread::sleep(delay);
-            let done = shared.lock().sync(node.0, datasync);
+            let done = shared.lock().sync_until(node.0, datasync, until);
             empty(done, reply);
         });
     }

@@ -1,8 +1,9 @@
 //! Compares what a restart shows with what the clients did.
 
 use crate::client::{Client, Value};
-use crate::load::{History, Load, Seen, surely_writes};
-use crate::model::{self, Entry, KEYS, Observe, SHARED_DB, State};
+use crate::load::{History, Load, Seen, Sent, surely_writes};
+use crate::model::{self, Change, Entry, KEYS, Observe, SHARED_DB, State};
+use crate::refused::{Batch, IN_FLIGHT_MAX};
 use crate::report::{Event, Violation, Wrong};
 use crate::rng::unix_ms;
 use std::collections::BTreeSet;
@@ -29,6 +30,9 @@ pub(crate) struct Crash {
     pub(crate) ended: Instant,
     /// The disk was gone at once, or the server stopped meanwhile: every acknowledgement counts. Else only those before it began.
     pub(crate) sharp: bool,
+    /// Until when writes may have been refused, on a full or failing disk. What was sent before that and has no reply may be missing by
+    /// itself (see [`crate::refused`]).
+    pub(crate) refusing: Option<Instant>,
 }
 
 impl Contract {
@@ -156,8 +160,20 @@ pub(crate) struct Verdict {
     pub(crate) prefix: (usize, usize),
     /// The state to go on from.
     pub(crate) state: State,
-    /// How often the shortest and the longest prefix incremented the shared counter in this cycle.
+    /// The places below the longest prefix' end whose commands were refused.
+    pub(crate) refused: Vec<usize>,
+    /// How often the client incremented the shared counter in this cycle, at least and at most.
     pub(crate) count: (u64, u64),
+}
+
+impl Verdict {
+    /// Leaves of a history what is in the state to go on from, and of the shared counter's increments all that may be there.
+    pub(crate) fn keep(&self, sent: &mut Vec<Sent>) {
+        sent.truncate(self.prefix.1);
+        for &at in self.refused.iter().rev() {
+            sent.remove(at);
+        }
+    }
 }
 
 /// One client in one cycle, for the judge.
@@ -180,6 +196,9 @@ impl Case<'_> {
         if !seen.invented.is_empty() {
             let names = seen.invented.join(", ");
             return Err(Violation::new(Wrong::Invented, format!("client {client}: keys that nobody wrote: {names}")));
+        }
+        if let Some(verdict) = self.explain_with_refusals(seen) {
+            return Ok(verdict);
         }
         let mut state = self.base.clone();
         let wrong_at = |state: &State, key: usize| !fits(state.keys[key].as_ref(), seen.keys[key].as_ref(), seen.read);
@@ -207,6 +226,7 @@ impl Case<'_> {
                 let verdict = found.get_or_insert_with(|| Verdict {
                     prefix: (length, length),
                     state: state.clone(),
+                    refused: Vec::new(),
                     count: (state.count, state.count),
                 });
                 verdict.prefix.1 = length;
@@ -221,6 +241,31 @@ impl Case<'_> {
         Err(match too_short {
             Some(length) => self.lost(length),
             None => self.no_prefix(seen, &ever, nearest.1),
+        })
+    }
+
+    /// Where writes may have been refused: all that was acknowledged, and of the batch in flight what explains what was seen.
+    fn explain_with_refusals(&self, seen: &Observed) -> Option<Verdict> {
+        let until = self.crash.refusing?;
+        let read = self.history.acknowledged();
+        let (before, batch) = self.history.sent.split_at(read);
+        if batch.len() > IN_FLIGHT_MAX || batch.first()?.sent_at > until {
+            return None;
+        }
+        let mut state = self.base.clone();
+        before.iter().for_each(|sent| _ = state.apply(&sent.change, self.client, sent.number));
+        let fits = |state: &State, key: usize| fits(state.keys[key].as_ref(), seen.keys[key].as_ref(), seen.read);
+        let must = self.floor.checked_sub(read + 1);
+        let none = must.is_none() && state.log == seen.log && (0..KEYS).all(|key| fits(&state, key));
+        let least = state.count;
+        let refused =
+            Batch { client: self.client, sent: batch, must, fits: &fits, log: seen.log }.refused(&mut state)?;
+        let increments = batch.iter().filter(|sent| sent.change == Change::SharedCount).count() as u64;
+        Some(Verdict {
+            prefix: (read + usize::from(!none), self.history.sent.len()),
+            state,
+            refused: refused.into_iter().map(|at| read + at).collect(),
+            count: (least, least + increments),
         })
     }
 
@@ -371,8 +416,14 @@ pub(crate) fn nothing_acknowledged_later(case: &Case<'_>) -> Result<(), Box<Viol
     Ok(())
 }
 
-/// Checks that all prefixes together are one moment of history, and the shared counter with them.
-pub(crate) fn one_moment(histories: &[&History], verdicts: &[Verdict], count: u64) -> Result<(), Box<Violation>> {
+/// Checks that all prefixes together are one moment of history, and the shared counter with them; of the increments in the histories
+/// so many may be missing.
+pub(crate) fn one_moment(
+    histories: &[&History],
+    verdicts: &[Verdict],
+    count: u64,
+    unsure: u64,
+) -> Result<(), Box<Violation>> {
     // The newest command that is surely there was sent at this time; whoever was answered before it comes back too.
     let newest = histories
         .iter()
@@ -394,7 +445,8 @@ pub(crate) fn one_moment(histories: &[&History], verdicts: &[Verdict], count: u6
     }
     let least: u64 = verdicts.iter().map(|verdict| verdict.count.0).sum();
     let most: u64 = verdicts.iter().map(|verdict| verdict.count.1).sum();
-    if count < least || count > most {
+    if count + unsure < least || count > most {
+        let least = least.saturating_sub(unsure);
         let text = format!("the shared counter is {count}; the clients' prefixes make {least} to {most}");
         return Err(Violation::new(Wrong::NotAPrefix, text));
     }
@@ -435,6 +487,6 @@ pub(crate) fn oldest_lost(history: &History, from: usize, crash: &Crash) -> Opti
 
 /// A change that a history of a test consists of.
 #[cfg(test)]
-pub(crate) fn set(key: usize) -> model::Change {
-    model::Change::Set { key, len: 0, deadline: None }
+pub(crate) fn set(key: usize) -> Change {
+    Change::Set { key, len: 0, deadline: None }
 }

@@ -1,8 +1,7 @@
 //! The judge on recorded histories: what it must accept, and every kind of wrong that it must see.
 
 use super::*;
-use crate::load::Sent;
-use crate::model::{Change, Held};
+use crate::model::Held;
 
 const READ: (u64, u64) = (1_000_000, 1_000_001);
 
@@ -16,7 +15,10 @@ fn history(times: &[(Change, u64, Option<u64>)]) -> (History, Crash) {
         sent_at: at(*sent),
         acknowledged_at: acknowledged.map(at),
     });
-    (History { sent: sent.collect(), ..History::default() }, Crash { began: at(10), ended: at(20), sharp: true })
+    (
+        History { sent: sent.collect(), ..History::default() },
+        Crash { began: at(10), ended: at(20), sharp: true, refusing: None },
+    )
 }
 
 fn shown(state: &State) -> Observed {
@@ -138,8 +140,99 @@ fn all_clients_come_back_as_of_one_moment() {
     ];
     // The two histories were recorded on two clocks that begin together but for the time between the calls.
     let both = [&first, &second];
-    assert_eq!(one_moment(&both, &verdicts, 0).unwrap_err().wrong, Wrong::NotAPrefix);
+    assert_eq!(one_moment(&both, &verdicts, 0, 0).unwrap_err().wrong, Wrong::NotAPrefix);
     verdicts[0] = explain(&first, &crash, 0, &shown(&after(&first, 2))).unwrap();
-    assert!(one_moment(&both, &verdicts, 0).is_ok());
-    assert_eq!(one_moment(&both, &verdicts, 1).unwrap_err().wrong, Wrong::NotAPrefix, "the shared counter");
+    assert!(one_moment(&both, &verdicts, 0, 0).is_ok());
+    assert_eq!(one_moment(&both, &verdicts, 1, 0).unwrap_err().wrong, Wrong::NotAPrefix, "the shared counter");
+    verdicts[0].count = (3, 3);
+    assert!(one_moment(&both, &verdicts, 2, 0).is_err());
+    assert!(one_moment(&both, &verdicts, 2, 1).is_ok(), "one of the increments may be missing");
+    assert!(one_moment(&both, &verdicts, 4, 1).is_err());
+}
+
+/// Two commands that were answered, and a batch sent at 5 ms whose replies nobody read: a SET, a RENAME of its key, a transaction, and
+/// an increment of the shared counter.
+fn unread() -> (History, Crash) {
+    let pair = Change::Transaction(vec![set(3), Change::AddMember { key: 28 }]);
+    history(&[
+        (set(0), 1, Some(2)),
+        (set(1), 2, Some(3)),
+        (set(0), 5, None),
+        (Change::Rename { from: 0, to: 2 }, 5, None),
+        (pair, 5, None),
+        (Change::SharedCount, 5, None),
+    ])
+}
+
+/// The state after those of the commands whose places are given.
+fn after_these(history: &History, places: &[usize]) -> State {
+    let mut state = State::new();
+    places.iter().for_each(|&at| _ = state.apply(&history.sent[at].change, 0, history.sent[at].number));
+    state
+}
+
+#[test]
+fn a_write_in_flight_may_be_refused_and_those_behind_it_accepted_while_the_disk_is_full() {
+    let (history, mut crash) = unread();
+    let renamed = shown(&after_these(&history, &[0, 1, 3]));
+    // On a sound disk nothing is refused; nor what was sent when there was room again.
+    assert!(explain(&history, &crash, 2, &renamed).is_err());
+    crash.refusing = Some(history.sent[1].sent_at);
+    assert!(explain(&history, &crash, 2, &renamed).is_err());
+    crash.refusing = Some(crash.began);
+    let verdict = explain(&history, &crash, 2, &renamed).unwrap();
+    assert_eq!((verdict.prefix, verdict.refused.as_slice(), verdict.count), ((3, 6), &[2, 4][..], (0, 1)));
+    assert_eq!(verdict.state.keys, after_these(&history, &[0, 1, 3]).keys);
+    let mut kept = history.sent.clone();
+    verdict.keep(&mut kept);
+    assert_eq!(kept.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 2, 4, 6]);
+    // Every combination, and each tells what is there.
+    for bits in 0..8_usize {
+        let places: Vec<usize> = (0..5).filter(|at| *at < 2 || bits & (1 << (at - 2)) != 0).collect();
+        let state = after_these(&history, &places);
+        let verdict = explain(&history, &crash, 2, &shown(&state)).unwrap();
+        assert_eq!(verdict.state.keys, state.keys, "{places:?}");
+        assert_eq!(verdict.prefix, (if bits == 0 { 2 } else { 3 }, 6));
+    }
+    // Another client was shown the RENAME's result: it must be there.
+    assert!(explain(&history, &crash, 4, &renamed).is_ok());
+    assert!(explain(&history, &crash, 4, &shown(&after_these(&history, &[0, 1, 2]))).is_err());
+}
+
+#[test]
+fn refusals_excuse_no_half_of_a_transaction_no_loss_and_no_other_order() {
+    let (history, mut crash) = unread();
+    crash.refusing = Some(crash.began);
+    let verdict = |state: &State| explain(&history, &crash, 2, &shown(state)).map_err(|violation| violation.wrong);
+    for places in [&[0, 1, 4][..], &[0, 1, 3, 4], &[0, 1, 2, 3, 4]] {
+        let whole = after_these(&history, places);
+        assert!(verdict(&whole).is_ok(), "{places:?}");
+        for half in [3, 28] {
+            let mut state = whole.clone();
+            state.keys[half] = None;
+            assert!(verdict(&state).is_err(), "{places:?} without key {half}");
+        }
+    }
+    let mut half = after_these(&history, &[0, 1, 2, 3, 4]);
+    half.keys[28] = None;
+    assert_eq!(verdict(&half).unwrap_err(), Wrong::Torn);
+    assert_eq!(verdict(&after_these(&history, &[0])).unwrap_err(), Wrong::Lost);
+    assert_eq!(
+        verdict(&after_these(&history, &[0, 4])).unwrap_err(),
+        Wrong::NotAPrefix,
+        "an acknowledged write is missing"
+    );
+    assert!(verdict(&after_these(&history, &[0, 1, 3, 2, 4])).is_err(), "the RENAME came before the SET");
+}
+
+#[test]
+fn of_a_whole_batch_of_appends_to_one_key_any_may_be_refused() {
+    let appends: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| (Change::Append { key: 0 }, 5, None)).collect();
+    let (history, mut crash) = history(&appends);
+    crash.refusing = Some(crash.began);
+    let places: Vec<usize> = (0..IN_FLIGHT_MAX).filter(|at| at % 3 != 1).collect();
+    let verdict = explain(&history, &crash, 0, &shown(&after_these(&history, &places))).unwrap();
+    assert_eq!(verdict.refused, [1, 4, 7, 10, 13]);
+    let swapped: Vec<usize> = places.iter().rev().copied().collect();
+    assert!(explain(&history, &crash, 0, &shown(&after_these(&history, &swapped))).is_err());
 }

@@ -24,6 +24,7 @@ mod load;
 mod memory;
 mod model;
 mod plan;
+mod refused;
 mod report;
 pub mod rng;
 mod run;

@@ -53,8 +53,10 @@ impl History {
 pub(crate) struct Shared {
     /// A fault is in force: errors are expected.
     pub(crate) faulty: AtomicBool,
-    /// Commands acknowledged so far, by all clients.
-    pub(crate) acknowledged: AtomicU64,
+    /// The fault is over: what is sent from now on is to be accepted again.
+    pub(crate) over: AtomicBool,
+    /// Commands that need room, sent since then and acknowledged, by all clients.
+    pub(crate) resumed: AtomicU64,
 }
 
 /// What is the same for all clients of a run.
@@ -124,6 +126,7 @@ impl Writer {
         loop {
             let first = history.sent.len();
             let mut flying = Vec::new();
+            let over = shared.over.load(Ordering::SeqCst);
             // Not later than the first byte leaves.
             let sent_at = Instant::now();
             for _ in 0..1 + self.rng.below(self.depth) {
@@ -142,6 +145,11 @@ impl Writer {
             }
             client.flush()?;
             let outcome = self.read_replies(&mut client, first, &mut flying, shared, history);
+            if over {
+                let accepted = history.sent[first..].iter().filter(|sent| sent.acknowledged_at.is_some());
+                let count = accepted.filter(|sent| needs_room(&sent.change)).count();
+                shared.resumed.fetch_add(count as u64, Ordering::SeqCst);
+            }
             if flying.iter().any(|flying| flying.refused) {
                 let mut at = 0;
                 history.sent.retain(|_| {
@@ -207,7 +215,6 @@ impl Writer {
                 return Ok(false);
             }
             sent.acknowledged_at = Some(Instant::now());
-            shared.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
         Ok(true)
     }
@@ -295,4 +302,20 @@ pub(crate) fn surely_writes(change: &Change) -> bool {
                 | Change::SetTwo { .. }
                 | Change::Push { .. }
         )
+}
+
+/// Whether a change that was accepted cannot have been on a full disk: all but what deletes, moves or changes deadlines.
+fn needs_room(change: &Change) -> bool {
+    match change {
+        Change::Transaction(changes) | Change::Script(changes) => changes.iter().any(needs_room),
+        Change::Increment { .. }
+        | Change::SetRange { .. }
+        | Change::AddMember { .. }
+        | Change::Score { .. }
+        | Change::AddScore { .. }
+        | Change::SetField { .. }
+        | Change::AddField { .. }
+        | Change::AddEntry { .. } => true,
+        other => surely_writes(other),
+    }
 }

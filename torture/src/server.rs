@@ -5,6 +5,7 @@
 //! data: there a refused start has to name its cause.
 
 use crate::client::{Client, Value};
+use crate::stall::{LOOK_MAX, Patience};
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
@@ -148,15 +149,19 @@ impl Server {
 
     /// Waits until it answers PING with PONG.
     pub(crate) fn wait_until_up(&mut self) -> Result<Duration, NoStart> {
+        let mut patience = Patience::new(self.start_max);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Err(NoStart::Refused { status, said: self.said() });
             }
-            let answer = Client::connect(self.port).and_then(|mut client| client.call(&[b"PING"]));
+            let answer = Client::connect(self.port).and_then(|mut client| {
+                client.stream().set_read_timeout(Some(LOOK_MAX))?;
+                client.call(&[b"PING"])
+            });
             if matches!(answer, Ok(Value::Text(text)) if text == b"PONG") {
                 return Ok(self.began.elapsed());
             }
-            if self.began.elapsed() > self.start_max {
+            if patience.is_over() {
                 return Err(NoStart::TooLong { said: self.said() });
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -177,12 +182,12 @@ impl Server {
 
     /// Waits for the end of the process.
     pub(crate) fn wait_for_end(&mut self, wait: Duration) -> io::Result<Option<ExitStatus>> {
-        let began = Instant::now();
+        let mut patience = Patience::new(wait);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Some(status));
             }
-            if began.elapsed() > wait {
+            if patience.is_over() {
                 return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(2));

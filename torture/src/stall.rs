@@ -9,6 +9,30 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// A wait with a limit in which only time counts that this process had as well: where a machine, or both processes, were stopped for
+/// a while, the server had no time to do what is waited for.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    left: Duration,
+    looked: Instant,
+}
+
+/// What a single look at [`Patience`] counts for at most; whoever waits looks more often.
+pub(crate) const LOOK_MAX: Duration = Duration::from_secs(5);
+
+impl Patience {
+    pub(crate) fn new(limit: Duration) -> Patience {
+        Patience { left: limit, looked: Instant::now() }
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        self.left = self.left.saturating_sub((now - self.looked).min(LOOK_MAX));
+        self.looked = now;
+        self.left.is_zero()
+    }
+}
+
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// A look that comes so much later than it should tells of a busy machine.
@@ -116,6 +140,17 @@ mod tests {
         assert_eq!(back(800, 500), at(50), "over two");
         assert_eq!(back(450, 10), at(390), "from within one");
         assert_eq!(back(300, 20), at(280));
+    }
+
+    #[test]
+    fn a_long_stop_is_not_taken_for_a_long_wait() {
+        let mut patience = Patience::new(3 * LOOK_MAX);
+        for is_over in [false, false, true] {
+            // A minute passes unseen.
+            patience.looked = Instant::now().checked_sub(Duration::from_secs(60)).expect("the machine runs that long");
+            assert_eq!(patience.is_over(), is_over);
+        }
+        assert!(Patience::new(Duration::ZERO).is_over());
     }
 
     #[test]

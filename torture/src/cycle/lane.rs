@@ -6,7 +6,23 @@ use crate::fuse::FuseDisk;
 use crate::model::State;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a child that a killed server had forked may go on writing.
+const LEFT_MAX: Duration = Duration::from_secs(10);
+
+/// Removes a folder, into which such a child may put another file meanwhile.
+fn remove(folder: &Path) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && began.elapsed() < LEFT_MAX => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
+}
 
 /// Where the files lie.
 pub(super) enum Store {
@@ -81,7 +97,7 @@ impl Lane {
             disk.wipe()?;
         } else {
             self.power_on()?;
-            std::fs::remove_dir_all(self.folder())?;
+            remove(&self.folder())?;
         }
         std::fs::create_dir_all(self.folder())?;
         let clients = self.states.len();

@@ -27,7 +27,7 @@ impl Torture {
         let (least, most) = fault.load(self.plan.policy);
         let most = self.plan.load_max.unwrap_or(most).max(least + Duration::from_micros(1));
         let wait = least + Duration::from_micros(rng.below((most - least).as_micros() as u64));
-        let loaded = self.load(lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
+        let loaded = self.load(fault, lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
             std::thread::sleep(wait);
             strike(fault, lane, server, shared, rng, note)
         })?;
@@ -86,7 +86,7 @@ impl Torture {
     ) -> Result<(), Stop> {
         let mut server = self.start(lane, fault)?;
         let wait = Duration::from_millis(20 + rng.below(150));
-        let loaded = self.load(lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
+        let loaded = self.load(Fault::Term, lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
             std::thread::sleep(wait);
             strike(Fault::Term, lane, server, shared, rng, note)
         })?;
@@ -147,7 +147,7 @@ impl Torture {
         let fault = Fault::EioRestartCut;
         let mut server = self.start(lane, fault)?;
         let wait = Duration::from_millis(20 + rng.below(100));
-        let before = self.load(lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
+        let mut before = self.load(fault, lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
             std::thread::sleep(wait);
             strike(Fault::EioFsync, lane, server, shared, rng, note)
         })?;
@@ -156,7 +156,10 @@ impl Torture {
         let mut server = self.start(lane, fault)?;
         let picture = self.observe(&mut server, cycle)?;
         let verdicts = self.judge(lane, cycle, &before, &picture, Contract::All, false)?;
-        let there: Vec<usize> = verdicts.iter().map(|verdict| verdict.prefix.1).collect();
+        for (history, verdict) in before.histories.iter_mut().zip(&verdicts) {
+            verdict.keep(&mut history.sent);
+        }
+        let unsure_increments = verdicts.iter().map(|verdict| verdict.count.1 - verdict.count.0).sum();
         self.go_on(lane, cycle, &before, verdicts);
         // Each client's history goes on: what came back of the first part, then the second. The cut loses or keeps both alike.
         let wait = Duration::from_millis(50 + rng.below(if self.plan.policy == Policy::Everysec { 3000 } else { 200 }));
@@ -164,8 +167,7 @@ impl Torture {
         drop(server);
         lane.power_on()?;
         let mut joined = Vec::new();
-        for (client, (mut first, mut second)) in before.histories.into_iter().zip(after.histories).enumerate() {
-            first.sent.truncate(there[client]);
+        for (mut first, mut second) in before.histories.into_iter().zip(after.histories) {
             if self.plan.policy == Policy::Always && second.acknowledged() > 0 {
                 // Whoever was answered later was answered on top of what had come back.
                 let at = before.crash.ended;
@@ -176,7 +178,7 @@ impl Torture {
             first.next = second.next;
             joined.push(first);
         }
-        after.histories = joined;
+        (after.histories, after.unsure_increments) = (joined, unsure_increments);
         lane.states = base;
         let mut server = self.restart(fault, lane, cycle, rng)?;
         let picture = self.observe(&mut server, cycle)?;
@@ -198,7 +200,7 @@ impl Torture {
     ) -> Result<Loaded, Stop> {
         // `load` begins with new shared keys; here the old ones stay.
         lane.last = None;
-        self.load(lane, server, cycle, rng, |lane, server, shared, rng, note| {
+        self.load(Fault::EioRestartCut, lane, server, cycle, rng, |lane, server, shared, rng, note| {
             std::thread::sleep(wait);
             strike(Fault::PowerCut, lane, server, shared, rng, note)
         })

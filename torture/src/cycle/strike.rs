@@ -23,6 +23,7 @@ use crate::memory;
 use crate::report::Wrong;
 use crate::rng::Rng;
 use crate::server::{Server, ended};
+use crate::stall::Patience;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -33,11 +34,13 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 const MET_MAX: Duration = Duration::from_secs(8);
 /// How long writes may take to resume when the disk has room again.
 const RESUME_MAX: Duration = Duration::from_secs(20);
+/// How many writes that need room say that they have resumed. What is sent later is not refused any more.
+const RESUMED_MIN: u64 = 20;
 
 fn instant(server: &mut Server) -> io::Result<Crash> {
     let began = Instant::now();
     server.kill()?;
-    Ok(Crash { began, ended: Instant::now(), sharp: true })
+    Ok(Crash { began, ended: Instant::now(), sharp: true, refusing: None })
 }
 
 /// The fault itself, while clients write. The server is gone afterwards, or about to be killed.
@@ -64,19 +67,22 @@ pub(super) fn strike(
             expect_errors();
             let began = Instant::now();
             match server.terminate(STOP_MAX)? {
-                Some(_) => Ok(Crash { began, ended: Instant::now(), sharp: true }),
+                Some(_) => Ok(Crash { began, ended: Instant::now(), sharp: true, refusing: None }),
                 None => Err(wrong(Wrong::StopDoesNotEnd, format!("it runs on {STOP_MAX:?} after SIGTERM"))),
             }
         }
         Fault::PowerCut | Fault::PowerCutReordered => {
             expect_errors();
-            let began = Instant::now();
-            lane.fuse()?.cut(rng, fault == Fault::PowerCutReordered);
-            let crash = Crash { began, ended: Instant::now(), sharp: true };
-            // It learns of it in its own way; its later acknowledgements are lies.
-            std::thread::sleep(Duration::from_millis(rng.below(60)));
-            server.kill()?;
-            Ok(crash)
+            cut(lane.fuse()?, server, rng, fault == Fault::PowerCutReordered)
+        }
+        Fault::SlowCut => {
+            let fuse = lane.fuse()?;
+            fuse.disk().faults.sync_delay = Some(Duration::from_millis(100 + rng.below(1900)));
+            std::thread::sleep(Duration::from_millis(200 + rng.below(4800)));
+            expect_errors();
+            let crash = cut(fuse, server, rng, false);
+            fuse.disk().calm();
+            crash
         }
         Fault::PowerCutExt4 => {
             let Store::Ext4(disk) = &lane.store else { return Err(io::Error::other("no ext4").into()) };
@@ -93,7 +99,7 @@ pub(super) fn strike(
             }
             std::thread::sleep(Duration::from_millis(rng.below(60)));
             server.kill()?;
-            Ok(Crash { began, ended, sharp: frozen })
+            Ok(Crash { began, ended, sharp: frozen, refusing: None })
         }
         Fault::EioFsync | Fault::EioWrite => {
             expect_errors();
@@ -105,7 +111,7 @@ pub(super) fn strike(
             one(&mut fuse.disk().faults);
             met(fuse, server, note);
             std::thread::sleep(Duration::from_millis(100 + rng.below(300)));
-            under_fault(fuse, server, note)
+            under_fault(fuse, server, note).map(refusing)
         }
         Fault::FullDisk => full_disk(lane, server, shared, rng, note),
         Fault::SlowSync => {
@@ -119,16 +125,32 @@ pub(super) fn strike(
             let fuse = lane.fuse()?;
             fuse.disk().faults.short_writes = Some(64);
             std::thread::sleep(Duration::from_millis(20 + rng.below(200)));
-            under_fault(fuse, server, note)
+            under_fault(fuse, server, note).map(refusing)
         }
         Fault::Oom => {
             expect_errors();
             let began = Instant::now();
             memory::exhaust(server)?;
-            Ok(Crash { began, ended: Instant::now(), sharp: true })
+            Ok(Crash { began, ended: Instant::now(), sharp: true, refusing: None })
         }
         _ => Ok(instant(server)?),
     }
+}
+
+/// The power fails while the server runs.
+fn cut(fuse: &FuseDisk, server: &mut Server, rng: &mut Rng, reordered: bool) -> Result<Crash, Stop> {
+    let began = Instant::now();
+    fuse.cut(rng, reordered);
+    let crash = Crash { began, ended: Instant::now(), sharp: true, refusing: None };
+    // It learns of it in its own way; its later acknowledgements are lies.
+    std::thread::sleep(Duration::from_millis(rng.below(60)));
+    server.kill()?;
+    Ok(crash)
+}
+
+/// A crash up to which the server may have refused writes.
+fn refusing(crash: Crash) -> Crash {
+    Crash { refusing: Some(crash.ended), ..crash }
 }
 
 /// kill -9 while the disk misbehaves; notes an end of the process that came before.
@@ -144,9 +166,9 @@ fn under_fault(fuse: &FuseDisk, server: &mut Server, note: &mut String) -> Resul
 
 /// Waits until a disk fault was met.
 fn met(fuse: &FuseDisk, server: &mut Server, note: &mut String) -> bool {
-    let began = Instant::now();
+    let mut patience = Patience::new(MET_MAX);
     while fuse.disk().faults.happened == 0 {
-        if began.elapsed() > MET_MAX || server.has_ended().is_some() {
+        if patience.is_over() || server.has_ended().is_some() {
             *note = "the fault was not met".into();
             return false;
         }
@@ -182,23 +204,24 @@ fn full_disk(
             return Err(wrong(Wrong::DoesNotRead, format!("the disk is full, and a GET is answered with {answer:?}")));
         }
     }
-    let before = shared.acknowledged.load(Ordering::Relaxed);
     fuse.disk().calm();
-    let began = Instant::now();
-    while shared.acknowledged.load(Ordering::Relaxed) < before + 20 {
+    shared.over.store(true, Ordering::SeqCst);
+    let (began, mut patience) = (Instant::now(), Patience::new(RESUME_MAX));
+    while shared.resumed.load(Ordering::SeqCst) < RESUMED_MIN {
         if let Some(status) = server.has_ended() {
             return Err(wrong(
                 Wrong::Ended,
                 format!("the disk has room again, and the process ended ({})", ended(status)),
             ));
         }
-        if began.elapsed() > RESUME_MAX {
+        if patience.is_over() {
             let text = format!("{RESUME_MAX:?} after the disk has room again no write is accepted");
             return Err(wrong(Wrong::DoesNotResume, text));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    *note = format!("writes resumed after {} ms", began.elapsed().as_millis());
+    let resumed = Instant::now();
+    *note = format!("writes resumed after {} ms", (resumed - began).as_millis());
     std::thread::sleep(Duration::from_millis(rng.below(100)));
-    Ok(instant(server)?)
+    Ok(Crash { refusing: Some(resumed), ..instant(server)? })
 }

@@ -46,6 +46,17 @@ struct File {
     data: Vec<u8>,
     durable: Vec<u8>,
     dirty: Vec<Dirty>,
+    /// How many entries were ever taken from the front of `dirty`.
+    taken: u64,
+}
+
+impl File {
+    /// Takes the entries before the one that is the `until`th ever.
+    fn take(&mut self, until: u64) -> Vec<Dirty> {
+        let count = until.saturating_sub(self.taken).min(self.dirty.len() as u64);
+        self.taken += count;
+        self.dirty.drain(..count as usize).collect()
+    }
 }
 
 fn put(bytes: &mut Vec<u8>, at: usize, new: &[u8]) {
@@ -300,20 +311,28 @@ impl Disk {
 
     /// A sync of a file. `data_only`: fdatasync.
     pub(super) fn sync(&mut self, node: u64, data_only: bool) -> Result<(), Fail> {
+        self.sync_until(node, data_only, u64::MAX)
+    }
+
+    /// For [`Disk::sync_until`]: what a sync that begins now is for.
+    pub(super) fn written(&mut self, node: u64) -> u64 {
+        self.file(node).map_or(0, |file| file.taken + file.dirty.len() as u64)
+    }
+
+    /// The end of a sync that began a while ago: writes that came since then are not its own.
+    pub(super) fn sync_until(&mut self, node: u64, data_only: bool, until: u64) -> Result<(), Fail> {
         self.alive()?;
         let failing = self.faults.fail_syncs > 0;
         let known = self.durable_names.values().any(|of| *of == node);
         let file = self.file(node)?;
-        if failing && !file.dirty.is_empty() {
-            file.dirty.clear();
+        let taken = file.take(until);
+        if failing && !taken.is_empty() {
             self.faults.fail_syncs -= 1;
             self.faults.happened += 1;
             return Err(libc::EIO);
         }
         let before = file.durable.len();
-        for dirty in file.dirty.drain(..) {
-            replay(&mut file.durable, &dirty);
-        }
+        taken.iter().for_each(|dirty| replay(&mut file.durable, dirty));
         if !data_only || before != file.durable.len() || !known {
             self.commit();
         }
@@ -396,7 +415,7 @@ impl Disk {
         for (node, _) in self.nodes.values_mut() {
             if let Node::File(file) = node {
                 file.data.clone_from(&file.durable);
-                file.dirty.clear();
+                file.take(u64::MAX);
             }
         }
         self.dead = false;
@@ -445,6 +464,26 @@ mod tests {
             lengths.insert(found.len());
         }
         assert_eq!(lengths.len(), 5, "every number of unsynced writes is met");
+    }
+
+    #[test]
+    fn a_slow_sync_is_for_the_writes_before_it_alone() {
+        let mut disk = Disk::new();
+        let node = disk.make(ROOT, OsStr::new("a"), false).unwrap();
+        disk.write(node, 0, b"before").unwrap();
+        let first = disk.written(node);
+        disk.write(node, 6, b"meanwhile").unwrap();
+        let second = disk.written(node);
+        disk.write(node, 15, b"later").unwrap();
+        disk.sync_until(node, true, first).unwrap();
+        let durable = |disk: &mut Disk| disk.file(node).map(|file| file.durable.clone()).unwrap();
+        assert_eq!(durable(&mut disk), b"before");
+        // The second of two that overlap; then the first one's end again, which has nothing left.
+        disk.sync_until(node, true, second).unwrap();
+        disk.sync_until(node, true, first).unwrap();
+        assert_eq!(durable(&mut disk), b"beforemeanwhile");
+        disk.sync(node, true).unwrap();
+        assert_eq!(durable(&mut disk), b"beforemeanwhilelater");
     }
 
     #[test]
