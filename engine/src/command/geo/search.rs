@@ -442,13 +442,16 @@ fn store(
     let mut pairs: Vec<_> =
         findings.list.iter().map(|found| Pair { score: score(found), member: findings.member(found) }).collect();
     pairs.sort_by(|one, other| one.score.total_cmp(&other.score));
+    let target = call.key(args, index);
+    // A score's digits and what stands around two words.
+    let len: usize = pairs.iter().map(|pair| pair.member.len() + 40).sum();
+    call.engine.admits(args.record_len_max().saturating_add(len))?;
     let shaping = call.engine.settings.shaping.clone();
     let mut result = SortedSet::default();
     result.expect(pairs.len(), pairs.iter().map(|pair| pair.member.len()).max().unwrap_or(0), &shaping);
     for pair in &pairs {
         result.set(pair.member, pair.score, &shaping);
     }
-    let target = call.key(args, index);
     let replaces = call.write(target).is_some();
     if store_result(call, target, result, if form.is_search() { "geosearchstore" } else { "georadiusstore" }) {
         if replaces {

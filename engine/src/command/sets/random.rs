@@ -8,6 +8,7 @@ use super::super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys,
 use super::members::write_members;
 use crate::engine::EventClass;
 use crate::key::Key;
+use crate::limits::STRING_LEN_LIMIT;
 use crate::value::listpack::IntegerText;
 
 /// `SPOP`.
@@ -55,24 +56,41 @@ fn spop(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<(
             call.delete(key);
             call.effect(&[b"DEL", key.bytes]);
         }
-        Some(count) => pop(call, key, count).write_set(reply),
-        None => pop(call, key, 1).iter().for_each(|member| reply.bulk(member)),
+        Some(count) => pop(call, key, count)?.write_set(reply),
+        None => pop(call, key, 1)?.iter().for_each(|member| reply.bulk(member)),
     }
     Ok(())
 }
 
-/// Removes `count` random members, which the set must have.
-fn pop(call: &mut Call<'_>, key: Key<'_>, count: usize) -> Found {
+/// Removes `count` random members, which the set must have: fewer if one record cannot name them all, which takes gigabytes.
+///
+/// # Errors
+/// It cannot name a single one.
+fn pop(call: &mut Call<'_>, key: Key<'_>, count: usize) -> Result<Found, CommandError> {
+    /// What stands around a member in the record.
+    const AROUND: usize = 5;
+    let room = call.engine.effects.room().saturating_sub(key.bytes.len() + 64);
     let mut draw = Draw::new(call.engine);
     let edited = call.edit_set(key, |set, _| {
-        let mut found = Found::default();
+        let (mut found, mut len, mut text) = (Found::default(), 0, IntegerText::new());
         for _ in 0..count {
             let rank = draw.below(set.view().len());
-            set.take_at(rank, |member| found.push(member));
+            let scarce = len + STRING_LEN_LIMIT + AROUND > room;
+            if scarce && len + set.view().at(rank).as_bytes(&mut text).len() + AROUND > room {
+                break;
+            }
+            len += AROUND;
+            set.take_at(rank, |member| {
+                len += member.len();
+                found.push(member);
+            });
         }
         found
     });
     let found = edited.result;
+    if found.iter().next().is_none() {
+        return Err(CommandError::RecordTooLong);
+    }
     call.changed(key);
     call.event(EventClass::Set, "spop", key.bytes);
     if edited.removed {
@@ -81,7 +99,7 @@ fn pop(call: &mut Call<'_>, key: Key<'_>, count: usize) -> Found {
     let members: Vec<&[u8]> = found.iter().collect();
     call.effect_parts(&[b"SREM", key.bytes], &members);
     drop(members);
-    found
+    Ok(found)
 }
 
 /// `SRANDMEMBER`.

@@ -3,18 +3,29 @@
 //! Both look first and decide about every entry, then change the group, then reply and leave their effects.
 
 use super::super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply, Spec};
-use super::{elapsed, id, interval_start, no_group, reply_entry, text};
+use super::{claims_len, elapsed, id, interval_start, no_group, reply_entry, text};
 use crate::engine::EventClass;
 use crate::key::Key;
 use crate::number::parse_integer;
 use crate::value::stream::{self, Id, Pending};
 use crate::value::{Shaping, Stream};
+use std::collections::HashMap;
 
 /// What is to happen to the pending entries of one command.
 #[derive(Default)]
 struct Plan {
     /// In order: what is assigned as it stands here, or, with `gone`, is no longer pending because its entry was deleted.
     steps: Vec<Step>,
+    /// Bytes of the names of those whom the gone ones belong to.
+    owners_len: usize,
+}
+
+impl Plan {
+    /// What is no longer pending with its owner.
+    fn remove(&mut self, pending: Pending, group: &stream::Group) {
+        self.owners_len += group.numbered(pending.consumer).name().len();
+        self.steps.push(Step { pending, gone: true });
+    }
 }
 
 struct Step {
@@ -41,9 +52,19 @@ impl<'a> Claimant<'a> {
 }
 
 /// Carries a plan out. `last_id` is the group's new last ID, if that is to rise.
-fn carry_out(call: &mut Call<'_>, who: &Claimant<'_>, plan: &mut Plan, last_id: Option<Id>) {
+///
+/// # Errors
+/// The effects would not fit into a record.
+fn carry_out(
+    call: &mut Call<'_>,
+    who: &Claimant<'_>,
+    plan: &mut Plan,
+    last_id: Option<Id>,
+) -> Result<(), CommandError> {
     let now_ms = call.engine.now_ms;
     let Claimant { key, group: name, consumer } = *who;
+    let owners_len = plan.owners_len;
+    call.engine.admits(claims_len(key, name, consumer, plan.steps.len()).saturating_add(owners_len))?;
     let edit = |stream: &mut Stream, _: &Shaping| {
         stream.edit_group(name, |group| {
             if let Some(last_id) = last_id {
@@ -67,7 +88,9 @@ fn carry_out(call: &mut Call<'_>, who: &Claimant<'_>, plan: &mut Plan, last_id: 
             (created, claimed, owners, group.last_id(), group.entries_read())
         })
     };
-    let Some((created, claimed, owners, last, entries_read)) = call.edit_stream(key, edit).result else { return };
+    let Some((created, claimed, owners, last, entries_read)) = call.edit_stream(key, edit).result else {
+        return Ok(());
+    };
     if created {
         call.event(EventClass::Stream, "xgroup-createconsumer", key.bytes);
         if !claimed {
@@ -85,6 +108,7 @@ fn carry_out(call: &mut Call<'_>, who: &Claimant<'_>, plan: &mut Plan, last_id: 
     if created || !plan.steps.is_empty() || last_id.is_some() {
         call.touched(key);
     }
+    Ok(())
 }
 
 /// Replies with the claimed entries, or with their IDs alone.
@@ -181,15 +205,15 @@ fn xclaim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
     let delivered_ms = options.delivered_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms <= now_ms);
     let delivered_ms = delivered_ms.unwrap_or(now_ms);
     let mut plan = Plan::default();
+    // An ID may be named twice: what the first did counts for the second.
+    let mut named: HashMap<Id, Option<Pending>> = HashMap::new();
     for &id in &options.ids {
-        // An ID may be named twice: what the first did counts for the second.
-        let step = plan.steps.iter().rev().find(|step| step.pending.id == id);
-        let old = match step {
-            Some(step) => (!step.gone).then_some(step.pending),
-            None => group.pending(id),
-        };
+        let old = named.get(&id).copied().unwrap_or_else(|| group.pending(id));
         if stream.get(id).is_none() {
-            plan.steps.extend(old.map(|pending| Step { pending, gone: true }));
+            if let Some(pending) = old {
+                plan.remove(pending, group);
+                named.insert(id, None);
+            }
             continue;
         }
         let (deliveries, owned) = match old {
@@ -211,9 +235,10 @@ fn xclaim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result
         };
         let pending = Pending { id, delivered_ms, deliveries, consumer: stream::ConsumerNumber::default() };
         plan.steps.push(Step { pending, gone: false });
+        named.insert(id, Some(pending));
     }
     let last_id = (options.last_id > group.last_id()).then_some(options.last_id);
-    carry_out(call, &who, &mut plan, last_id);
+    carry_out(call, &who, &mut plan, last_id)?;
     reply_claimed(call, who.key, &plan, options.just_id, reply)
 }
 
@@ -270,7 +295,7 @@ fn xautoclaim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Re
         let Some(old) = waiting.next() else { break };
         looks -= 1;
         if stream.get(old.id).is_none() {
-            plan.steps.push(Step { pending: *old, gone: true });
+            plan.remove(*old, group);
             count -= 1;
         } else if min_idle_ms == 0 || elapsed(now_ms, old.delivered_ms) >= min_idle_ms {
             let deliveries = old.deliveries.saturating_add(u64::from(!just_id));
@@ -280,7 +305,7 @@ fn xautoclaim(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply) -> Re
     }
     let cursor = waiting.next().map_or(Id::MIN, |pending| pending.id);
     drop(waiting);
-    carry_out(call, &who, &mut plan, None);
+    carry_out(call, &who, &mut plan, None)?;
     reply.array(3);
     reply.bulk(&cursor.text());
     reply_claimed(call, who.key, &plan, just_id, reply)?;

@@ -128,6 +128,14 @@ fn elapsed(now_ms: u64, since_ms: u64) -> i64 {
     (now_ms as i64).wrapping_sub(since_ms as i64)
 }
 
+/// The most bytes that so many [`Call::claim_effect`]s take in a record, and one each of the other two: the names are in all of them.
+fn claims_len(key: Key<'_>, group: &[u8], consumer: &[u8], claims: usize) -> usize {
+    /// IDs, numbers, options, lengths.
+    const AROUND: usize = 256;
+    let one = key.bytes.len() + group.len() + consumer.len() + AROUND;
+    claims.saturating_add(2).saturating_mul(one)
+}
+
 impl Call<'_> {
     /// The effect of an entry's delivery to a consumer: `XCLAIM key group consumer 0 id TIME t RETRYCOUNT n FORCE JUSTID LASTID id`.
     fn claim_effect(&mut self, key: Key<'_>, group: &[u8], consumer: &[u8], pending: &Pending, last_id: Id) {

@@ -1,7 +1,7 @@
 //! XREAD and XREADGROUP: entries behind an ID, of several streams, at once or as soon as there are any.
 
 use super::super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply, Spec};
-use super::{count, id, no_group, reply_entry, reply_range, text};
+use super::{claims_len, count, id, no_group, reply_entry, reply_range, text};
 use crate::engine::EventClass;
 use crate::key::Key;
 use crate::value::stream::{Id, Pending, until_nul};
@@ -172,7 +172,8 @@ enum What {
 fn xread(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, grouped: bool) -> Result<(), CommandError> {
     let options = options(call, args, grouped)?;
     let keys = options.first..options.first + options.streams;
-    let mut starts = Vec::with_capacity(options.streams);
+    let (mut starts, mut record_len) = (Vec::with_capacity(options.streams), 0usize);
+    let room = call.engine.effects.room();
     for index in keys.clone() {
         let key = call.key(args, index);
         let word = args.get(index + options.streams);
@@ -183,8 +184,17 @@ fn xread(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, grouped: b
         } else {
             call.read_stream(key)?
         };
-        starts.push(start(stream, key.bytes, word, &options)?);
+        let from = start(stream, key.bytes, word, &options)?;
+        if let (Some(stream), Some((group, consumer))) = (stream, options.group) {
+            let len = |claims| record_len.saturating_add(claims_len(key, group, consumer, claims));
+            record_len = match len(claims_max(stream, from, &options)) {
+                most if most <= room => most,
+                _ => len(claims(stream, from, &options)),
+            };
+        }
+        starts.push(from);
     }
+    call.engine.admits(record_len)?;
     let mut served = Vec::new();
     for (index, &from) in keys.clone().zip(&starts) {
         let key = call.key(args, index);
@@ -213,6 +223,34 @@ fn xread(call: &mut Call<'_>, args: &Args<'_>, reply: &mut dyn Reply, grouped: b
     let block = Block { when_gone: grouped, words, ..Block::on(Kind::Stream, timeout_ms) };
     call.block(block, args.words()[keys].iter().copied());
     Ok(())
+}
+
+/// How many entries of a stream a read on behalf of a group makes pending, or delivers again, at most: what can be told at once.
+fn claims_max(stream: &Stream, from: Start, options: &Options<'_>) -> usize {
+    let pending = || {
+        let (group, consumer) = options.group?;
+        Some(stream.group(group)?.consumer(consumer)?.pending_len())
+    };
+    let most = match from {
+        Start::New if options.no_ack => 0,
+        Start::New => stream.len(),
+        Start::Behind(_) => pending().unwrap_or(0),
+    };
+    most.min(limit(options.count))
+}
+
+/// The same, counted.
+fn claims(stream: &Stream, from: Start, options: &Options<'_>) -> usize {
+    let most = claims_max(stream, from, options);
+    let counted = || {
+        let (group, consumer) = options.group?;
+        let group = stream.group(group)?;
+        Some(match from {
+            Start::New => stream.count(group.last_id().next()?, Id::MAX, most),
+            Start::Behind(behind) => group.consumer(consumer)?.pending_from(behind.next()?).take(most).count(),
+        })
+    };
+    counted().unwrap_or(0)
 }
 
 fn limit(count: usize) -> usize {

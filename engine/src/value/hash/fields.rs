@@ -17,6 +17,8 @@ const MORTAL: &[u8] = &[1];
 
 /// Elements of a table that are looked at in one go while dead ones are searched.
 const LOOK: usize = 64;
+/// When the names of dead fields that are removed at once are so long together, no more are, in bytes: they go into one record.
+const DEAD_NAMES_LEN: usize = 1 << 20;
 
 /// Fields in order of position. `clone` takes constant time.
 #[derive(Clone, Debug)]
@@ -160,12 +162,12 @@ impl Fields {
         self.table.scan(cursor, count, |element| visit(field(element)))
     }
 
-    /// Removes up to `limit` dead fields and hands their names to `visit`; says whether there may be more. A region that was looked at
-    /// through and through gets a new bound; so a call takes time for the dead, not for the hash.
+    /// Removes up to `limit` dead fields, fewer if their names are huge, and hands the names to `visit`; says whether there may be more. A
+    /// region that was looked at through and through gets a new bound; so a call takes time for the dead, not for the hash.
     pub(super) fn take_dead(&mut self, now_ms: u64, limit: usize, visit: &mut dyn FnMut(&[u8])) -> bool {
-        let mut taken = 0;
+        let (mut taken, mut names_len) = (0, 0);
         while let Some(region) = self.deadlines.as_ref().and_then(|deadlines| deadlines.due(now_ms)) {
-            if taken >= limit {
+            if taken >= limit || names_len >= DEAD_NAMES_LEN {
                 return true;
             }
             let (first, last) = region.into_inner();
@@ -175,8 +177,9 @@ impl Fields {
                 cursor = self.scan(cursor, LOOK, &mut |field| match field.deadline {
                     None => {}
                     deadline if is_dead(deadline, now_ms) => {
-                        whole &= taken + dead.len() < limit;
+                        whole &= taken + dead.len() < limit && names_len < DEAD_NAMES_LEN;
                         if whole {
+                            names_len += field.name.len();
                             dead.push(field.name.to_vec());
                         }
                     }

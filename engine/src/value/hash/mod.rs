@@ -269,8 +269,8 @@ impl Hash {
         true
     }
 
-    /// Removes up to `limit` fields that are dead, and hands their names to `visit`; says whether there may be more. It takes time for
-    /// the dead fields and their neighbours, not for the hash.
+    /// Removes up to `limit` fields that are dead, fewer if their names are huge, and hands the names to `visit`; says whether there may be
+    /// more. It takes time for the dead fields and their neighbours, not for the hash.
     pub fn take_dead(&mut self, now_ms: u64, limit: usize, visit: &mut dyn FnMut(&[u8])) -> bool {
         match &mut self.form {
             Form::Packed(_) => false,
