@@ -4,6 +4,7 @@
 //!    engine (who serves it, its timer, CLIENT UNBLOCK, the end of its connection) does so under that lock, and nobody else can then.
 //! 2. A connection that ends while it waits drops [`Blocked`], which takes the waiter out: nothing is given to the dead.
 //! 3. Later commands of the client stay in its buffer until then (`After::Await`).
+//! 4. Who waits for no key (WAIT, WAITAOF) has a seat, but no waiter in the engine: whoever takes the seat away ends the wait.
 
 use crate::client::{Client, ClientInfo};
 use crate::command::{After, Answer};
@@ -70,6 +71,9 @@ impl Seat {
     }
 }
 
+/// What a client waits on: its waiter in the engine if it waits for keys, and the seat.
+pub(crate) type Place = (Option<WaiterId>, Arc<Seat>);
+
 /// What the engine holds of a blocked client.
 struct Parked {
     server: Arc<Server>,
@@ -105,7 +109,7 @@ pub(crate) fn park(
     let runtime = client.info.runtime.clone();
     let parked = Parked { server: server.clone(), seat: seat.clone(), runtime, protocol, bytes: Vec::new() };
     let Some(id) = engine.park(&mut client.session, command, words, Box::new(parked)) else { return After::Nothing };
-    *client.info.blocked.lock() = Some((id, seat.clone()));
+    *client.info.blocked.lock() = Some((Some(id), seat.clone()));
     let timer = timeout_ms.map(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
     let info = client.info.clone();
     After::Await(Box::pin(Blocked { server: server.clone(), info, seat, id, timer, ended: false }))
@@ -113,7 +117,7 @@ pub(crate) fn park(
 
 /// Ends the wait of a blocked client with an error if `refuses` gives one for the words of its command.
 pub(crate) fn review(engine: &mut Engine, info: &ClientInfo, refuses: impl FnOnce(&[&[u8]]) -> Option<String>) {
-    let Some((id, seat)) = info.blocked.lock().clone() else { return };
+    let Some((Some(id), seat)) = info.blocked.lock().clone() else { return };
     let Some(words) = engine.waiting.words(id) else { return };
     if let Some(error) = refuses(&words) {
         engine.waiting.remove(id);
@@ -121,11 +125,45 @@ pub(crate) fn review(engine: &mut Engine, info: &ClientInfo, refuses: impl FnOnc
     }
 }
 
+/// Has the client wait until `over` is, or CLIENT UNBLOCK ends it; `answer` gives the reply in both cases.
+pub(crate) fn wait(
+    client: &Client,
+    over: impl Future<Output = ()> + 'static,
+    answer: impl FnOnce() -> Answer + 'static,
+) -> After {
+    let (info, seat) = (client.info.clone(), Arc::new(Seat::default()));
+    *info.blocked.lock() = Some((None, seat.clone()));
+    After::answer(async move {
+        let mut over = std::pin::pin!(over);
+        let end = std::future::poll_fn(|cx| {
+            let end = seat.poll(cx);
+            if end.is_ready() || over.as_mut().poll(cx).is_pending() {
+                return end;
+            }
+            let seated = info.blocked.lock().take().is_some();
+            // If not, it was unblocked meanwhile, and told so under that lock.
+            if seated { Poll::Ready(End::TimedOut) } else { seat.poll(cx) }
+        });
+        match end.await {
+            End::Unblocked => unblocked_with_error(),
+            End::TimedOut | End::Served(..) | End::Denied(_) => answer(),
+        }
+    })
+}
+
+fn unblocked_with_error() -> Answer {
+    Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
+}
+
 /// CLIENT UNBLOCK; says whether the client was blocked.
 pub(crate) fn unblock(engine: &mut Engine, info: &ClientInfo, error: bool) -> bool {
-    let blocked = info.blocked.lock().clone();
-    let Some((id, seat)) = blocked.filter(|(id, _)| engine.waiting.remove(*id).is_some()) else { return false };
-    debug_assert!(id > 0, "waiters are counted from 1");
+    let mut blocked = info.blocked.lock();
+    let waits = match &*blocked {
+        Some((Some(id), _)) => engine.waiting.remove(*id).is_some(),
+        Some((None, _)) => true,
+        None => false,
+    };
+    let Some((_, seat)) = blocked.take_if(|_| waits) else { return false };
     seat.tell(if error { End::Unblocked } else { End::TimedOut });
     true
 }
@@ -167,7 +205,7 @@ impl Future for Blocked {
                 Answer::Written { bytes, promise }
             }
             End::TimedOut => Answer::write(|reply| reply.null_array()),
-            End::Unblocked => Answer::write(|reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK")),
+            End::Unblocked => unblocked_with_error(),
             End::Denied(error) => Answer::write(move |reply| reply.error(&error)),
         })
     }

@@ -5,7 +5,7 @@
 //! 2. A client is in the registry from its acceptance until its socket is closed. Ids are never used twice.
 
 use crate::acl::{Acl, Gate, User};
-use crate::blocking::Seat;
+use crate::blocking::Place;
 use crate::net::runtime::RuntimeHandle;
 use crate::observe::command_log::Parked;
 use crate::pubsub::subscriptions::Subscriptions;
@@ -13,7 +13,6 @@ use crate::server::Server;
 use crate::session::transaction::Transaction;
 use crate::tracking::{self, Mode};
 use firn_engine::command::{Blocking, Session};
-use firn_engine::waiting::WaiterId;
 use firn_engine::watching::Watching;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -242,8 +241,8 @@ pub(crate) struct ClientInfo {
     pub(crate) user: Mutex<Arc<User>>,
     /// A reply is awaited.
     pub(crate) waiting: AtomicBool,
-    /// It waits for keys.
-    pub(crate) blocked: Mutex<Option<(WaiterId, Arc<Seat>)>>,
+    /// It is blocked.
+    pub(crate) blocked: Mutex<Option<Place>>,
     /// It watches all commands (MONITOR).
     pub(crate) monitoring: AtomicBool,
     /// It is about to be closed.

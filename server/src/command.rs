@@ -177,6 +177,10 @@ impl EngineLock {
     /// Lets the lock go.
     pub(crate) fn release(&mut self) {
         debug_assert!(!self.pinned, "no command that lets the engine go is called by a script");
+        debug_assert!(
+            self.guard.as_deref().is_none_or(|engine| !engine.in_transaction()),
+            "nor within a transaction: others would write into its record"
+        );
         if !self.pinned {
             self.guard = None;
         }

@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
-use support::{Connection, PATIENCE, Server};
+use support::{Connection, PATIENCE, Server, encode};
 
 type Client = Connection<UnixStream>;
 
@@ -21,6 +21,14 @@ fn until_blocked(server: &Server, count: usize) {
         }
         assert!(began.elapsed() < PATIENCE, "not {count} blocked: {text}");
     }
+}
+
+/// A field of INFO.
+fn info(admin: &mut Client, name: &str) -> String {
+    let len: usize = admin.line(b"INFO\r\n")[1..].parse().expect("a length");
+    let text = String::from_utf8(admin.take(len + 2)).expect("text");
+    let field = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+    field.expect("the field is there")
 }
 
 /// A client whose command waits; it is the only one, or the `count`th.
@@ -164,6 +172,48 @@ fn client_unblock_ends_a_wait_as_a_timeout_or_an_error() {
     assert_eq!(admin.line(b"RPUSH a x\r\n"), ":1");
     assert_eq!(admin.line(b"LLEN a\r\n"), ":1", "nobody waits any more");
     assert_eq!(client.line(b"PING\r\n"), "+PONG");
+}
+
+#[test]
+fn client_unblock_ends_waits_for_replicas() {
+    let server = Server::start(&[]);
+    let mut admin = server.connect();
+    let mut client = server.connect();
+    let id = client.line(b"CLIENT ID\r\n")[1..].to_owned();
+    for (command, reply) in [("WAIT 1 0", ":0\r\n"), ("WAITAOF 1 1 0", "*2\r\n:1\r\n:0\r\n")] {
+        let unblocked = "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+        for (reason, reply) in [("", reply), (" timeout", reply), (" ERROR", unblocked)] {
+            client.send(format!("{command}\r\n").as_bytes());
+            until_blocked(&server, 1);
+            // The flush that WAITAOF asks for.
+            while command == "WAITAOF 1 1 0" && info(&mut admin, "durable_lsn") != info(&mut admin, "last_lsn") {}
+            assert_eq!(admin.line(format!("CLIENT UNBLOCK {id}{reason}\r\n").as_bytes()), ":1", "{command}{reason}");
+            expect(&mut client, reply.as_bytes());
+        }
+        until_blocked(&server, 0);
+        assert_eq!(admin.line(format!("CLIENT UNBLOCK {id}\r\n").as_bytes()), ":0", "it does not wait");
+        assert_eq!(client.line(b"PING\r\n"), "+PONG");
+        client.send(format!("{} 20\r\n", command.strip_suffix(" 0").expect("for ever")).as_bytes());
+        expect(&mut client, reply.as_bytes());
+        assert_eq!(admin.line(format!("CLIENT UNBLOCK {id}\r\n").as_bytes()), ":0", "its time was up");
+    }
+    client.send(b"WAIT 1 0\r\n");
+    until_blocked(&server, 1);
+    drop(client);
+    until_blocked(&server, 0);
+}
+
+#[test]
+fn waits_for_replicas_do_not_let_transactions_and_scripts_go() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send(b"MULTI\r\nSET a 1\r\nWAITAOF 1 1 0\r\nWAIT 1 0\r\nINCR a\r\nEXEC\r\n");
+    expect(&mut client, b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n+OK\r\n*2\r\n");
+    assert!([":0", ":1"].contains(&&*client.line(b"")), "the disk may have everything before the transaction, or not");
+    expect(&mut client, b":0\r\n:0\r\n:2\r\n");
+    let script = "return redis.call('WAITAOF', 1, 1, 0)[2] + redis.call('WAIT', 1, 0) + redis.call('INCR', 'a')";
+    assert_eq!(client.line(&encode(&[b"EVAL", script.as_bytes(), b"0"])), ":3");
+    server.is_well();
 }
 
 #[test]

@@ -40,18 +40,6 @@ impl Call<'_> {
         };
     }
 
-    /// Fails if `ms` from now is beyond the end of time.
-    fn timeout(&self, ms: i64) -> Result<Option<u64>, CommandError> {
-        match ms {
-            0 => Ok(None),
-            ..0 => Err(CommandError::Text("ERR timeout is negative".into())),
-            _ if ms.checked_add_unsigned(self.engine.now_ms).is_none() => {
-                Err(CommandError::Text("ERR timeout is out of range".into()))
-            }
-            _ => Ok(Some(ms as u64)),
-        }
-    }
-
     /// A timeout in seconds, maybe with a fraction, in ms; `None` is for ever.
     ///
     /// # Errors
@@ -61,16 +49,34 @@ impl Call<'_> {
         let seconds = Extended::parse(word)
             .ok_or_else(|| CommandError::Text("ERR timeout is not a float or out of range".into()))?;
         let ms = seconds.thousandfold().ok_or_else(|| CommandError::Text("ERR timeout is out of range".into()))?;
-        self.timeout(ms)
+        timeout(ms, self.engine.now_ms)
     }
 
-    /// A timeout in ms; `None` is for ever.
+    /// [`timeout_ms`] of a word, from now on.
     ///
     /// # Errors
-    /// Redis' own: not an integer, negative, out of range.
+    /// Redis' own.
     pub fn timeout_ms(&self, args: &Args<'_>, index: usize) -> Result<Option<u64>, CommandError> {
-        let ms = parse_integer(args.get(index))
-            .ok_or_else(|| CommandError::Text("ERR timeout is not an integer or out of range".into()))?;
-        self.timeout(ms)
+        timeout_ms(args.get(index), self.engine.now_ms)
+    }
+}
+
+/// A timeout in ms from `now_ms` on; `None` is for ever.
+///
+/// # Errors
+/// Redis' own: not an integer, negative, out of range.
+pub fn timeout_ms(word: &[u8], now_ms: u64) -> Result<Option<u64>, CommandError> {
+    let ms = parse_integer(word)
+        .ok_or_else(|| CommandError::Text("ERR timeout is not an integer or out of range".into()))?;
+    timeout(ms, now_ms)
+}
+
+/// Fails if `ms` from now is beyond the end of time.
+fn timeout(ms: i64, now_ms: u64) -> Result<Option<u64>, CommandError> {
+    match ms {
+        0 => Ok(None),
+        ..0 => Err(CommandError::Text("ERR timeout is negative".into())),
+        _ if ms.checked_add_unsigned(now_ms).is_none() => Err(CommandError::Text("ERR timeout is out of range".into())),
+        _ => Ok(Some(ms as u64)),
     }
 }

@@ -22,6 +22,7 @@ mod keys;
 mod lcs;
 mod lists;
 mod move_keys;
+mod msetex;
 mod names;
 pub(crate) mod object;
 mod ranges;
@@ -47,7 +48,7 @@ mod typed;
 mod walk;
 
 pub use args::Args;
-pub use blocking::Blocking;
+pub use blocking::{Blocking, timeout_ms};
 pub use error::CommandError;
 pub(crate) use hashes::reclaim_fields;
 pub use names::NameIndex;

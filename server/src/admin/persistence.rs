@@ -3,10 +3,11 @@
 //! A snapshot is both what SAVE and what BGREWRITEAOF ask for: the state as a file, and a log that is shorter by what it replaces.
 //! Whatever waits for the disk does so in a thread for blocking work; the client's runtime serves others meanwhile.
 
-use super::configuration;
+use super::replicas;
+use crate::blocking as waiting;
 use crate::command::{After, Answer, ServerCall, ServerCommand};
 use crate::shutdown::{self, Shutdown};
-use firn_engine::command::{Args, Arity, Categories, CommandError, Flags, Group, Reply, Spec};
+use firn_engine::command::{Args, Arity, Blocking, Categories, CommandError, Flags, Group, Reply, Spec, timeout_ms};
 use firn_engine::number::parse_integer;
 use std::time::Duration;
 
@@ -141,51 +142,53 @@ fn lastsave(call: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) 
     Ok(After::Nothing)
 }
 
-fn waitaof(call: &mut ServerCall<'_, '_>, args: &Args<'_>, _: &mut dyn Reply) -> Result<After, CommandError> {
+fn waitaof(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
     let local = parse_integer(args.get(1))
         .filter(|local| (0..=1).contains(local))
         .ok_or(CommandError::text("ERR value is out of range, value must between 0 and 1"))?;
     let replicas = parse_integer(args.get(2))
         .filter(|replicas| *replicas >= 0)
         .ok_or(CommandError::text("ERR value is out of range, must be positive"))?;
-    let timeout_ms = parse_integer(args.get(3))
-        .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))
-        .and_then(|timeout| u64::try_from(timeout).map_err(|_| CommandError::text("ERR timeout is negative")))?;
-    if local > 0 && !configuration(call).bool("appendonly") {
+    let timeout_ms = timeout_ms(args.get(3), call.engine().now_ms)?;
+    let store = call.server.store;
+    if local > 0 && store.durable_lsn().is_none() {
         return Err(CommandError::text("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."));
     }
-    call.unlock();
-    let store = call.server.store.clone();
-    let target = store.last_lsn();
-    Ok(After::answer(async move {
-        let durable =
-            move |store: &firn_engine::store::Store| store.durable_lsn().is_some_and(|durable| durable >= target);
-        let flusher = store.clone();
-        // Not to wait for the next second, or, with `appendfsync no`, for ever.
-        let flush = tokio::task::spawn_blocking(move || durable(&flusher) || flusher.flush());
-        let all = async {
-            // A flush that failed is tried again by the store itself.
-            let _ = flush.await;
-            while local > 0 && !durable(&store) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            if replicas > 0 {
-                std::future::pending::<()>().await; // There are none, and none will come.
-            }
-        };
-        if timeout_ms == 0 {
-            all.await;
-        } else {
-            // Late is told by the numbers in the reply.
-            let _ = tokio::time::timeout(Duration::from_millis(timeout_ms), all).await;
+    let target = call.engine().effects.last();
+    let durable = move || store.durable_lsn().is_some_and(|durable| durable >= target);
+    // A transaction and a script keep the engine: they are told how it stands.
+    if call.client.session.blocking == Blocking::Never {
+        write_reached(durable(), reply);
+        return Ok(After::Nothing);
+    }
+    let all = async move {
+        // Not to wait for the next second, or, with `appendfsync no`, for ever. A flush that failed is tried again by the store itself.
+        let flush = tokio::task::spawn_blocking(move || durable() || store.flush());
+        let _ = flush.await;
+        while local > 0 && !durable() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        let reached = durable(&store);
-        Answer::write(move |reply| {
-            reply.array(2);
-            reply.integer(i64::from(reached));
-            reply.integer(0);
-        })
+        if replicas > 0 {
+            std::future::pending::<()>().await; // There are none, and none will come.
+        }
+    };
+    let over = async move {
+        tokio::select! {
+            () = all => {}
+            () = replicas::pass(timeout_ms) => {} // Late is told by the numbers in the reply.
+        }
+    };
+    Ok(waiting::wait(call.client, over, move || {
+        let reached = durable();
+        Answer::write(move |reply| write_reached(reached, reply))
     }))
+}
+
+/// What WAITAOF answers: on how many servers' devices it is, this one and the replicas.
+fn write_reached(reached: bool, reply: &mut dyn Reply) {
+    reply.array(2);
+    reply.integer(i64::from(reached));
+    reply.integer(0);
 }
 
 fn shut_down(call: &mut ServerCall<'_, '_>, args: &Args<'_>, _: &mut dyn Reply) -> Result<After, CommandError> {

@@ -1,7 +1,8 @@
 //! ROLE and WAIT, as a master without replicas answers them.
 
+use crate::blocking;
 use crate::command::{After, Answer, ServerCall, ServerCommand};
-use firn_engine::command::{Args, Arity, Blocking, Categories, CommandError, Flags, Group, Reply, Spec};
+use firn_engine::command::{Args, Arity, Blocking, Categories, CommandError, Flags, Group, Reply, Spec, timeout_ms};
 use firn_engine::number::parse_integer;
 use std::time::Duration;
 
@@ -44,18 +45,19 @@ fn role(_: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> Resu
 
 fn wait(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
     let replicas = parse_integer(args.get(1)).ok_or(CommandError::NotInteger)?;
-    let timeout_ms = parse_integer(args.get(2))
-        .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))
-        .and_then(|timeout| u64::try_from(timeout).map_err(|_| CommandError::text("ERR timeout is negative")))?;
+    let timeout_ms = timeout_ms(args.get(2), call.engine().now_ms)?;
     if replicas <= 0 || call.client.session.blocking == Blocking::Never {
         reply.integer(0);
         return Ok(After::Nothing);
     }
-    Ok(After::answer(async move {
-        if timeout_ms == 0 {
-            std::future::pending::<()>().await; // There are none, and none will come.
-        }
-        tokio::time::sleep(Duration::from_millis(timeout_ms)).await;
-        Answer::write(|reply| reply.integer(0))
-    }))
+    // There are none, and none will come.
+    Ok(blocking::wait(call.client, pass(timeout_ms), || Answer::write(|reply| reply.integer(0))))
+}
+
+/// Lets the time pass; `None` is for ever.
+pub(super) async fn pass(ms: Option<u64>) {
+    match ms {
+        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        None => std::future::pending().await,
+    }
 }
