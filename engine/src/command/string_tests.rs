@@ -273,6 +273,69 @@ fn several_keys_at_once() {
 }
 
 #[test]
+fn several_keys_with_one_condition_and_one_deadline() {
+    check(
+        "
+        > MSETEX 2 a 1 b 2
+        :1
+        effect MSET a 1 b 2
+        > MSETEX 2 a 3 c 4 nx
+        :0
+        > MSETEX 2 a 3 c 4 XX
+        :0
+        > MSETEX 2 c 3 d 4 NX NX PX 5
+        :1
+        effect SET c 3 PXAT 1700000000005
+        effect SET d 4 PXAT 1700000000005
+        > MSETEX 2 c 5 a 6 KEEPTTL xx
+        :1
+        effect SET c 5 KEEPTTL
+        effect SET a 6 KEEPTTL
+        > PEXPIRETIME c
+        :1700000000005
+        > TTL a
+        :-1
+        > MSETEX 3 a 7 a 8 nope 9 EXAT 1
+        :1
+        effect DEL a
+        > EXISTS a nope
+        :0
+        > MSETEX 1 a EX 5
+        -ERR syntax error
+        > MSETEX 1 a EX EX
+        -ERR syntax error
+        > MSETEX 1 EX 5 EX 5 EX 6
+        :1
+        effect SET EX 5 PXAT 1700000006000
+        > MSETEX 1 a 1 NX XX
+        -ERR syntax error
+        > MSETEX 1 a 1 KEEPTTL PX 5
+        -ERR syntax error
+        > MSETEX 1 a 1 GET
+        -ERR syntax error
+        > MSETEX 1 a 1 PX 0
+        -ERR invalid expire time in 'msetex' command
+        > MSETEX 1 a 1 PX x
+        -ERR value is not an integer or out of range
+        > MSETEX 2 a 1 b
+        -ERR syntax error
+        > MSETEX 0 a 1
+        -ERR invalid numkeys value or out of range
+        > MSETEX -1 a 1
+        -ERR invalid numkeys value or out of range
+        > MSETEX 2147483648 a 1
+        -ERR invalid numkeys value or out of range
+        > MSETEX 2147483647 a 1
+        -ERR syntax error
+        > MSETEX x a 1
+        -ERR invalid numkeys value or out of range
+        > MSETEX 1 a
+        -ERR wrong number of arguments for 'msetex' command
+    ",
+    );
+}
+
+#[test]
 fn counters_count_and_refuse() {
     check(
         "

@@ -8,6 +8,7 @@ use super::{Args, Arity, Call, Command, CommandError, Flags, Group, Keys, Reply,
 use crate::engine::EventClass;
 use crate::key::Key;
 use crate::keyspace::Deadline;
+use std::ops::Range;
 
 const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
 const FAST_WRITE: Flags = WRITE.and(Flags::FAST);
@@ -181,14 +182,15 @@ fn set_plain(call: &mut Call<'_>, key: Key<'_>, value: &[u8], existed: bool) {
     call.effect(&[b"SET", key.bytes, value]);
 }
 
-fn set_keeping_deadline(call: &mut Call<'_>, key: Key<'_>, value: &[u8], existed: bool) {
+/// Sets the string and keeps the deadline that the key has.
+pub(super) fn set_keeping_deadline(call: &mut Call<'_>, key: Key<'_>, value: &[u8], existed: bool) {
     call.store(key, value, Deadline::Keep, existed);
     call.event(EventClass::String, "set", key.bytes);
     call.effect(&[b"SET", key.bytes, value, b"KEEPTTL"]);
 }
 
 /// Sets the string with a deadline; one that has passed leaves no key behind.
-fn set_with_deadline(call: &mut Call<'_>, key: Key<'_>, value: &[u8], at: u64, existed: bool) {
+pub(super) fn set_with_deadline(call: &mut Call<'_>, key: Key<'_>, value: &[u8], at: u64, existed: bool) {
     if expiry::has_passed(call, at) {
         if existed {
             call.expire_now(key);
@@ -441,7 +443,7 @@ pub(super) static MSET: Command = Command {
     },
     run: |call, args, reply| {
         check_pairs(args, "mset")?;
-        set_pairs(call, args);
+        set_pairs(call, args, 1..args.len());
         reply.ok();
         Ok(())
     },
@@ -468,7 +470,7 @@ pub(super) static MSETNX: Command = Command {
             call.write(key).is_none()
         });
         if none_exists {
-            set_pairs(call, args);
+            set_pairs(call, args, 1..args.len());
         }
         reply.integer(i64::from(none_exists));
         Ok(())
@@ -479,14 +481,15 @@ fn check_pairs(args: &Args<'_>, command: &'static str) -> Result<(), CommandErro
     if args.len().is_multiple_of(2) { Err(CommandError::WrongArity(command.into())) } else { Ok(()) }
 }
 
-fn set_pairs(call: &mut Call<'_>, args: &Args<'_>) {
-    for index in (1..args.len()).step_by(2) {
+/// Sets the strings of `pairs`, the indexes of keys and values, without a deadline.
+pub(super) fn set_pairs(call: &mut Call<'_>, args: &Args<'_>, pairs: Range<usize>) {
+    for index in pairs.clone().step_by(2) {
         let key = call.key(args, index);
         let existed = call.replaces(key);
         call.store(key, args.get(index + 1), Deadline::Clear, existed);
         call.event(EventClass::String, "set", key.bytes);
     }
-    call.effect_parts(&[b"MSET"], &args.words()[1..]);
+    call.effect_parts(&[b"MSET"], &args.words()[pairs]);
 }
 
 /// `DELIFEQ`.

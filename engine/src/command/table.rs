@@ -2,7 +2,7 @@
 
 use super::{
     Command, NameIndex, bitmaps, counters, dump, expiry, flush, function, geo, hashes, hyperloglog, keys, lcs, lists,
-    move_keys, object, ranges, scan, sets, sort, sorted_sets, streams, strings,
+    move_keys, msetex, object, ranges, scan, sets, sort, sorted_sets, streams, strings,
 };
 use std::sync::LazyLock;
 
@@ -34,6 +34,7 @@ static STRINGS_AND_KEYS: &[&Command] = &[
     &strings::GETSET,
     &strings::MSET,
     &strings::MSETNX,
+    &msetex::MSETEX,
     &strings::MGET,
     &strings::SETEX,
     &strings::PSETEX,

@@ -295,7 +295,9 @@ fn write_key_specs(spec: &Spec, reply: &mut dyn Reply) {
             Find::Range { last, step, limit } => {
                 write_part("range", &[("lastkey", last), ("keystep", step), ("limit", limit)], reply);
             }
-            Find::Counted => write_part("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)], reply),
+            Find::Counted { step } => {
+                write_part("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", step)], reply);
+            }
             Find::Unknown => write_part("unknown", &[], reply),
         }
     }

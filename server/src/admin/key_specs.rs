@@ -21,8 +21,8 @@ pub(super) enum Begin {
 pub(super) enum Find {
     /// Up to `last` (from the end of the words if negative) in steps; of what is left, one in `limit` if that is not 0.
     Range { last: i64, step: i64, limit: i64 },
-    /// As many as the word at the beginning says, from the next on.
-    Counted,
+    /// As many as the word at the beginning says, from the next on in steps.
+    Counted { step: i64 },
     /// It cannot be told.
     Unknown,
 }
@@ -43,7 +43,7 @@ const fn one(flags: &'static str, begin: Begin) -> KeySpec {
 }
 
 const fn counted(flags: &'static str, index: i64) -> KeySpec {
-    KeySpec { flags, begin: Begin::Index(index), find: Find::Counted }
+    KeySpec { flags, begin: Begin::Index(index), find: Find::Counted { step: 1 } }
 }
 
 const fn unknown(flags: &'static str) -> KeySpec {
@@ -99,6 +99,7 @@ const FOUND: &[(&str, &[KeySpec])] = &[
             },
         ],
     ),
+    ("MSETEX", &[KeySpec { flags: STORE, begin: Begin::Index(1), find: Find::Counted { step: 2 } }]),
     ("SINTERCARD", &[counted(READ, 1)]),
     // BY and GET name keys by the elements; STORE may stand anywhere.
     ("SORT", &[one(READ, Begin::Index(1)), unknown(READ), unknown(STORE)]),

@@ -66,6 +66,9 @@ const TEMPLATES: &[&str] = &[
     "GETSET k v",
     "MSET pairs",
     "MSETNX pairs",
+    "MSETEX 1 k v setopts",
+    "MSETEX 2 k v k v setopts",
+    "MSETEX int pairs setopts",
     "MGET keys",
     "SETEX k seconds v",
     "PSETEX k ms v",
@@ -120,7 +123,7 @@ const TEMPLATES: &[&str] = &[
 ];
 
 /// What only a server knows.
-const SERVER_TEMPLATES: &[&str] = &["MULTI", "MULTI", "WATCH keys", "UNWATCH"];
+const SERVER_TEMPLATES: &[&str] = &["MULTI", "MULTI", "WATCH keys", "UNWATCH", "ROLE", "WAIT replicas waitms"];
 /// Commands of a transaction at most.
 const TRANSACTION_MAX: usize = 6;
 
@@ -549,6 +552,8 @@ impl Generator {
             "copyopts" => self.options(&["REPLACE", "DB db"], 2, out),
             "walkopts" => self.options(&["MATCH pattern", "COUNT count", "TYPE string", "TYPE list"], 2, out),
             "scanopts" => self.options(&["MATCH pattern", "COUNT int", "TYPE string", "TYPE v"], 2, out),
+            "replicas" => self.text(&["0", "1", "2", "-1", "2147483647", "x", ""], out),
+            "waitms" => self.text(&["1", "1", "-1", "x", "", "9223372036854775807"], out),
             "count" => self.text(&["1", "2", "10", "1000", "9223372036854775807"], out),
             "nosuch" if self.unknown => self.text(NO_COMMANDS, out),
             "nosuch" => out.push(b"DBSIZE".into()),

@@ -36,7 +36,7 @@ pub(super) const TEMPLATES: &[&str] = &[
 
 const INDEXES: &[&str] = &["0", "1", "2", "3", "5", "-1", "-2", "-3", "-10", "100", "x", "", "01"];
 /// Timeouts: none is for ever, or long.
-const WAITS: &[&str] = &["0.001", "0.001", "1e-3", "0x1p-9", "-1", "x", "", "nan", "-inf", "inf", "1e30"];
+pub(super) const WAITS: &[&str] = &["0.001", "0.001", "1e-3", "0x1p-9", "-1", "x", "", "nan", "-inf", "inf", "1e30"];
 
 /// How a word of a template is filled in; `None` if it is none of lists'.
 pub(super) fn word(word: &str) -> Option<Fill> {
@@ -54,10 +54,12 @@ pub(super) fn word(word: &str) -> Option<Fill> {
     })
 }
 
-/// Makes sure that a command whose words have been spoilt does not wait long.
+/// Makes sure that a command whose words have been spoilt does not wait long; sorted sets' as well.
 pub(super) fn tame(words: &mut [Vec<u8>]) {
-    let waits = [&b"BLPOP"[..], b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP"].contains(&&*words[0]);
-    let at = if words[0] == b"BLMPOP" { 1 } else { words.len() - 1 };
+    const WAITING: [&[u8]; 8] =
+        [b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"];
+    let waits = WAITING.contains(&&*words[0]);
+    let at = if words[0].ends_with(b"MPOP") { 1 } else { words.len() - 1 };
     let long = |word: &[u8]| std::str::from_utf8(word).ok().and_then(|word| word.parse::<f64>().ok());
     if waits && at > 0 && at < words.len() && long(&words[at]).is_some_and(|s| s == 0.0 || (0.002..1e20).contains(&s)) {
         words[at] = b"0.001".to_vec();

@@ -25,7 +25,7 @@ const STANDARD_ERROR: f64 = 1.04 / 128.0;
 
 fn pfselftest(call: &mut Call<'_>, _: &Args<'_>, reply: &mut dyn Reply) -> Result<(), CommandError> {
     let sparse_len_max = call.engine.settings.shaping.hll_sparse_max_bytes;
-    let failed = |what: String| CommandError::text(format!("TESTFAILED {what}"));
+    let failed = |what: String| CommandError::text(format!("ERR TESTFAILED {what}"));
     let (mut changing, mut dense) = (hll::empty(), hll::empty());
     hll::to_dense(&mut dense)?;
     let seed = call.engine.random();

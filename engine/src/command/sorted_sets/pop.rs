@@ -260,8 +260,8 @@ pub(super) static BZMPOP: Command = Command {
         ..BASE
     },
     run: |call, args, reply| {
-        let timeout_ms = call.timeout_seconds(args, 1)?;
         let request = MultiPop::parse(args, 2)?;
+        let timeout_ms = call.timeout_seconds(args, 1)?;
         if !request.serve(call, args, reply)? {
             wait(call, args, request.keys, timeout_ms, reply);
         }

@@ -1,6 +1,7 @@
 //! Sorted sets.
 
 use super::Family;
+use crate::differential::lists::WAITS;
 
 pub(super) static FAMILY: Family = Family {
     templates: &[
@@ -32,6 +33,10 @@ pub(super) static FAMILY: Family = Family {
         "ZPOPMAX k popcount",
         "ZMPOP 1 k minmax popmany",
         "ZMPOP 2 k k minmax popmany",
+        "BZPOPMIN keys zwait",
+        "BZPOPMAX k zwait",
+        "BZMPOP zwait 2 k k minmax popmany",
+        "BZMPOP zwait many k minmax popmany",
         "ZUNION 1 k combineopts",
         "ZUNION 2 k k weighed combineopts",
         "ZINTER 2 k k weighed combineopts",
@@ -126,6 +131,7 @@ pub(super) static FAMILY: Family = Family {
         ("minmax", &["MIN", "MAX"]),
         ("weight", &["1", "2", "-1", "0", "0.5", "inf", "-inf", "nan", "x"]),
         ("offset", &["0", "1", "2", "100", "9223372036854775807", "x"]),
+        ("zwait", WAITS),
         ("limit", &["0", "1", "2", "-1", "100", "9223372036854775807", "x"]),
         ("many", &["0", "1", "2", "10", "-1", "x", "9223372036854775807"]),
         ("randcount", &["0", "1", "2", "-1", "-3", "100", "-9223372036854775808", "9223372036854775807", "x"]),
