@@ -27,8 +27,10 @@ const BLOCK: u64 = 512;
 pub(crate) struct Done {
     /// For people.
     pub(crate) what: String,
-    /// The names of the files; a refused start has to mention one of them.
-    pub(crate) names: Vec<String>,
+    /// The names of the files, the damaged one first; a refused start has to mention one of them.
+    names: Vec<String>,
+    /// What a damaged file is called where it is the only one with its ending: "manifest file".
+    kinds: Vec<String>,
     /// Whether a power cut may leave such a file, so that no reader can tell that flushed writes are missing.
     pub(crate) like_torn: bool,
 }
@@ -37,6 +39,20 @@ impl Done {
     /// What of the acknowledged writes must be there when a server starts on what is left.
     pub(crate) fn contract(&self, fault: Fault, policy: Policy) -> Contract {
         if self.like_torn { Contract::Prefix } else { fault.contract(policy) }
+    }
+
+    /// Whether what a server printed tells which file it is about: by name, by what it is if there is but one of these, or by a pattern
+    /// (`log-*.seg`), as the name of a missing file may not be known.
+    pub(crate) fn is_named_in(&self, said: &str) -> bool {
+        let fits = |word: &str| match word.split_once('*') {
+            Some((head, tail)) if !head.is_empty() && !tail.is_empty() => {
+                self.names.first().is_some_and(|name| name.starts_with(head) && name.ends_with(tail))
+            }
+            _ => false,
+        };
+        self.names.iter().any(|name| said.contains(name))
+            || self.kinds.iter().any(|kind| said.to_lowercase().contains(kind))
+            || said.split(|at: char| at.is_whitespace() || "()[]'\"`,;:".contains(at)).any(fits)
     }
 }
 
@@ -77,6 +93,10 @@ fn files(folder: &Path, all: &mut Vec<Found>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn ending(path: &Path) -> Option<String> {
+    path.extension().map(|ending| ending.to_string_lossy().to_lowercase())
 }
 
 fn name(path: &Path) -> String {
@@ -156,6 +176,12 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
     // A file that was written later could say what is missing here.
     let reaches_end = |to: u64| target.path == newest.path && to + BLOCK > end;
     let mut like_torn = false;
+    let kind = |path: &Path| {
+        let own = ending(path)?;
+        let same = all.iter().filter(|found| ending(&found.path).as_ref() == Some(&own));
+        (same.count() == 1).then(|| format!("{own} file"))
+    };
+    let mut kinds: Vec<String> = kind(&target.path).into_iter().collect();
     let flip = |at: u64, bit: u8| -> io::Result<()> {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at)?;
@@ -208,6 +234,7 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
             let others: Vec<&Found> = all.iter().filter(|found| found.path != target.path).collect();
             let other = *rng.one_of(&others);
             names.push(name(&other.path));
+            kinds.extend(kind(&other.path));
             let spare = folder.join("swapped");
             fs::rename(&target.path, &spare)?;
             fs::rename(&other.path, &target.path)?;
@@ -239,7 +266,7 @@ pub(crate) fn apply(fault: Fault, folder: &Path, rng: &mut Rng) -> io::Result<Do
         }
         other => return Err(io::Error::other(format!("{} is no damage", other.name()))),
     };
-    Ok(Done { what, names, like_torn })
+    Ok(Done { what, names, kinds, like_torn })
 }
 
 #[cfg(test)]
@@ -296,6 +323,40 @@ mod tests {
             }
         }
         assert!(torn > 400 && told > 100 && of_old > 10 && whole_end > 0, "{torn} {told} {of_old} {whole_end}");
+    }
+
+    #[test]
+    fn a_refused_start_names_a_file_by_its_name_its_kind_or_a_pattern() {
+        let done = |name: &str, kind: Option<&str>| Done {
+            what: String::new(),
+            names: vec![name.into()],
+            kinds: kind.map(String::from).into_iter().collect(),
+            like_torn: false,
+        };
+        let segment = done("log-0042-07.seg", None);
+        for said in ["log-0042-07.seg is damaged at byte 5", "not one segment of it (log-*.seg) is there"] {
+            assert!(segment.is_named_in(said), "{said}");
+        }
+        for said in
+            ["the log is damaged", "no snap-*.snap is there", "log-0042-08.seg is damaged", "give me a *", "*.*"]
+        {
+            assert!(!segment.is_named_in(said), "{said}");
+        }
+        let manifest = done("appendonly.aof.manifest", Some("manifest file"));
+        assert!(manifest.is_named_in("*** FATAL AOF MANIFEST FILE ERROR ***"));
+        assert!(!manifest.is_named_in("Bad file format"));
+        // Of several logs none is "the log file".
+        let work = tempfile::tempdir().unwrap();
+        for name in ["a.log", "b.log", "c.manifest"] {
+            fs::write(work.path().join(name), [1; 600]).unwrap();
+        }
+        for seed in 0..50 {
+            let done = apply(Fault::Flip, work.path(), &mut Rng(seed)).unwrap();
+            assert_eq!(
+                done.kinds.first().map(String::as_str),
+                done.what.contains("c.manifest").then_some("manifest file")
+            );
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ const DRAWN_MAX: usize = 5;
 const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#1d2733}\
 h1{font-size:1.6em;margin-bottom:.2em}h2{margin-top:2em;border-bottom:1px solid #d5dde5}h3{margin:1.8em 0 .3em;color:#b3261e}\
 table{border-collapse:collapse}td,th{border:1px solid #d5dde5;padding:.3em .7em;text-align:left;vertical-align:top}th{background:#f3f6f9}\
-td.by{color:#5b6875;font-size:.85em;max-width:17em}td div{white-space:nowrap}\
+td.by{color:#5b6875;font-size:.85em;max-width:17em}td div,td:first-child{white-space:nowrap}\
 svg{width:100%;height:auto;background:#fbfcfd;border:1px solid #d5dde5}svg text{font:11px system-ui,sans-serif;fill:#1d2733}\
 svg text.code{font-family:ui-monospace,monospace;font-size:10.5px}svg .dim{fill:#5b6875}\
 .held{fill:#2f9e62}.refused{fill:#d99a12}.violation{fill:#d0342c}td .held{color:#1f7a49}td .refused{color:#8a6100}td .violation{color:#b3261e;font-weight:600}\
@@ -199,7 +199,8 @@ fn one(out: &mut String, number: usize, violation: &Violation) {
         let _ = write!(out, "<p>The server said last:</p><pre>{}</pre>", lines(&violation.said, "\n"));
     }
     let [alone, all] = violation.replay.each_ref().map(|command| escape(command));
-    let _ = write!(out, "<p>Replay, the cycle alone, and with all that led to it:</p><pre>{alone}\n{all}</pre>");
+    let _ = write!(out, "<p>Replay, the cycle alone, and with all that led to it:</p><pre>{alone}");
+    let _ = if all == alone { write!(out, "</pre>") } else { write!(out, "\n{all}</pre>") };
     if let Some(kept) = &violation.kept {
         let _ = write!(out, "<p>Its files: {}</p>", escape(kept));
     }

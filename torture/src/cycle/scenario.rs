@@ -122,7 +122,7 @@ impl Torture {
             }
             Err(NoStart::Refused { status, said }) => {
                 let text = format!("{}, and the start ended ({}): {}", done.what, ended(status), last_lines(&said));
-                if !done.names.iter().any(|name| said.contains(name)) {
+                if !done.is_named_in(&said) {
                     return Err(wrong(Wrong::UnnamedRefusal, text));
                 }
                 if fault == Fault::ZeroTail {
