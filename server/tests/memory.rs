@@ -215,9 +215,8 @@ fn evicted_by_a_limit(connection: &mut Connection<UnixStream>, below: u64) -> u6
 
 #[test]
 fn a_lower_limit_evicts_no_more_than_is_above_it_whoever_hears_of_it() {
-    for listeners in [0, 10] {
-        // One thread: what another has not sent yet counts as clients' memory.
-        let server = Server::start(&["--io-threads", "1", "--maxmemory-policy", "allkeys-lru"]);
+    for (listeners, threads) in [(0, "1"), (10, "1"), (10, "3")] {
+        let server = Server::start(&["--io-threads", threads, "--maxmemory-policy", "allkeys-lru"]);
         let mut connection = server.connect();
         warm_up(&mut connection);
         let mut caches: Vec<_> = (0..listeners).map(|_| server.connect()).collect();
@@ -237,7 +236,7 @@ fn a_lower_limit_evicts_no_more_than_is_above_it_whoever_hears_of_it() {
         let evicted = evicted_by_a_limit(&mut connection, 40_000) - first;
         // 39 at least, and some for memory that whoever evicts, logs and sends takes once and keeps. The messages to ten clients take ten
         // times what is evicted: were they counted, all 300 would go.
-        assert!((30..=100).contains(&evicted), "{evicted} keys of 1024 bytes, {listeners} clients");
+        assert!((30..=100).contains(&evicted), "{evicted} keys of 1024 bytes, {listeners} clients, {threads} threads");
         for cache in &mut caches {
             assert_eq!(cache.line(b""), ">2");
         }

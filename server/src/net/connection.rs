@@ -44,6 +44,10 @@ pub(crate) struct Connection {
     wants_room: Cell<bool>,
     /// The socket may hold requests that its readiness does not tell of any more.
     unread: Cell<bool>,
+    /// Mail in its output buffer, in bytes, that came before what was promised with it held; 0 when nothing waits for the log any more.
+    held_mail: Cell<usize>,
+    /// What of the buffer does not count as the client's for that.
+    uncounted: Cell<usize>,
     /// It has got mail that [`Connection::send_mail`] has not seen.
     mailed: Cell<bool>,
     /// When the soft output limit was passed, in ms of the server's clock.
@@ -89,6 +93,8 @@ impl Connection {
             waker: RefCell::default(),
             ended: Cell::new(false),
             wants_room: Cell::new(false),
+            held_mail: Cell::new(0),
+            uncounted: Cell::new(0),
             unread: Cell::new(false),
             mailed: Cell::new(false),
             soft_since_ms: Cell::new(None),
@@ -128,7 +134,11 @@ impl Connection {
         if room == 0 {
             output.bytes = runtime.take_buffer();
         }
+        let len = output.bytes.len();
         run.write(&mut output.bytes, self.info.protocol.load(Ordering::Relaxed));
+        if !run.held {
+            self.held_mail.set(self.held_mail.get() + output.bytes.len() - len);
+        }
         // It counts as the client's when it turns out that it does not leave at once.
         runtime.handle.add_to_delivery(output.bytes.capacity() - room);
         if run.held {
@@ -184,8 +194,26 @@ impl Connection {
                 self.soft_since_ms.set(None);
             }
         }
-        runtime.server.clients.count_room(&self.info.output_room, output.bytes.capacity());
+        self.count_room(runtime, &output);
         client_memory::account(&runtime.server, &self.info, || runtime.settings().clients_memory_max);
+    }
+
+    /// Notes the memory of the output buffer: as the client's, but for mail that may not leave before the log has got further. Another thread
+    /// that evicts keys has not written its record then when the mail of it is here: were that counted, the next look would find that
+    /// more is to be evicted.
+    fn count_room(&self, runtime: &Runtime, output: &Output) {
+        let room = output.bytes.capacity();
+        if output.blocked || !output.is_holding() {
+            self.held_mail.set(0);
+        }
+        let uncounted = match self.held_mail.get() {
+            // Nobody would take it back.
+            _ if self.ended.get() => 0,
+            held if held > 0 && held >= output.len() => room,
+            held => held,
+        };
+        runtime.handle.count_held_mail(self.uncounted.replace(uncounted), uncounted);
+        runtime.server.clients.count_room(&self.info.output_room, room - uncounted);
     }
 
     /// Closes it if it is idle for too long, or takes too much memory with replies that it does not read.
@@ -309,6 +337,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
     connection.info.closing.store(true, Ordering::Relaxed);
     client_memory::forget(&runtime.server, &connection.info);
     let clients = &runtime.server.clients;
+    runtime.handle.count_held_mail(connection.uncounted.replace(0), 0);
     clients.count_room(&connection.info.output_room, 0);
     clients.count_room(&connection.info.query_room, 0);
 }

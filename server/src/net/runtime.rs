@@ -48,8 +48,9 @@ pub(crate) struct RuntimeHandle {
     mail: Mutex<Parcel>,
     /// Bytes of memory that `mail` takes.
     mail_len: AtomicUsize,
-    /// Memory of `mail`; of the mail that is just being handed out, with that by which clients' buffers have grown with it.
-    mail_rooms: [AtomicUsize; 2],
+    /// Memory of `mail`; of the mail that is just being handed out, with that by which clients' buffers have grown with it; of that in
+    /// clients' buffers that waits for the log.
+    mail_rooms: [AtomicUsize; 3],
     /// Memory that is kept for the next mail and the next replies: of parcels, of output buffers, and of the one to which replies are just
     /// being written, as it was before them.
     spare_rooms: [AtomicUsize; 3],
@@ -132,6 +133,13 @@ impl RuntimeHandle {
     pub(super) fn add_to_delivery(&self, room: usize) {
         if room > 0 {
             self.mail_rooms[1].fetch_add(room, Ordering::Relaxed);
+        }
+    }
+
+    /// Mail in a client's buffer that waits for the log takes so much memory now.
+    pub(super) fn count_held_mail(&self, before: usize, now: usize) {
+        if now != before {
+            self.mail_rooms[2].fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
     }
 
