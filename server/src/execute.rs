@@ -375,11 +375,16 @@ fn refuse_listener(server: &Server, client: &mut Client, plan: &mut Plan, writer
         return false;
     }
     plan.verdict = Verdict::Refused;
-    transaction::spoil(client);
     let name = plan.full_name(&server.commands);
-    writer.error(&format!(
-        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-    ));
+    let why = format!(
+        "Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    );
+    if spec.name == "EXEC" {
+        transaction::abort(client, &why, writer);
+    } else {
+        transaction::spoil(client);
+        writer.error(&format!("ERR {why}"));
+    }
     true
 }
 

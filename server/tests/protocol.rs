@@ -182,6 +182,29 @@ fn a_client_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
+fn a_transactions_replies_are_bounded_and_its_changes_made() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 4mb 0 0"]);
+    let mut connection = server.connect();
+    assert_eq!(connection.line(&encode(&[b"SET", b"k", &vec![b'v'; 1 << 20]])), "+OK");
+    let before = server.resident_bytes();
+    let mut input = b"MULTI\r\nINCR n\r\n".to_vec();
+    (0..500).for_each(|_| input.extend_from_slice(b"GET k\r\n"));
+    input.extend_from_slice(b"INCR n\r\nEXEC\r\nINCR n\r\n");
+    connection.send(&input);
+    let replies = String::from_utf8_lossy(&connection.until_closed()).into_owned();
+    let last = "-ERR the transaction was executed; its replies are longer than client-output-buffer-limit\r\n";
+    assert_eq!(replies, format!("+OK\r\n{}{last}", "+QUEUED\r\n".repeat(502)));
+    assert!(server.resident_bytes() < before + (100 << 20), "bounded: {}", server.resident_bytes());
+    let mut connection = server.connect();
+    assert_eq!(connection.line(b"INCR n\r\n"), ":3");
+    // What fits is as ever.
+    connection.send(b"MULTI\r\nGET k\r\nGET k\r\nEXEC\r\nPING\r\n");
+    let fits = connection
+        .take("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+PONG\r\n".len() + 2 * ("$1048576\r\n\r\n".len() + (1 << 20)));
+    assert!(fits.ends_with(b"v\r\n+PONG\r\n"));
+}
+
+#[test]
 fn a_client_past_the_output_limit_is_closed() {
     let server = Server::start(&["--client-output-buffer-limit", "normal 4mb 0 0"]);
     let mut connection = server.connect();

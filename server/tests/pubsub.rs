@@ -72,12 +72,12 @@ fn messages_reach_those_who_listen_in_their_protocol() {
 fn a_resp2_client_that_listens_runs_only_what_it_can_tell_from_messages() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    client.send(b"SUBSCRIBE a\r\nGET k\r\nPING\r\nPING x\r\nRESET\r\nGET k\r\n");
+    client.send(b"SUBSCRIBE a\r\nGET k\r\nEXEC\r\nPING\r\nPING x\r\nRESET\r\nGET k\r\n");
     expect(&mut client, &words('*', &["subscribe", "a", ":1"]));
-    expect(
-        &mut client,
-        "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n",
-    );
+    let only = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";
+    expect(&mut client, &format!("-ERR Can't execute 'get': {only}"));
+    // An EXEC that cannot run says so, as always.
+    expect(&mut client, &format!("-EXECABORT Transaction discarded because of: Can't execute 'exec': {only}"));
     expect(&mut client, &words('*', &["pong", ""]));
     expect(&mut client, &words('*', &["pong", "x"]));
     expect(&mut client, "+RESET\r\n$-1\r\n");

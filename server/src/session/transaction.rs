@@ -5,12 +5,14 @@
 //!    the others, when the record is complete; each reply stands where its command stood. DEBUG SLEEP, a tool of tests, holds everybody up
 //!    in its place.
 //! 3. A command that cannot be queued spoils the transaction: EXEC then runs nothing.
+//! 4. Replies beyond the hard `client-output-buffer-limit` are not kept. The commands run all the same; the client is told so, and closed.
 
 use crate::acl;
 use crate::client::Client;
 use crate::command::{After, Answer, Pending, ServerCall, ServerCommand};
 use crate::dispatch::{Plan, Verdict};
 use crate::execute::{call, count_errors};
+use crate::log;
 use crate::resp::writer::Writer;
 use crate::scripting::on_fiber;
 use crate::server::Server;
@@ -270,6 +272,25 @@ fn exec(exec: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) -> R
     run_queue(exec, &transaction, reply)
 }
 
+/// Replies of a transaction are kept up to the hard limit of its client's output.
+struct Kept {
+    /// 0 is no limit.
+    hard: u64,
+    len: u64,
+}
+
+impl Kept {
+    fn is_too_much(&self) -> bool {
+        self.hard > 0 && self.len > self.hard
+    }
+
+    fn keep(&mut self, part: Part) -> Part {
+        let Part::Bytes(bytes) = &part else { return part };
+        self.len += bytes.len() as u64;
+        if self.is_too_much() { Part::Bytes(Vec::new()) } else { part }
+    }
+}
+
 /// Runs what was queued.
 fn run_queue(
     exec: &mut ServerCall<'_, '_>,
@@ -278,6 +299,8 @@ fn run_queue(
 ) -> Result<After, CommandError> {
     let mut parts = Vec::with_capacity(transaction.len());
     let mut later = false;
+    let hard = exec.server.settings.get().output_limits[exec.client.info.output_class()].hard;
+    let mut kept = Kept { hard, len: 0 };
     let blocking = std::mem::replace(&mut exec.client.session.blocking, Blocking::Never);
     exec.engine().begin_transaction();
     for queued in &transaction.queue {
@@ -288,7 +311,7 @@ fn run_queue(
             later = true;
             parts.push(Part::Later);
         } else {
-            parts.push(run(exec, transaction, queued));
+            parts.push(kept.keep(run(exec, transaction, queued)));
         }
     }
     let client = &mut *exec.client;
@@ -296,11 +319,21 @@ fn run_queue(
     if later {
         for (queued, part) in transaction.queue.iter().zip(&mut parts) {
             if matches!(part, Part::Later) {
-                *part = run(exec, transaction, queued);
+                *part = kept.keep(run(exec, transaction, queued));
             }
         }
     }
     exec.client.session.blocking = blocking;
+    if kept.is_too_much() {
+        exec.server.stats.output_buffer_closed.fetch_add(1, Relaxed);
+        let info = &exec.client.info;
+        let (id, addr, len) = (info.id, &info.addr, kept.len);
+        log::warning(format_args!(
+            "Client id={id} addr={addr} closed for overcoming of output buffer limits: {len} bytes of a transaction's replies."
+        ));
+        reply.error("ERR the transaction was executed; its replies are longer than client-output-buffer-limit");
+        return Ok(After::Close);
+    }
     if !parts.iter().any(|part| matches!(part, Part::Pending(_))) {
         answer(parts.iter(), reply);
         return Ok(After::Nothing);
