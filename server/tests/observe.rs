@@ -84,6 +84,7 @@ fn secrets_stay_out_of_the_slow_log() {
     ask(&mut client, "HELLO 2 AUTH default topsecret");
     let log = ask(&mut client, "SLOWLOG GET -1");
     assert!(log.contains("[CONFIG SET requirepass (redacted)]") && !log.contains("topsecret"), "{log}");
+    assert!(log.contains("[AUTH (redacted)]") && log.contains("[HELLO 2 AUTH (redacted) (redacted)]"), "{log}");
 }
 
 fn http(port: u16, request: &str) -> String {

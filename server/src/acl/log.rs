@@ -1,10 +1,13 @@
-//! ACL LOG: what was denied, newest first; what repeats is counted, not listed again.
+//! ACL LOG: what was denied, newest first; what repeats is counted, not listed again. An entry is bounded: of a long key only the beginning is kept.
 
+use crate::observe::command_log::beginning;
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Events so close to each other, in ms, count as one entry.
 const GROUPING_MS: u64 = 60_000;
+/// Longest text in an entry, in bytes: clients choose keys, users and their own names.
+const TEXT_LEN_MAX: usize = 1024;
 /// Newest entries that are looked at for one to count up.
 const SCANNED: usize = 10;
 
@@ -81,7 +84,11 @@ impl Log {
     }
 
     /// Notes that something was denied.
-    pub(crate) fn add(&mut self, event: Event, now_ms: u64) {
+    pub(crate) fn add(&mut self, mut event: Event, now_ms: u64) {
+        for text in [&mut event.object, &mut event.user] {
+            *text = beginning(text, TEXT_LEN_MAX);
+        }
+        event.client = String::from_utf8_lossy(&beginning(event.client.as_bytes(), TEXT_LEN_MAX)).into_owned();
         let same = |entry: &Entry| {
             let old = &entry.event;
             old.reason == event.reason
@@ -142,5 +149,20 @@ mod tests {
         log.set_len_max(0);
         log.add(event("a"), 120_003);
         assert_eq!(shown(&log), []);
+    }
+
+    #[test]
+    fn of_a_long_key_or_user_only_the_beginning_is_kept() {
+        let mut log = Log::default();
+        log.set_len_max(3);
+        let long = "k".repeat(TEXT_LEN_MAX + 7);
+        for now_ms in 0..2 {
+            log.add(Event { user: long.clone().into_bytes(), client: long.clone(), ..event(&long) }, now_ms);
+        }
+        let entries = log.newest(9);
+        let [entry] = &entries[..] else { panic!("the same again is counted") };
+        let kept = format!("{}... (7 more bytes)", &long[7..]);
+        assert_eq!((&entry.event.object[..], &entry.event.user[..]), (kept.as_bytes(), kept.as_bytes()));
+        assert_eq!((&entry.event.client, entry.count), (&kept, 2));
     }
 }

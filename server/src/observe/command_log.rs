@@ -1,6 +1,6 @@
 //! The logs of unusual commands: slow ones (SLOWLOG, COMMANDLOG slow), large requests, large replies.
 //!
-//! 1. An entry is bounded: 32 words of 128 bytes. What a word held beyond that is told as a number.
+//! 1. An entry is bounded: 32 words of 128 bytes, and the client's name. What a word held beyond that is told as a number.
 //! 2. Secrets do not get in: their words are replaced ([`redacted`]), and commands flagged SKIP_SLOWLOG are left out.
 //! 3. The newest `max_len` entries are kept. Numbers of entries go on after RESET.
 
@@ -17,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const WORDS_MAX: usize = 32;
 /// Longest word of an entry, in bytes.
 const WORD_LEN_MAX: usize = 128;
+/// Longest name of a client in an entry, in bytes.
+const NAME_LEN_MAX: usize = 1024;
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &[u8] = b"(redacted)";
 
@@ -104,7 +106,7 @@ impl CommandLog {
         let keep = entries.max_len - 1;
         entries.newest_first.truncate(keep);
         let time_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (addr, name) = (client.addr.clone(), client.names.lock().name.clone());
+        let (addr, name) = (client.addr.clone(), beginning(&client.names.lock().name, NAME_LEN_MAX));
         entries.newest_first.push_front(Logged { id, time_s, value, words, addr, name });
     }
 
@@ -133,19 +135,19 @@ impl CommandLog {
 pub(crate) fn shortened(words: &[&[u8]]) -> Vec<Vec<u8>> {
     let words = redacted(words);
     let whole = if words.len() > WORDS_MAX { WORDS_MAX - 1 } else { words.len() };
-    let mut kept: Vec<Vec<u8>> = words[..whole]
-        .iter()
-        .map(|word| {
-            let more = word.len().saturating_sub(WORD_LEN_MAX);
-            let mut kept = word[..word.len() - more].to_vec();
-            if more > 0 {
-                kept.extend_from_slice(format!("... ({more} more bytes)").as_bytes());
-            }
-            kept
-        })
-        .collect();
+    let mut kept: Vec<Vec<u8>> = words[..whole].iter().map(|word| beginning(word, WORD_LEN_MAX)).collect();
     if whole < words.len() {
         kept.push(format!("... ({} more arguments)", words.len() - whole).into_bytes());
+    }
+    kept
+}
+
+/// At most `len_max` bytes of `text`, and how many more there were.
+pub(crate) fn beginning(text: &[u8], len_max: usize) -> Vec<u8> {
+    let more = text.len().saturating_sub(len_max);
+    let mut kept = text[..text.len() - more].to_vec();
+    if more > 0 {
+        kept.extend_from_slice(format!("... ({more} more bytes)").as_bytes());
     }
     kept
 }

@@ -122,7 +122,7 @@ pub(crate) static AUTH: ServerCommand = ServerCommand {
     spec: Spec {
         name: "AUTH",
         arity: Arity::AtLeast(2),
-        flags: SESSION.and(Flags::SKIP_SLOWLOG),
+        flags: SESSION,
         summary: "Authenticates the connection.",
         complexity: "O(N) where N is the number of passwords defined for the user",
         syntax: "[username] password",
@@ -151,7 +151,7 @@ pub(crate) static HELLO: ServerCommand = ServerCommand {
     spec: Spec {
         name: "HELLO",
         arity: Arity::AtLeast(1),
-        flags: SESSION.and(Flags::SKIP_SLOWLOG),
+        flags: SESSION,
         since: "6.0.0",
         summary: "Handshakes with the Redis server.",
         syntax: "[protover [AUTH username password] [SETNAME clientname]]",

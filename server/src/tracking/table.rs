@@ -3,7 +3,8 @@
 //! 1. A key is told to those who read it once, and then forgotten: they ask for it again if they want it again.
 //! 2. The table holds at most `tracking-table-max-keys`: beyond, some key is forgotten, which is told as if it had changed.
 //! 3. Who tracks by prefixes gets what changed in one message a batch; others at once.
-//! 4. Numbers of clients that have gone stay with their keys until these change, as no number is used twice.
+//! 4. Numbers of clients that have gone stay with their keys until these change, as no number is used twice, or until a key's numbers need more
+//!    memory: a key that never changes does not collect them.
 
 use crate::client::ClientInfo;
 use crate::net::mail::{Outbox, Shape, To};
@@ -150,7 +151,13 @@ impl Table {
             self.keys.insert(key.into(), Vec::with_capacity(1));
         }
         let ids = &mut self.keys[key];
-        if let Err(at) = ids.binary_search(&id) {
+        if let Err(mut at) = ids.binary_search(&id) {
+            if ids.len() == ids.capacity() {
+                let before = ids.len();
+                ids.retain(|id| self.clients.contains_key(id));
+                self.items -= before - ids.len();
+                at = ids.partition_point(|other| *other < id);
+            }
             ids.insert(at, id);
             self.items += 1;
         }
@@ -344,5 +351,14 @@ mod tests {
         assert_eq!(table.keys.len(), 3);
         table.change(&mut outboxes, &Change::Everything, Some(0));
         assert_eq!(table.sizes(), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn numbers_of_clients_that_have_gone_do_not_pile_up_with_a_key_that_never_changes() {
+        let (mut table, mut outboxes) = (Table::default(), []);
+        for client in 0..10_000 {
+            table.remember(&mut outboxes, client, b"settings", 0);
+            assert!(table.keys[&b"settings"[..]].len() <= 4 && table.items <= 4, "client {client}");
+        }
     }
 }
