@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Different error prefixes counted at most; more (a client can make up any prefix later, in scripts) are counted under one name.
 const ERROR_KINDS_MAX: usize = 128;
+/// An error's prefix and the space behind it, at most, in bytes: what has no space so far is counted as `ERR`, as in Redis.
+const ERROR_PREFIX_LEN_MAX: usize = 31;
 /// Samples of a rate.
 const SAMPLES: usize = 16;
 
@@ -54,7 +56,8 @@ impl Stats {
     /// Counts an error reply, given as the line without `-`.
     pub(crate) fn count_error(&self, line: &[u8]) {
         self.error_replies.fetch_add(1, Ordering::Relaxed);
-        let prefix = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let end = line.iter().take(ERROR_PREFIX_LEN_MAX).position(|&byte| byte == b' ');
+        let prefix = end.map_or(&b"ERR"[..], |end| &line[..end]);
         let Ok(prefix) = std::str::from_utf8(prefix) else { return };
         let mut errors = self.errors.lock();
         if let Some(count) = errors.get_mut(prefix) {
@@ -153,12 +156,15 @@ mod tests {
         stats.count_error(b"ERR syntax error");
         stats.count_error(b"ERR other");
         stats.count_error(b"WRONGTYPE x");
-        assert_eq!(stats.errors(), [("ERR".into(), 2), ("WRONGTYPE".into(), 1)]);
+        // A script makes up errors of any length.
+        stats.count_error(b"x");
+        stats.count_error(&[b'x'; 1 << 20]);
+        assert_eq!(stats.errors(), [("ERR".into(), 4), ("WRONGTYPE".into(), 1)]);
         for n in 0..1000 {
             stats.count_error(format!("E{n} x").as_bytes());
         }
         assert_eq!(stats.errors().len(), ERROR_KINDS_MAX + 1);
-        assert_eq!(stats.error_replies.load(Ordering::Relaxed), 1003);
+        assert_eq!(stats.error_replies.load(Ordering::Relaxed), 1005);
     }
 
     #[test]

@@ -197,6 +197,16 @@ fn libraries_bound_what_they_make() {
         "local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
         "local s = 'x' while true do s = s .. s end",
         "return ('%99999999d'):format(1)",
+        // What native code makes is bounded as what Lua has is, however often it repeats it.
+        "local t = {} for i = 1, 40 do t = {t, t} end return cjson.encode(t)",
+        "return cjson.encode({('\\0'):rep(3e7)})",
+        "local t, s = {}, ('x'):rep(1e7) for i = 1, 7000 do t[i] = s end return cjson.encode(t)",
+        "local t, s = {}, ('x'):rep(1e7) for i = 1, 7000 do t[i] = s end return cmsgpack.pack(t)",
+        "local t, s = {}, ('x'):rep(1e7) for i = 1, 7000 do t[i] = s end return cmsgpack.pack(unpack(t))",
+        "local t, s = {}, ('x'):rep(1e7) for i = 1, 7000 do t[i] = s end return struct.pack(('c0'):rep(7000), unpack(t))",
+        "local t, s = {}, ('x'):rep(1e7) for i = 1, 7000 do t[i] = s end return redis.log(3, unpack(t))",
+        "return string.gsub(('x'):rep(1e7), '.*', ('%0'):rep(1e5))",
+        "return string.gsub(('x'):rep(1e7), '(.*)', ('%1'):rep(1e5))",
     ] {
         let reply = eval(&mut client, script);
         assert!(reply.starts_with('-'), "{script}: {reply}");
@@ -214,6 +224,43 @@ fn libraries_bound_what_they_make() {
 }
 
 #[test]
+fn what_a_script_answers_is_no_longer_than_its_clients_output_may_be() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 4mb 0 0"]);
+    let mut client = server.connect();
+    let before = server.resident_bytes();
+    let script = "local t, s = {}, ('x'):rep(1e5) for n = 1, 5000 do t[n] = s end return t";
+    assert_eq!(eval(&mut client, script), "-ERR the reply of the script is too long");
+    assert!(server.resident_bytes() < before + (50 << 20), "bounded: {}", server.resident_bytes());
+    assert_eq!(eval(&mut client, "return {1, 'x'}"), "[:1 x]");
+}
+
+#[test]
+fn what_a_library_takes_is_bounded_and_comes_back() {
+    let server = Server::start(&["--script-memory-limit", "64mb"]);
+    let mut client = server.connect();
+    let mut load = |body: &str| ask(&mut client, &[b"FUNCTION", b"LOAD", format!("#!lua name=l\n{body}").as_bytes()]);
+    // To the last byte, with what is small at the end.
+    let fill = "local t, n = {}, 0 local function fill(len) while true do n = n + 1 t = {t, ('x'):rep(len) .. n} end end \
+                for _, len in ipairs({1e5, 1e3, 1}) do pcall(fill, len) end";
+    // On a busy machine the half second that a body may take is over first.
+    let ended = |reply: &str| reply.contains("not enough memory") || reply.contains("timeout");
+    let reply = load(&format!("{fill} fill(1)"));
+    assert!(ended(&reply), "{reply}");
+    assert_eq!(eval(&mut server.connect(), "return 1"), ":1", "what a body that failed has taken is free again");
+    let keeps = fill.replace("for _", "redis.register_function('f', function() return t end) for _");
+    let reply = load(&keeps);
+    assert!(reply == "l" || ended(&reply), "{reply}");
+    ask(&mut server.connect(), &[b"FUNCTION", b"DELETE", b"l"]);
+    assert_eq!(eval(&mut server.connect(), "return 3"), ":3", "and what a deleted library has kept");
+    // A description is not of the machine's memory.
+    let described = "local text = ('x'):rep(1e6) for n = 1, 100000 do \
+                     redis.register_function{function_name = 'f' .. n, callback = function() end, description = text} end";
+    let reply = load(described);
+    assert!(reply.contains("are too long") || ended(&reply), "{reply}");
+    assert!(server.resident_bytes() < 400 << 20, "bounded: {}", server.resident_bytes());
+}
+
+#[test]
 fn numbers_print_as_in_lua_51() {
     let server = Server::start(&[]);
     let mut client = server.connect();
@@ -225,6 +272,12 @@ fn numbers_print_as_in_lua_51() {
         ("return cjson.encode({0.1 + 0.2, 1e15})", "[0.3,1e+15]"),
         ("return redis.call('ECHO', 0.1 + 0.2)", "0.30000000000000004"),
         ("return redis.call('ECHO', 2^53)", "9007199254740992"),
+        // As Valkey prints them: digits that read back, and no more.
+        ("return redis.call('ECHO', 0.1)", "0.1"),
+        ("return redis.call('ECHO', 12345678901234567890)", "12345678901234567000"),
+        ("return redis.call('ECHO', 1e20)", "1e+20"),
+        ("return redis.call('ECHO', -0)", "0"),
+        ("redis.call('ZADD', 'z', 0.1, 'm') return redis.call('ZSCORE', 'z', 'm')", "0.1"),
         ("return {3.99, -3.99, 2^62, 1e300}", "[:3 :-3 :4611686018427387904 :-9223372036854775808]"),
     ] {
         assert_eq!(eval(&mut client, script), reply, "{script}");
@@ -260,6 +313,13 @@ fn a_script_that_loops_lets_others_end_it() {
         "return setmetatable({}, {__index = function() while true do end end}).x",
         "while true do redis.call('GET', 'k') end",
         "while true do redis.pcall('NOSUCH') end",
+        // Tables that unfold without end, and work that takes long without a loop in Lua.
+        "local t = {} for n = 1, 60 do t = {t, t} end return cjson.encode(t)",
+        "local t = {} for n = 1, 15 do local u = {} for i = 1, 30 do u[i] = t end t = u end return #cmsgpack.pack(t)",
+        "return #string.gsub(string.rep('a', 1e8), 'a', 'b')",
+        "return #struct.pack(string.rep('x', 1e8))",
+        "return #cjson.decode('[' .. string.rep('1,', 1e7) .. '1]')",
+        "local t = {} for n = 1, 60 do t = {t, t} end return t",
     ] {
         client.send(&request(&[b"EVAL", script.as_bytes(), b"0"]));
         until_busy(&mut other);
@@ -293,6 +353,28 @@ fn a_script_that_loops_lets_others_end_it() {
     let began = Instant::now();
     while ask(&mut other, &[b"GET", b"k"]) != "3" {
         assert!(began.elapsed() < PATIENCE, "it does not end");
+    }
+}
+
+#[test]
+fn a_loop_of_few_steps_that_take_long_lets_others_end_it() {
+    let server = Server::start(&["--busy-reply-threshold", "20"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    for (prepare, step) in [
+        ("local s = ('a'):rep(1e8)", "local _ = s:upper()"),
+        ("local s = ('a'):rep(1e8)", "redis.sha1hex(s)"),
+        ("local t = {} for n = 1, 3e6 do t[n] = {} end", "collectgarbage()"),
+    ] {
+        let script = format!("{prepare} redis.log(redis.LOG_WARNING, 'begins {step}') while true do {step} end");
+        client.send(&request(&[b"EVAL", script.as_bytes(), b"0"]));
+        let began = Instant::now();
+        while !server.log().contains(&format!("begins {step}")) {
+            assert!(began.elapsed() < PATIENCE, "{step}: {}", server.log());
+        }
+        until_busy(&mut other);
+        assert_eq!(ask(&mut other, &[b"SCRIPT", b"KILL"]), "+OK");
+        let reply = read(&mut client);
+        assert!(reply.contains("killed by user with SCRIPT KILL"), "{step}: {reply}");
     }
 }
 
@@ -532,6 +614,19 @@ fn a_script_sees_sets_in_order_and_the_functions_of_strings_are_those_of_lua_5_1
     ] {
         assert_eq!(eval(&mut client, script), reply, "{script}");
     }
+    for (script, reply) in [
+        (
+            "return ({pcall(setmetatable, 1, {})})[2]",
+            "bad argument #1 to \\'setmetatable\\' (table expected, got number)",
+        ),
+        ("return ({pcall(string.rep)})[2]", "bad argument #1 to \\'rep\\' (string expected, got no value)"),
+        ("return ({pcall(string.char, 256)})[2]", "bad argument #1 to \\'char\\' (invalid value)"),
+    ] {
+        assert_eq!(eval(&mut client, script), reply, "{script}");
+    }
+    // Where it failed is in the script, not in what the server put there.
+    let reply = eval(&mut client, "local t = {3, 1, 'a'}\ntable.sort(t)");
+    assert!(reply.contains("compare") && reply.ends_with(", on @user_script:2."), "{reply}");
     // What takes the place of matches takes the machine's memory.
     refused(
         &server,

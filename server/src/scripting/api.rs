@@ -2,10 +2,12 @@
 
 use super::convert;
 use super::library;
-use super::lua::{Answer, Kind, Raise, Stack, print_general};
+use super::lua::{Answer, Kind, Raise, Stack};
 use super::run::{self, Run};
+use super::{watch, work};
 use crate::log::{self, Level};
 use crate::session::REDIS_VERSION;
+use firn_engine::number::print_double;
 use sha1::{Digest, Sha1};
 
 /// Commands with at most so many words need no memory for their list.
@@ -96,7 +98,7 @@ impl BadWords {
     }
 }
 
-/// Gives all arguments to `function` as words of a command; numbers are printed with all their digits.
+/// Gives all arguments to `function` as words of a command; numbers are printed as scores are.
 fn with_words<T>(stack: &Stack, function: impl FnOnce(&[&[u8]]) -> T) -> Result<T, BadWords> {
     let count = stack.top();
     if count == 0 {
@@ -115,7 +117,8 @@ fn with_words<T>(stack: &Stack, function: impl FnOnce(&[&[u8]]) -> T) -> Result<
         match stack.kind(at) {
             Kind::String => {}
             Kind::Number => {
-                print_general(stack.number(at).unwrap_or(0.0), 17, &mut digits);
+                // Zero has no sign here.
+                print_double(stack.number(at).unwrap_or(0.0) + 0.0, &mut digits);
                 *end = digits.len();
             }
             _ => return Err(BadWords::Type),
@@ -180,7 +183,9 @@ fn sha1hex(stack: &mut Stack) -> Answer {
     if stack.top() != 1 {
         return Err(Raise::reply("wrong number of arguments"));
     }
-    let digest = Sha1::digest(stack.expect_bytes(1).unwrap_or_default());
+    let text = stack.expect_bytes(1).unwrap_or_default();
+    let digest = Sha1::digest(text);
+    watch::tick_for_bytes(text.len())?;
     stack.push_bytes(hex(&digest.into()).as_slice());
     Ok(1)
 }
@@ -269,7 +274,9 @@ fn log_line(stack: &mut Stack) -> Answer {
         if at > 2 {
             line.push(b' ');
         }
-        line.extend_from_slice(stack.expect_bytes(at)?);
+        let len = stack.expect_bytes(at)?.len();
+        work::piece(stack, &line, len)?;
+        line.extend_from_slice(stack.bytes(at).unwrap_or_default());
     }
     log::write(level, format_args!("{}", String::from_utf8_lossy(&line)));
     Ok(0)

@@ -3,9 +3,10 @@
 //! 1. Which Lua value stands for which reply is Redis' table: a status is `{ok=}`, an error `{err=}`, null `false` (RESP2) or `nil` (RESP3),
 //!    a double `{double=}`, a map `{map={}}`, a set `{set={member=true}}`, and so on.
 //! 2. Tables of scripts are read without their metamethods: no code runs while a reply is written.
-//! 3. A table that contains itself ends in an error at a depth, one that unfolds without end at a length.
+//! 3. A table that contains itself ends in an error at a depth, one that unfolds without end at a length; the script can be ended meanwhile.
 
 use super::lua::{Kind, Raise, Stack};
+use super::watch;
 use crate::resp::writer::Writer;
 use firn_engine::command::Reply;
 
@@ -116,27 +117,45 @@ fn double(text: &[u8]) -> f64 {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// The reply would be too long.
+/// Why a reply is not written.
 #[derive(Debug)]
-pub(super) struct TooLong;
-
-/// Writes the topmost value, which is popped, as a reply. `resp` is the script's own protocol.
-///
-/// # Errors
-/// The reply is too long; what was written of it is of no use.
-pub(super) fn write_reply(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8) -> Result<(), TooLong> {
-    write(stack, writer, resp, 0)
+pub(super) enum Unwritten {
+    /// It would be too long.
+    TooLong,
+    /// The script is to end.
+    Ended(Raise),
 }
 
-fn write(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usize) -> Result<(), TooLong> {
-    if writer.out.len() > REPLY_LEN_MAX {
+/// How a reply is written.
+#[derive(Clone, Copy)]
+struct Form {
+    /// The script's own protocol.
+    resp: u8,
+    len_max: usize,
+}
+
+/// Writes the topmost value, which is popped, as a reply. `resp` is the script's own protocol; `hard` is the limit of its client's output, 0 if
+/// there is none.
+///
+/// # Errors
+/// What was written of it is of no use.
+pub(super) fn write_reply(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, hard: u64) -> Result<(), Unwritten> {
+    let hard = usize::try_from(hard).ok().filter(|hard| *hard > 0);
+    let len_max = hard.map_or(REPLY_LEN_MAX, |hard| hard.min(REPLY_LEN_MAX));
+    write(stack, writer, Form { resp, len_max }, 0)
+}
+
+fn write(stack: &mut Stack, writer: &mut Writer<'_>, form: Form, depth: usize) -> Result<(), Unwritten> {
+    let may =
+        if writer.out.len() > form.len_max { Err(Unwritten::TooLong) } else { watch::tick().map_err(Unwritten::Ended) };
+    if may.is_err() {
         stack.pop(1);
-        return Err(TooLong);
+        return may;
     }
     match stack.kind(-1) {
         Kind::String => writer.bulk(stack.bytes(-1).unwrap_or_default()),
         Kind::Number => writer.integer(truncate(stack.number(-1).unwrap_or(0.0))),
-        Kind::Boolean if resp == 2 => {
+        Kind::Boolean if form.resp == 2 => {
             if stack.boolean(-1) {
                 writer.integer(1);
             } else {
@@ -145,7 +164,7 @@ fn write(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usize) -> 
         }
         Kind::Boolean => writer.boolean(stack.boolean(-1)),
         Kind::Table if depth >= DEPTH_MAX || !stack.has_room(6) => writer.error("ERR reached lua stack limit"),
-        Kind::Table => return write_table(stack, writer, resp, depth),
+        Kind::Table => return write_table(stack, writer, form, depth),
         _ => writer.null(),
     }
     stack.pop(1);
@@ -166,7 +185,7 @@ fn text_field(stack: &mut Stack, name: &std::ffi::CStr) -> Option<Vec<u8>> {
     text
 }
 
-fn write_table(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usize) -> Result<(), TooLong> {
+fn write_table(stack: &mut Stack, writer: &mut Writer<'_>, form: Form, depth: usize) -> Result<(), Unwritten> {
     if let Some(error) = text_field(stack, c"err") {
         stack.raw_get_field(-1, c"ignore_error_stats_update");
         let counted = stack.boolean(-1);
@@ -204,7 +223,7 @@ fn write_table(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usiz
     for (name, pairs) in [(c"map", true), (c"set", false)] {
         stack.raw_get_field(-1, name);
         if stack.kind(-1) == Kind::Table {
-            let result = write_pairs(stack, writer, resp, depth, pairs);
+            let result = write_pairs(stack, writer, form, depth, pairs);
             stack.pop(1);
             return result;
         }
@@ -223,9 +242,10 @@ fn write_table(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usiz
     writer.array(count as usize);
     for index in 1..=count {
         stack.raw_get_index(-1, index);
-        if write(stack, writer, resp, depth + 1).is_err() {
+        let written = write(stack, writer, form, depth + 1);
+        if written.is_err() {
             stack.pop(1);
-            return Err(TooLong);
+            return written;
         }
     }
     stack.pop(1);
@@ -233,7 +253,13 @@ fn write_table(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usiz
 }
 
 /// Writes the topmost table, which is popped, as a map or a set.
-fn write_pairs(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usize, pairs: bool) -> Result<(), TooLong> {
+fn write_pairs(
+    stack: &mut Stack,
+    writer: &mut Writer<'_>,
+    form: Form,
+    depth: usize,
+    pairs: bool,
+) -> Result<(), Unwritten> {
     let mut count = 0;
     stack.push_nil();
     while stack.next(-2) {
@@ -250,16 +276,16 @@ fn write_pairs(stack: &mut Stack, writer: &mut Writer<'_>, resp: u8, depth: usiz
         let mut result = Ok(());
         if pairs {
             stack.push_value(-2);
-            result = write(stack, writer, resp, depth + 1);
+            result = write(stack, writer, form, depth + 1);
             if result.is_ok() {
-                result = write(stack, writer, resp, depth + 1);
+                result = write(stack, writer, form, depth + 1);
             } else {
                 stack.pop(1);
             }
         } else {
             stack.pop(1);
             stack.push_value(-1);
-            result = result.and_then(|()| write(stack, writer, resp, depth + 1));
+            result = result.and_then(|()| write(stack, writer, form, depth + 1));
         }
         if result.is_err() {
             stack.pop(2);

@@ -1,6 +1,6 @@
 //! EVAL, EVALSHA and their read-only kin.
 
-use super::convert::{self, TooLong};
+use super::convert::{self, Unwritten};
 use super::host::{Host, Sha, clear_arguments};
 use super::lua::{Kind, Raise, Reference, Stack};
 use super::run::{self, Places, Rights, Run, Running};
@@ -236,9 +236,10 @@ impl Job {
         let start = writer.out.len();
         let (name, eval) = (about.name.clone(), about.eval);
         json::reset();
+        let hard = call.server.settings.get().output_limits[call.client.info.output_class()].hard;
         let handler = host.handler;
         let done = run::as_script(call, rights, about, |words| {
-            host.machine.protected(|stack| -> Result<Result<(), TooLong>, Raise> {
+            host.machine.protected(|stack| -> Result<Result<(), Unwritten>, Raise> {
                 stack.reserve(16)?;
                 stack.push_kept(handler);
                 stack.push_kept(function);
@@ -263,7 +264,7 @@ impl Job {
                 }
                 if done {
                     let resp = run::with(|run: &mut Run| run.resp()).unwrap_or(2);
-                    return Ok(convert::write_reply(stack, writer, resp));
+                    return Ok(convert::write_reply(stack, writer, resp, hard));
                 }
                 write_failure(stack, writer, &name);
                 Ok(Ok(()))
@@ -271,9 +272,12 @@ impl Job {
         });
         match done {
             Ok(Ok(())) => {}
-            Ok(Err(TooLong)) => {
+            Ok(Err(why)) => {
                 writer.out.truncate(start);
-                writer.error("ERR the reply of the script is too long");
+                match why {
+                    Unwritten::Ended(Raise::Reply(line)) => writer.error_bytes(&line),
+                    _ => writer.error("ERR the reply of the script is too long"),
+                }
             }
             Err(error) => {
                 writer.out.truncate(start);

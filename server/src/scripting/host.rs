@@ -171,6 +171,9 @@ impl Host {
             stack.load(code, chunk)?;
             Ok::<_, Raise>(stack.keep())
         });
+        if compiled.is_err() {
+            self.tidy();
+        }
         compiled.map_err(|error| CommandError::text(word(error)))
     }
 

@@ -3,8 +3,11 @@
 //! 1. As Redis' library to the byte and the message, but settings that a script changes (`encode_max_depth`, ...) hold until it ends: no
 //!    script changes another's results.
 //! 2. Nesting is bounded by the settings, and these by [`DEPTH_MAX`]: a deeper text or table is an error, never a deep recursion.
+//! 3. A table that has another twice, and that yet another, unfolds to more than any memory holds: what is written is bounded, and
+//!    watched value by value ([`work`]).
 
 use super::lua::{Answer, Kind, Raise, Stack, print_general};
+use super::{watch, work};
 use std::cell::Cell;
 
 /// How deep a script may set `encode_max_depth` and `decode_max_depth`: recursion takes some hundred bytes a level.
@@ -176,8 +179,9 @@ fn cannot(stack: &Stack, at: i32, why: &str) -> Raise {
 
 /// Appends the topmost value, which stays.
 fn append(stack: &mut Stack, settings: &Settings, depth: usize, out: &mut Vec<u8>) -> Result<(), Raise> {
+    work::piece(stack, out, 1)?;
     match stack.kind(-1) {
-        Kind::String => append_string(stack.bytes(-1).unwrap_or_default(), out),
+        Kind::String => append_string(stack, -1, out)?,
         Kind::Number => append_number(stack, -1, settings, out)?,
         Kind::Boolean => out.extend_from_slice(if stack.boolean(-1) { b"true" } else { b"false" }),
         Kind::Nil | Kind::Light => out.extend_from_slice(b"null"),
@@ -244,7 +248,7 @@ fn append_object(stack: &mut Stack, settings: &Settings, depth: usize, out: &mut
                 append_number(stack, -2, settings, out)?;
                 out.push(b'"');
             }
-            Kind::String => append_string(stack.bytes(-2).unwrap_or_default(), out),
+            Kind::String => append_string(stack, -2, out)?,
             _ => return Err(cannot(stack, -2, "table key must be a number or string")),
         }
         out.push(b':');
@@ -270,24 +274,28 @@ fn append_number(stack: &Stack, at: i32, settings: &Settings, out: &mut Vec<u8>)
     Ok(())
 }
 
-fn append_string(text: &[u8], out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
+fn append_string(stack: &Stack, at: i32, out: &mut Vec<u8>) -> Result<(), Raise> {
     out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'/' => out.extend_from_slice(b"\\/"),
-            8 => out.extend_from_slice(b"\\b"),
-            9 => out.extend_from_slice(b"\\t"),
-            10 => out.extend_from_slice(b"\\n"),
-            12 => out.extend_from_slice(b"\\f"),
-            13 => out.extend_from_slice(b"\\r"),
-            0..=31 | 127 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
+    for piece in stack.bytes(at).unwrap_or_default().chunks(work::PIECE) {
+        work::piece(stack, out, piece.len())?;
+        out.reserve(piece.len());
+        for &byte in piece {
+            match byte {
+                b'"' => out.extend_from_slice(b"\\\""),
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                b'/' => out.extend_from_slice(b"\\/"),
+                8 => out.extend_from_slice(b"\\b"),
+                9 => out.extend_from_slice(b"\\t"),
+                10 => out.extend_from_slice(b"\\n"),
+                12 => out.extend_from_slice(b"\\f"),
+                13 => out.extend_from_slice(b"\\r"),
+                0..=31 | 127 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+                _ => out.push(byte),
+            }
         }
     }
     out.push(b'"');
+    Ok(())
 }
 
 /// A piece of JSON.
@@ -514,6 +522,7 @@ impl Reader<'_> {
 
     /// Pushes the value that begins with `token`.
     fn push_value(&mut self, stack: &mut Stack, token: Token) -> Result<(), Raise> {
+        watch::tick_for_bytes(self.at - self.token_at)?;
         match token {
             Token::String(text) => stack.push_bytes(&text),
             Token::Number(number) => stack.push_number(number),

@@ -7,6 +7,7 @@
 
 use super::host::{Function, Host, Library};
 use super::lua::{Answer, Kind, Raise, Reference, Stack};
+use super::sandbox::SOURCE_LEN_MAX;
 use super::shebang::ScriptFlags;
 use super::watch::{self, Watched};
 use crate::log;
@@ -17,9 +18,17 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// What the body of a library has registered.
+#[derive(Default)]
+struct Registered {
+    functions: BTreeMap<Box<[u8]>, Function>,
+    /// Bytes of their names and descriptions, which a body of few lines makes as long and as many as it likes.
+    text_len: usize,
+}
+
 thread_local! {
-    /// What the body of a library, while it runs, has registered.
-    static REGISTERED: RefCell<Option<BTreeMap<Box<[u8]>, Function>>> = const { RefCell::new(None) };
+    /// Of the library whose body runs.
+    static REGISTERED: RefCell<Option<Registered>> = const { RefCell::new(None) };
 }
 
 /// Whether the body of a library runs.
@@ -55,7 +64,7 @@ pub(super) fn compile(host: &mut Host, source: &[u8]) -> Result<Library, Command
     let body = host.compile_code(&source[metadata.code..], c"@user_function", |error| {
         format!("ERR Error compiling function: {error}")
     })?;
-    REGISTERED.set(Some(BTreeMap::new()));
+    REGISTERED.set(Some(Registered::default()));
     watch::begin(Watched::Load);
     let handler = host.handler;
     let ran = host.machine.protected(|stack: &mut Stack| {
@@ -67,7 +76,9 @@ pub(super) fn compile(host: &mut Host, source: &[u8]) -> Result<Library, Command
     });
     watch::end();
     host.machine.stack().forget(body);
-    let library = Library { functions: REGISTERED.take().unwrap_or_default() };
+    // What the body has used up, nobody else shall miss.
+    host.tidy();
+    let library = Library { functions: REGISTERED.take().unwrap_or_default().functions };
     let error = match ran {
         Ok(()) if library.functions.is_empty() => "ERR No functions registered".to_owned(),
         Ok(()) => return Ok(library),
@@ -124,6 +135,7 @@ pub(super) fn remove(host: &mut Host, name: &[u8]) {
     if let Some(library) = host.libraries.remove(name) {
         forget(host, library);
         index(host);
+        host.tidy();
     }
 }
 
@@ -185,25 +197,26 @@ pub(super) fn register_function(stack: &mut Stack) -> Answer {
         return Err(Raise::reply("redis.register_function can only be called on FUNCTION LOAD command"));
     }
     let (name, function) = if count == 1 { named_arguments(stack)? } else { two_arguments(stack)? };
-    let error = if !is_name(&name) {
-        "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long"
-    } else {
-        let callback = function.callback;
-        let taken = REGISTERED.with_borrow_mut(|registered| match registered {
-            Some(registered) if !registered.contains_key(&*name) => {
-                registered.insert(name.into(), function);
-                false
+    let callback = function.callback;
+    let registered = REGISTERED.with_borrow_mut(|registered| match registered {
+        _ if !is_name(&name) => Err(
+            "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long",
+        ),
+        Some(registered) if !registered.functions.contains_key(&*name) => {
+            registered.text_len += name.len() + function.description.as_ref().map_or(0, |text| text.len());
+            if registered.text_len > SOURCE_LEN_MAX {
+                return Err("Names and descriptions of the library's functions are too long");
             }
-            _ => true,
-        });
-        if !taken {
-            return Ok(0);
+            registered.functions.insert(name.into(), function);
+            Ok(())
         }
+        _ => Err("Function already exists in the library"),
+    });
+    if let Err(error) = registered {
         stack.forget(callback);
-        return Err(Raise::reply("Function already exists in the library"));
-    };
-    stack.forget(function.callback);
-    Err(Raise::reply(error))
+        return Err(Raise::reply(error));
+    }
+    Ok(0)
 }
 
 fn two_arguments(stack: &mut Stack) -> Result<(Vec<u8>, Function), Raise> {

@@ -14,7 +14,7 @@
 //! | `convert` | replies of commands as Lua values, Lua values as replies |
 //! | `host` | the machine with its compiled scripts and libraries |
 //! | `run` | one script's run, and the commands that it calls |
-//! | `watch`, `fiber` | time, and suspending |
+//! | `watch`, `fiber`, `work` | time, and suspending; work of native code |
 //! | `shebang` | the first line `#!lua ...` |
 //! | `eval`, `script`, `function`, `library` | the commands |
 
@@ -39,6 +39,7 @@ mod strings;
 mod structs;
 mod watch;
 mod words;
+mod work;
 
 pub(crate) use eval::only_reads_known;
 pub(crate) use fiber::on_fiber;

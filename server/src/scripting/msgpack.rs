@@ -1,10 +1,12 @@
 //! `cmsgpack` and `cmsgpack_safe`: MessagePack.
 //!
 //! 1. Nothing is taken as a length before so many bytes are there; nesting is bounded both ways.
-//! 2. As Redis' library: a table of the keys 1 to n is an array, any other a map; numbers without a fraction are integers; what is nested too
+//! 2. What is packed is bounded and watched value by value ([`work`]): tables may have one another many times.
+//! 3. As Redis' library: a table of the keys 1 to n is an array, any other a map; numbers without a fraction are integers; what is nested too
 //!    deep, and what has no form, is nil.
 
 use super::lua::{Answer, Kind, Raise, Stack};
+use super::{watch, work};
 
 /// Tables are nested at most so deep when packed.
 const NESTING_MAX: usize = 16;
@@ -71,9 +73,11 @@ fn pack(stack: &mut Stack) -> Answer {
 
 /// Packs the topmost value, which is popped.
 fn encode(stack: &mut Stack, out: &mut Vec<u8>, level: usize) -> Result<(), Raise> {
+    work::piece(stack, out, 1)?;
     match stack.kind(-1) {
         Kind::String => {
             let text = stack.bytes(-1).unwrap_or_default();
+            work::piece(stack, out, text.len())?;
             match text.len() {
                 len @ 0..=31 => out.push(0xa0 | len as u8),
                 len @ 32..=0xff => out.extend_from_slice(&[0xd9, len as u8]),
@@ -262,6 +266,7 @@ fn take_integer(rest: &mut &[u8], len: usize) -> Result<u64, Raise> {
 
 /// Pushes the value at the beginning of `rest`.
 fn decode(stack: &mut Stack, rest: &mut &[u8], level: usize) -> Result<(), Raise> {
+    watch::tick()?;
     let kind = take(rest, 1)?[0];
     match kind {
         0..=0x7f => stack.push_number(f64::from(kind)),

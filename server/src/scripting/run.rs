@@ -240,6 +240,7 @@ impl Run {
         server.stats.commands_processed.fetch_add(1, Ordering::Relaxed);
         if let Some(stats) = plan.stats(&server.commands) {
             let nanos = began.map_or(0, |began| began.elapsed().as_nanos() as u64);
+            watch::spend_nanos(nanos);
             stats.ran(1, nanos, began.is_some() && server.observe.tracking());
             stats.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
             if began.is_some() && server.observe.is_notable(nanos) {

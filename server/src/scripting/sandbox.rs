@@ -7,7 +7,7 @@
 //! 3. What takes memory takes the machine's, which is bounded; what makes a text from a number of repetitions does as well.
 
 use super::lua::{Answer, Kind, Raise, Stack};
-use super::{api, bits, json, msgpack, run, sort, strings, structs};
+use super::{api, bits, json, msgpack, run, sort, strings, structs, watch};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -188,7 +188,8 @@ pub(super) fn on_error(stack: &mut Stack) -> Answer {
         stack.replace(1);
         stack.set_top(1);
     }
-    let place = stack.place(1).and_then(|place| if place.native { stack.place(2) } else { Some(place) });
+    let mut places = (1..=3).map_while(|level| stack.place(level));
+    let place = places.find(|place| !place.native && place.source != sort::CHUNK);
     if let Some(place) = place
         && !stack.is_read_only(1)
     {
@@ -200,8 +201,26 @@ pub(super) fn on_error(stack: &mut Stack) -> Answer {
     Ok(1)
 }
 
+/// `bad argument #1 to 'rep' (...)` of Luau's own words for it: text in front of it, the words, and what follows.
+fn bad_argument(text: &[u8]) -> Option<Vec<u8>> {
+    let find = |words: &'static [u8]| {
+        let (at, what) = memchr::memmem::find(text, words).map(|at| (at, &text[at + words.len()..]))?;
+        let digits = what.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (digits > 0 && what[digits..].starts_with(b" to '")).then_some((&text[..at], what))
+    };
+    if let Some((front, what)) = find(b"invalid argument #") {
+        return Some([front, b"bad argument #", what].concat());
+    }
+    let (front, what) = find(b"missing argument #")?;
+    let what = what.strip_suffix(b")").unwrap_or(what);
+    Some([front, b"bad argument #", what, b", got no value)"].concat())
+}
+
 /// Luau's message in the words of Lua 5.1 and Redis, which clients and tests know.
 fn redis_words(text: &[u8]) -> Cow<'_, [u8]> {
+    if let Some(words) = bad_argument(text) {
+        return words.into();
+    }
     let Some(at) = memchr::memmem::find(text, b"attempt to ") else { return text.into() };
     let (front, what) = (&text[..at], &text[at + b"attempt to ".len()..]);
     let Ok(what) = std::str::from_utf8(what) else { return text.into() };
@@ -308,6 +327,8 @@ fn compile(stack: &mut Stack, source: &[u8], mut name: Vec<u8>) -> Answer {
         stack.push_bytes(b"the text is too long");
         return Ok(2);
     }
+    // The compiler takes some three ticks a byte.
+    watch::tick_for(3 * source.len() as u32)?;
     if stack.load(source, &name).is_err() {
         stack.push_nil();
         stack.insert(-2);
@@ -316,17 +337,23 @@ fn compile(stack: &mut Stack, source: &[u8], mut name: Vec<u8>) -> Answer {
     Ok(1)
 }
 
+/// Has the machine's memory tidied up: work that grows with what there is.
+fn collect(stack: &mut Stack) -> Result<(), Raise> {
+    stack.collect();
+    watch::tick_for_bytes(1024 * stack.memory_kb() as usize)
+}
+
 /// `collectgarbage`: scripts may ask how much memory there is, and have it tidied up. How and when is not theirs to say.
 fn collectgarbage(stack: &mut Stack) -> Answer {
     let option = if stack.kind(1) == Kind::Nil { b"collect".to_vec() } else { stack.expect_bytes(1)?.to_vec() };
     match &option[..] {
         b"count" => stack.push_number(stack.memory_kb()),
         b"collect" => {
-            stack.collect();
+            collect(stack)?;
             stack.push_number(0.0);
         }
         b"step" => {
-            stack.collect();
+            collect(stack)?;
             stack.push_boolean(true);
         }
         b"stop" | b"restart" | b"setpause" | b"setstepmul" => stack.push_number(0.0),

@@ -5,6 +5,9 @@
 
 use super::lua::{Raise, Stack};
 
+/// What errors in it call the chunk: never where a script failed.
+pub(super) const CHUNK: &str = "=table.sort";
+
 /// Gets Luau's `table.sort` and `table.create`, and gives `sort`.
 const SOURCE: &[u8] = br"
 local sort, create = ...

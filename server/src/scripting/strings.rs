@@ -2,6 +2,7 @@
 
 use super::lua::{Answer, Kind, Raise, Stack};
 use super::patterns::{self, Captured, Found};
+use super::work;
 
 /// Bytes that make a text a pattern.
 const SPECIALS: &[u8] = b"^$*+?.([%-";
@@ -129,6 +130,7 @@ fn gsub(stack: &mut Stack) -> Answer {
         let (subject, pattern) = (stack.bytes(1).unwrap_or_default(), stack.bytes(2).unwrap_or_default());
         let Some(found) = patterns::find(subject, &pattern[usize::from(anchored)..], at, anchored)? else { break };
         count += 1.0;
+        work::piece(stack, &out, found.whole.start - at)?;
         out.extend_from_slice(&subject[at..found.whole.start]);
         add_value(stack, &found, &mut out)?;
         at = found.whole.end;
@@ -136,10 +138,6 @@ fn gsub(stack: &mut Stack) -> Answer {
             let Some(&byte) = stack.bytes(1).unwrap_or_default().get(at) else { break };
             out.push(byte);
             at += 1;
-        }
-        // The machine's memory is what a script may take.
-        if out.len() > stack.memory_left() {
-            return Err(Raise::text("not enough memory"));
         }
         if anchored {
             break;
@@ -188,9 +186,16 @@ fn add_text(stack: &Stack, found: &Found, out: &mut Vec<u8>) -> Result<(), Raise
         let escaped = rest.get(at + 1).copied().unwrap_or(0);
         rest = rest.get(at + 2..).unwrap_or_default();
         match escaped {
-            b'0' => out.extend_from_slice(whole(stack, found)),
+            b'0' => {
+                let whole = whole(stack, found);
+                work::piece(stack, out, whole.len())?;
+                out.extend_from_slice(whole);
+            }
             b'1'..=b'9' => match found.capture(usize::from(escaped - b'1'))? {
-                Captured::Part(part) => out.extend_from_slice(&subject[part]),
+                Captured::Part(part) => {
+                    work::piece(stack, out, part.len())?;
+                    out.extend_from_slice(&subject[part]);
+                }
                 Captured::Position(place) => out.extend_from_slice(place.to_string().as_bytes()),
             },
             other => out.push(other),

@@ -11,13 +11,12 @@
 //! | `s` | bytes up to a zero |
 
 use super::lua::{Answer, Kind, Raise, Stack};
+use super::{watch, work};
 
 /// Bytes of the largest integer.
 const INTEGER_LEN_MAX: usize = 32;
 /// What `!` without a number means: the machine's largest alignment.
 const ALIGN_DEFAULT: usize = 8;
-/// No packed text is longer than this, in bytes.
-const PACKED_LEN_MAX: usize = 512 << 20;
 
 /// Pushes the library.
 pub(super) fn push_library(stack: &mut Stack) {
@@ -65,6 +64,7 @@ impl Format {
     fn next(&mut self, stack: &Stack) -> Result<Option<Item>, Raise> {
         loop {
             let Some(&letter) = self.letters.get(self.at) else { return Ok(None) };
+            watch::tick()?;
             self.at += 1;
             let size = match letter {
                 b'b' | b'B' | b'x' => 1,
@@ -141,17 +141,13 @@ fn format_argument(stack: &mut Stack) -> Result<Format, Raise> {
     Ok(Format::new(stack.expect_bytes(1)?))
 }
 
-fn bound(len: usize) -> Result<(), Raise> {
-    if len > PACKED_LEN_MAX { Err(Raise::text("the packed text is too long")) } else { Ok(()) }
-}
-
 fn pack(stack: &mut Stack) -> Answer {
     let mut format = format_argument(stack)?;
     let mut out = Vec::new();
     let mut argument = 2;
     while let Some(item) = format.next(stack)? {
         let padding = format.padding(out.len(), &item);
-        bound(out.len() + padding + item.size)?;
+        work::piece(stack, &out, padding + item.size)?;
         out.resize(out.len() + padding, 0);
         match item.letter {
             b'x' => out.push(0),
@@ -166,11 +162,12 @@ fn pack(stack: &mut Stack) -> Answer {
                 format.put_integer(&mut out, value.to_bits(), 8);
             }
             b'c' | b's' => {
-                let text = stack.expect_bytes(argument)?;
+                let len = stack.expect_bytes(argument)?.len();
+                let size = if item.size == 0 { len } else { item.size };
+                work::piece(stack, &out, size)?;
+                let text = stack.bytes(argument).and_then(|text| text.get(..size));
                 argument += 1;
-                let size = if item.size == 0 { text.len() } else { item.size };
-                bound(out.len() + size)?;
-                let Some(text) = text.get(..size) else { return Err(stack.bad_argument(argument, "string too short")) };
+                let Some(text) = text else { return Err(stack.bad_argument(argument, "string too short")) };
                 out.extend_from_slice(text);
                 if item.letter == b's' {
                     out.push(0);

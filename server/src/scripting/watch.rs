@@ -1,6 +1,10 @@
 //! Time: looks now and then, while Lua code runs, whether it has run for too long.
 //!
 //! Lua calls [`tick`] at every loop and call; most ticks only count. One watch runs per thread: code that runs is nobody else's.
+//!
+//! What takes longer than a tick is charged as many: native code by the bytes it works through ([`tick_for_bytes`]), commands by their time. What Lua
+//! itself does between two ticks (copies, compares, moves elements) takes as long as a block of its memory is large at most: the larger
+//! the blocks it has made, the fewer ticks to the next look ([`made_block`]).
 
 use super::Scripting;
 use super::fiber;
@@ -12,6 +16,13 @@ use std::time::{Duration, Instant};
 
 /// Ticks between two looks at the clock: some ten microseconds of a tight loop.
 const TICKS: u32 = 1000;
+/// How long a tick takes, in nanoseconds, and in bytes that native code works through.
+const TICK_NANOS: u64 = 10;
+const TICK_BYTES: usize = 64;
+/// Between two looks Lua works through so many bytes at most: some ten milliseconds of the slowest that it does with a whole block.
+const WINDOW_BYTES: usize = 64 << 20;
+/// Blocks below this size leave the ticks between two looks as they are.
+pub(super) const LARGE_BLOCK: usize = WINDOW_BYTES / TICKS as usize;
 /// A call of a command counts as so many ticks.
 const TICKS_PER_COMMAND: u32 = 20;
 /// How long a suspended script runs before others have a turn again.
@@ -49,6 +60,8 @@ struct Watch {
 
 thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(TICKS) };
+    /// Ticks between two looks now.
+    static WINDOW: Cell<u32> = const { Cell::new(TICKS) };
     static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
 }
 
@@ -56,6 +69,7 @@ thread_local! {
 pub(super) fn begin(watched: Watched) {
     let now = Instant::now();
     LEFT.set(TICKS);
+    WINDOW.set(TICKS);
     WATCH.set(Some(Watch { watched, began: now, slow: false, slice_began: now, killed: false, looked: false }));
 }
 
@@ -68,6 +82,19 @@ pub(super) fn end() -> bool {
 #[inline]
 pub(super) fn spend() {
     LEFT.set(LEFT.get().saturating_sub(TICKS_PER_COMMAND).max(1));
+}
+
+/// A command took so many nanoseconds.
+pub(super) fn spend_nanos(nanos: u64) {
+    let ticks = u32::try_from(nanos / TICK_NANOS).unwrap_or(u32::MAX);
+    LEFT.set(LEFT.get().saturating_sub(ticks).max(1));
+}
+
+/// Lua has made a block of so many bytes, at least [`LARGE_BLOCK`].
+pub(super) fn made_block(len: usize) {
+    let window = ((WINDOW_BYTES / len) as u32).clamp(1, WINDOW.get());
+    WINDOW.set(window);
+    LEFT.set(LEFT.get().min(window));
 }
 
 /// Called by running code.
@@ -98,9 +125,18 @@ pub(super) fn tick_for(ticks: u32) -> Result<(), Raise> {
     look()
 }
 
+/// [`tick`] of native code that works through so many bytes.
+///
+/// # Errors
+/// The code is to end.
+#[inline]
+pub(super) fn tick_for_bytes(len: usize) -> Result<(), Raise> {
+    tick_for(u32::try_from(1 + len / TICK_BYTES).unwrap_or(u32::MAX))
+}
+
 #[cold]
 fn look() -> Result<(), Raise> {
-    LEFT.set(TICKS);
+    LEFT.set(WINDOW.get());
     loop {
         let suspend = WATCH.with_borrow_mut(|watch| match watch {
             Some(watch) => watch.look(),

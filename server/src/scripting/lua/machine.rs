@@ -5,6 +5,7 @@
 //! 3. While code runs, [`Machine`]'s hook is called at every loop and call; what it answers ends the script.
 
 use super::stack::{Answer, Raise, Stack};
+use crate::scripting::watch;
 use mlua_sys as ffi;
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::ffi::{CStr, c_int, c_void};
@@ -58,6 +59,9 @@ unsafe extern "C" fn allocate(memory: *mut c_void, block: *mut c_void, old: usiz
         };
         if !block.is_null() {
             memory.used = memory.used - old + new;
+            if new >= watch::LARGE_BLOCK {
+                watch::made_block(new);
+            }
         }
         block.cast()
     }
@@ -68,7 +72,7 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, collecting: c_int) 
     if collecting >= 0 {
         return;
     }
-    if let Err(raise) = crate::scripting::watch::tick() {
+    if let Err(raise) = watch::tick() {
         // SAFETY: called by the machine from within a protected call, at a point where errors are allowed.
         unsafe { Stack::of(state).raise(raise) }
     }
