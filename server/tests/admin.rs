@@ -242,6 +242,9 @@ fn debug_is_refused_unless_it_is_enabled() {
     assert_eq!(server.ask("STRLEN p:1999"), ":20\r\n");
     assert!(server.ask("DEBUG SEGFAULT").starts_with("-ERR DEBUG SEGFAULT is refused"));
     assert!(server.ask("DEBUG NOPE").starts_with("-ERR unknown subcommand or wrong number of arguments for 'NOPE'"));
+    for seconds in ["nan", "inf", "-1", "x"] {
+        assert_eq!(server.ask(&format!("DEBUG SLEEP {seconds}")), "+OK\r\n");
+    }
     assert!(server.ask("PING").starts_with("+PONG"));
 }
 
@@ -351,6 +354,7 @@ fn waitaof_answers_when_it_is_on_the_device() {
     assert_eq!(field(&server, "durable_lsn"), field(&server, "last_lsn"));
     assert_eq!(server.ask("WAITAOF 0 1 1"), "*2\r\n:1\r\n:0\r\n", "there are no replicas: it ends by its timeout");
     for (command, error) in [
+        ("WAITAOF x 0 0", "-ERR value is not an integer or out of range\r\n"),
         ("WAITAOF 2 0 0", "-ERR value is out of range, value must between 0 and 1\r\n"),
         ("WAITAOF 1 -1 0", "-ERR value is out of range, must be positive\r\n"),
         ("WAITAOF 1 0 -1", "-ERR timeout is negative\r\n"),

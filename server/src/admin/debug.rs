@@ -146,8 +146,8 @@ fn debug(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) 
             reply.ok();
         }
         ("sleep", 3) => {
-            let seconds =
-                std::str::from_utf8(args.get(2)).ok().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+            let seconds = std::str::from_utf8(args.get(2)).ok().and_then(|word| word.parse::<f64>().ok());
+            let seconds = seconds.filter(|seconds| seconds.is_finite()).unwrap_or(0.0);
             // The whole server stops, as in Redis: nobody gets the engine meanwhile.
             call.engine();
             std::thread::sleep(Duration::from_secs_f64(seconds.clamp(0.0, SLEEP_MAX_S)));

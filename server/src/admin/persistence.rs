@@ -143,9 +143,10 @@ fn lastsave(call: &mut ServerCall<'_, '_>, _: &Args<'_>, reply: &mut dyn Reply) 
 }
 
 fn waitaof(call: &mut ServerCall<'_, '_>, args: &Args<'_>, reply: &mut dyn Reply) -> Result<After, CommandError> {
-    let local = parse_integer(args.get(1))
-        .filter(|local| (0..=1).contains(local))
-        .ok_or(CommandError::text("ERR value is out of range, value must between 0 and 1"))?;
+    let local = args.integer(1)?;
+    if !(0..=1).contains(&local) {
+        return Err(CommandError::text("ERR value is out of range, value must between 0 and 1"));
+    }
     let replicas = parse_integer(args.get(2))
         .filter(|replicas| *replicas >= 0)
         .ok_or(CommandError::text("ERR value is out of range, must be positive"))?;
