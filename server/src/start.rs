@@ -279,7 +279,7 @@ pub(crate) fn level(name: &str) -> Level {
 
 fn set_up_log(config: &Config) -> Result<(), FatalError> {
     log::set_level(level(config.choice("loglevel")));
-    let path = config.path("logfile");
+    let path = config.logfile();
     log::set_file(&path).map_err(|error| FatalError {
         place: None,
         reason: format!("Can't open the log file {}: {error}", path.display()),

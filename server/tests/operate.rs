@@ -237,6 +237,48 @@ fn a_unix_socket_that_cannot_be_made_is_what_the_log_tells_of() {
 }
 
 #[test]
+fn a_second_server_leaves_the_socket_of_the_first_alone() {
+    let mut first = Server::start(&[]);
+    let socket = first.folder.path().join("s");
+    let second = |folder: &std::path::Path| {
+        let mut command = Command::new(BINARY);
+        command.args(["--port", "0", "--unixsocket"]).arg(&socket).arg("--dir").arg(folder);
+        command
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = second(folder.path()).output().expect("it runs");
+    let log = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("Failed opening Unix socket: ") && log.contains("a server listens there"), "{log}");
+    assert_eq!(first.connect().line(b"PING\r\n"), "+PONG");
+
+    // What a killed server leaves behind is in nobody's way.
+    first.child.kill().expect("killed");
+    first.child.wait().expect("it ends");
+    assert!(socket.exists());
+    let mut third = second(folder.path()).stdout(std::process::Stdio::null()).spawn().expect("it starts");
+    let began = std::time::Instant::now();
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        assert!(began.elapsed() < PATIENCE, "it does not come up");
+    }
+    third.kill().expect("killed");
+    third.wait().expect("it ends");
+}
+
+#[test]
+fn a_relative_logfile_is_in_the_working_folder_that_the_configuration_names() {
+    let (cwd, data) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let conf = cwd.path().join("x.conf");
+    // Whatever the order of the lines.
+    fs::write(&conf, format!("port 0\nlogfile firn.log\ndir {}\naclfile none\n", data.path().display()))
+        .expect("written");
+    let output = Command::new(BINARY).arg(&conf).current_dir(cwd.path()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "there is no such aclfile");
+    assert!(fs::read_to_string(data.path().join("firn.log")).expect("a log").contains("ACL errors"));
+    assert!(!cwd.path().join("firn.log").exists());
+}
+
+#[test]
 fn a_signal_does_not_lose_what_only_a_snapshot_keeps_while_a_script_runs() {
     let words = ["--busy-reply-threshold", "20", "--appendonly", "no", "--save", "3600 1000"];
     let mut server = Server::start(&words);

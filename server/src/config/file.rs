@@ -67,7 +67,7 @@ pub(crate) fn load(line: &CommandLine, stdin: &mut dyn Read) -> Result<Config, F
         reader.read("the configuration from standard input", &text)?;
     }
     reader.read("the command line", &line.options)?;
-    let logfile = reader.config.path("logfile");
+    let logfile = reader.config.logfile();
     if !logfile.as_os_str().is_empty() {
         std::fs::OpenOptions::new().append(true).create(true).open(&logfile).map_err(|error| FatalError {
             place: None,

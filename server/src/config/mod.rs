@@ -294,6 +294,12 @@ impl Config {
         os_path(self.bytes(name))
     }
 
+    /// `logfile`, in `dir` if it is relative: Redis goes there while it reads its configuration. Empty: standard output.
+    pub(crate) fn logfile(&self) -> PathBuf {
+        let path = self.path("logfile");
+        if path.as_os_str().is_empty() { path } else { self.path("dir").join(path) }
+    }
+
     /// A directive that is several words.
     pub(crate) fn words(&self, name: &str) -> Vec<String> {
         match self.value(name) {
@@ -546,7 +552,9 @@ mod tests {
             let error = config.changed(&[(name.as_bytes(), value.as_bytes())], true).expect_err(value).to_string();
             assert!(error.ends_with("dbfilename can't be a path, just a filename"), "{error}");
         }
-        let error = change(&config, &[("proc-title-template", "{nope}")]).expect_err("unknown variable");
-        assert!(error.ends_with("template format is invalid or contains unknown variables"), "{error}");
+        for template in ["{nope}", "{title", ""] {
+            let error = change(&config, &[("proc-title-template", template)]).expect_err(template);
+            assert!(error.ends_with("template format is invalid or contains unknown variables"), "{error}");
+        }
     }
 }

@@ -135,6 +135,9 @@ pub(crate) const TITLE_VARIABLES: [&str; 8] =
 
 fn title(text: &[u8]) -> Result<(), &'static str> {
     const BAD: &str = "template format is invalid or contains unknown variables";
+    if text.is_empty() {
+        return Err(BAD);
+    }
     let mut parts = text.split(|&byte| byte == b'{');
     parts.next();
     for part in parts {
@@ -254,7 +257,7 @@ rows! {
     "supervised", Kind::Choice(&["systemd", "auto", "no"]), "no", FIXED, Acts("tells systemd over NOTIFY_SOCKET when it is ready, loads, ends; `auto` where there is one. upstart is refused: nobody runs it any more");
     "pidfile", ANY, "\"\"", FIXED, Acts("file that holds the process id while the server runs");
     "loglevel", Kind::Choice(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", LIVE, Acts("how much is logged");
-    "logfile", ANY, "\"\"", FIXED, Acts("file to log to; \"\" is standard output");
+    "logfile", ANY, "\"\"", FIXED, Acts("file to log to, in `dir` if the path is relative; \"\" is standard output");
     "log-format", Kind::Choice(&["legacy", "logfmt", "json"]), "legacy", LIVE, Refused("log lines have one format", &[]);
     "log-timestamp-format", Kind::Choice(&["legacy", "iso8601", "milliseconds"]), "legacy", LIVE, Refused("log lines have one format", &[]);
     "hide-user-data-from-log", Kind::Bool, "yes", LIVE, Nothing("users' data is never logged");

@@ -189,12 +189,21 @@ fn bind(host: &str, port: u16, backlog: i32, purpose: Purpose, open: &[Tcp]) -> 
 }
 
 fn listen_unix(path: &Path, settings: &Settings) -> io::Result<std::os::unix::net::UnixListener> {
-    // Left behind by an earlier run; anything else of that name is not ours to remove.
+    let address = socket2::SockAddr::unix(path)?;
+    // Left behind by an earlier run; anything else of that name is not ours to remove, and neither is the way to a server that runs.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        std::fs::remove_file(path)?;
+        let visitor = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        visitor.set_nonblocking(true)?;
+        // A queue that is full (`WouldBlock`) belongs to somebody as well.
+        match visitor.connect(&address).map_err(|error| error.kind()) {
+            Ok(()) | Err(ErrorKind::WouldBlock) => {
+                return Err(io::Error::new(ErrorKind::AddrInUse, "a server listens there"));
+            }
+            Err(_) => std::fs::remove_file(path)?,
+        }
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    socket.bind(&address)?;
     if settings.unixsocketperm != 0 {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(settings.unixsocketperm))?;
     }
