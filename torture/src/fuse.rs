@@ -367,3 +367,32 @@ impl Drop for FuseDisk {
 }
 
 const _: () = assert!(ROOT == 1, "FUSE's root has this number");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn what_is_appended_after_a_short_write_was_cut_off_follows_what_is_left() {
+        let work = tempfile::tempdir().unwrap();
+        let Ok(fuse) = FuseDisk::create(work.path()) else { return };
+        let path = fuse.path().join("log");
+        let mut log = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        for (round, long) in [20_000, 400_000].into_iter().enumerate() {
+            log.write_all(&[1; 10_000]).unwrap();
+            let len = log.metadata().unwrap().len();
+            let capacity = fuse.disk().used() + 6140;
+            fuse.disk().faults.capacity = Some(capacity);
+            for _ in 0..3 {
+                assert_eq!(log.write(&vec![2; long]).unwrap(), 6140, "round {round}");
+                assert_eq!(log.write(&[2; 100]).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+                log.set_len(len).unwrap();
+            }
+            fuse.disk().calm();
+            log.write_all(b"end").unwrap();
+            let found = std::fs::read(&path).unwrap();
+            assert_eq!((found.len() as u64, &found[len as usize..]), (len + 3, &b"end"[..]), "round {round}");
+        }
+    }
+}
