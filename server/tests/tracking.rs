@@ -84,7 +84,7 @@ fn a_resp2_client_is_told_through_another_and_knows_when_that_has_gone() {
     assert_eq!(writer.line(b"SET a 1\r\n"), "+OK");
     expect(&mut ear, "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\na\r\n");
     assert_eq!(writer.line(b"FLUSHALL\r\n"), "+OK");
-    expect(&mut ear, "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*-1\r\n");
+    expect(&mut ear, "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n$-1\r\n");
     drop(ear);
     let began = Instant::now();
     loop {

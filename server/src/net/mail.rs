@@ -158,7 +158,7 @@ impl Run<'_> {
                 });
                 out.extend_from_slice(match (self.mails[0].shape, protocol) {
                     (Shape::Invalidation, _) => self.bytes,
-                    (_, 2) => b"*-1\r\n",
+                    (_, 2) => b"$-1\r\n",
                     _ => b"_\r\n",
                 });
             }
@@ -340,7 +340,7 @@ mod tests {
             own(3, "*1*2+3", ">1>2+3"),
             own(1, "*4", ">4"),
             own(1, &format!(r"{head2}*0\r\n"), &format!(r"{head3}*0\r\n")),
-            own(1, &format!(r"{head2}*-1\r\n"), &format!(r"{head3}_\r\n")),
+            own(1, &format!(r"{head2}$-1\r\n"), &format!(r"{head3}_\r\n")),
         ];
         assert_eq!(runs(&outbox.parcel, 0), expected);
     }
