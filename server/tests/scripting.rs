@@ -54,6 +54,15 @@ fn refused(server: &Server, client: &mut Client, script: &str, what: &str) {
 }
 
 #[test]
+fn a_flush_of_no_libraries_in_a_transaction_keeps_nobody_waiting() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send(b"SET a 1\r\nMULTI\r\nFUNCTION FLUSH\r\nEXEC\r\nFUNCTION LIST\r\n");
+    let replies: Vec<String> = (0..5).map(|_| read(&mut client)).collect();
+    assert_eq!(replies, ["+OK", "+OK", "+QUEUED", "[+OK]", "[]"]);
+}
+
+#[test]
 fn unpack_of_everything_is_an_error_and_not_the_end_of_the_process() {
     // CVE-2025-46817, and the line that ends a process with stock Lua 5.1.
     let server = Server::start(&[]);

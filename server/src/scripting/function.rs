@@ -212,8 +212,8 @@ fn store(call: &mut ServerCall<'_, '_>, commands: &[&[&[u8]]]) -> Result<(), Com
     if !nested {
         engine.end_transaction(session);
     }
-    // Of a record that is not finished, the LSN is the next one.
-    let lsn = engine.effects.last() + u64::from(nested);
+    // Of a record that is not finished, the LSN is the next one; if nothing has changed there may never be one.
+    let lsn = engine.effects.last() + u64::from(engine.effects.has_open());
     scripting.libraries_lsn.store(lsn, Ordering::Relaxed);
     outcome.error.map_or(Ok(()), |error| Err(CommandError::text(error)))
 }
