@@ -159,7 +159,7 @@ pub(super) fn word(word: &str, odd: bool) -> Option<Fill> {
         "sbound" => Fill::One(BOUNDS),
         "sread" if odd => Fill::One(ODD_IDS),
         "sread" => Fill::One(&["0", "0-0", "1-1", "2", "5-1", "9-9", "$", "$", "+", ">"]),
-        "sblock" => Fill::One(&["1", "1", "1", "-1", "x", "", "1.5", "9223372036854775807"]),
+        "sblock" => Fill::One(&["1", "1", "1", "-1", "x", "", "1.5"]),
         "snumber" => Fill::One(NUMBERS),
         "f" => Fill::One(FIELDS),
         "fields" => Fill::Many(1, 3, "pair"),
