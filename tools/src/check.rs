@@ -356,7 +356,7 @@ fn look_closer(disk: &Arc<dyn Disk>, findings: &mut Vec<Finding>) -> Result<(), 
 
 fn check_folder(disk: &Arc<dyn Disk>) -> Result<Report, ToolError> {
     let view = folder::view(&**disk, true, &|len| text::progress(len, "verifying"))?;
-    let mut findings = folder_findings(&view);
+    let mut findings = folder_findings(&**disk, &view);
     let mut files = Vec::new();
     for snapshot in view.snapshots.iter().rev() {
         files.push(snapshot_line(&snapshot.name, snapshot.reader.as_ref().ok(), snapshot.verified.is_some()));
@@ -399,7 +399,7 @@ fn segment_finding(view: &FolderView, at: usize, segment: &SegmentView) -> Optio
     Some(finding)
 }
 
-fn folder_findings(view: &FolderView) -> Vec<Finding> {
+fn folder_findings(disk: &dyn Disk, view: &FolderView) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |severity, file: &str, lsn, message: String| {
         findings.push(Finding { severity, file: file.to_owned(), offset: None, lsn, message });
@@ -430,8 +430,8 @@ fn folder_findings(view: &FolderView) -> Vec<Finding> {
             && !view.needed.contains(&pair[0].index)
             && matches!(scan.end, End::Clean | End::Sealed { .. })
         {
-            let message = format!("records {} to {} are in no segment before it", scan.next, next.first - 1);
-            add(Severity::Damage, &next.name, Some(scan.next), message);
+            let (severity, message) = folder::gap(disk, &view.survey, scan.next, next.first);
+            add(severity, &next.name, Some(scan.next), message);
         }
     }
     findings

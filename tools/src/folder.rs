@@ -210,6 +210,25 @@ fn rescan(disk: &dyn Disk, view: &SegmentView, link: &Link, covered: Lsn, store:
     SegmentFound { name: view.name.clone(), first: link.first, epoch: link.epoch, scan }
 }
 
+/// What is to be said of the records from `from` on that no segment holds before the one that begins at `first`. Who turns the log off
+/// (`appendonly no`) and on again leaves such a gap, over which a snapshot leads: the segment behind it says so, or the one that an open has
+/// copied it from.
+pub(crate) fn gap(disk: &dyn Disk, survey: &Survey, from: Lsn, first: Lsn) -> (Severity, String) {
+    let unanchored = |(of, epoch, name, _): &(Lsn, u64, String, u64)| {
+        let file = disk.open(name, OpenMode::Read).ok()?;
+        let header = SegmentReader::open(&*file, *of, *epoch, None).ok()?.into_scan().header?;
+        Some(header.unanchored())
+    };
+    let records = format!("records {from} to {}", first - 1);
+    let mut behind = survey.segments.iter().filter(|(of, ..)| *of == first);
+    match behind.any(|segment| unanchored(segment) == Some(true)) {
+        true => {
+            (Severity::Note, format!("{records} were not logged: the log was off, and a snapshot holds what they did"))
+        }
+        false => (Severity::Damage, format!("{records} are in no file")),
+    }
+}
+
 fn copy_of(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), error.to_string())
 }

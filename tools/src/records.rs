@@ -71,8 +71,9 @@ pub(crate) fn of_folder(disk: &dyn Disk, args: &InspectArgs, out: &mut dyn Write
             continue;
         }
         if let Some(expected) = expected.filter(|expected| *expected < link.first) {
-            outcome = outcome.max(Outcome::Damage);
-            diary.say(&format!("records {expected} to {} are in no file", link.first - 1), Severity::Damage)?;
+            let (severity, message) = folder::gap(disk, &folder::survey(disk)?, expected, link.first);
+            outcome = outcome.max(severity_outcome(severity));
+            diary.say(&message, severity)?;
         }
         let name = &names[link.index];
         let follow = args.follow && at + 1 == links.len();

@@ -107,6 +107,39 @@ fn a_whole_store_passes_and_the_check_says_what_a_start_would_do() {
 }
 
 #[test]
+fn a_log_that_was_off_for_a_while_is_no_damage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options { policy: SyncPolicy::Never, ..options() };
+    let open = || Store::open_folder(folder.path(), &options).expect("a store");
+    let opened = open();
+    run(&opened, &[b"SET", b"a", b"1"]);
+    opened.set_log(false).expect("off");
+    run(&opened, &[b"SET", b"a", b"2"]);
+    opened.set_log(true).expect("on");
+    opened.wait_snapshot(opened.request_snapshot()).expect("a snapshot");
+    run(&opened, &[b"SET", b"a", b"3"]);
+    // As if it was killed: the next open copies what is not durable into a segment that stands in for the first one behind the gap.
+    drop(opened);
+    for _ in 0..2 {
+        let path = shown(folder.path());
+        for words in [&["check", path][..], &["inspect", path, "--records"], &["history", path, "a"]] {
+            let run = firn(words);
+            let said = format!("{}{}", run.out, run.err);
+            assert!(run.code == 0 && said.contains("records 2 to 2 were not logged"), "{words:?}: {} {said}", run.code);
+        }
+        drop(open());
+    }
+    let logs = files(folder.path(), ".seg");
+    assert!(logs.iter().any(|path| shown(path).ends_with("log-00000000000000000003-0000000003.seg")), "{logs:?}");
+
+    // A segment that is gone is damage.
+    let folder = store();
+    fs::remove_file(&files(folder.path(), ".seg")[1]).expect("removed");
+    let run = firn(&["check", shown(folder.path())]);
+    assert!(run.code == 1 && run.out.contains("are in no file"), "{} {}", run.code, run.out);
+}
+
+#[test]
 fn looking_changes_nothing() {
     let folder = store();
     let contents = || -> Vec<(PathBuf, Vec<u8>)> {

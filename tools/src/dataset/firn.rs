@@ -534,8 +534,8 @@ impl Tail for FirnTail<'_> {
             }
             let name = &self.store.survey.segments[link.index].2;
             if self.damages.is_lenient() && next > 0 && link.first > next {
-                let message = format!("records {next} to {} are in no file", link.first - 1);
-                let (severity, file) = (Severity::Damage, name.clone());
+                let (severity, message) = folder::gap(&*self.store.disk, &self.store.survey, next, link.first);
+                let file = name.clone();
                 self.damages.report(Finding { severity, file, offset: None, lsn: Some(next), message })?;
             }
             let covered = if self.damages.is_lenient() { Lsn::MAX } else { self.covered };
