@@ -66,9 +66,9 @@ const TEMPLATES: &[&str] = &[
     "GETSET k v",
     "MSET pairs",
     "MSETNX pairs",
-    "MSETEX 1 k v setopts",
-    "MSETEX 2 k v k v setopts",
-    "MSETEX int pairs setopts",
+    "MSETEX 1 k v msetexopts",
+    "MSETEX 2 k v k v msetexopts",
+    "MSETEX int pairs msetexopts",
     "MGET keys",
     "SETEX k seconds v",
     "PSETEX k ms v",
@@ -538,6 +538,12 @@ impl Generator {
             "mode" => self.options(&["ASYNC", "SYNC", "", ""], 1, out),
             "setopts" => self.options(
                 &["NX", "XX", "GET", "KEEPTTL", "EX seconds", "PX ms", "EXAT unix", "PXAT unixms", "IFEQ v"],
+                3,
+                out,
+            ),
+            // No deadline in the past: Valkey tells of keys as set that are dead at once, where SET of both deletes them.
+            "msetexopts" => self.options(
+                &["NX", "XX", "KEEPTTL", "EX seconds", "PX ms", "EXAT 4102444800", "PXAT 4102444800000", "GET"],
                 3,
                 out,
             ),
