@@ -58,6 +58,17 @@ impl Torture {
         let contract = fault.contract(self.plan.policy);
         let verdicts = self.judge(lane, cycle, &loaded, &picture, contract, fault.is_cut())?;
         self.go_on(lane, cycle, &loaded, verdicts);
+        if jump > 0 {
+            // Deadlines that were ahead have passed there: what died of that does not come back with the time.
+            for (state, observed) in lane.states.iter_mut().zip(&picture.clients) {
+                state
+                    .keys
+                    .iter_mut()
+                    .zip(&observed.keys)
+                    .filter(|(_, seen)| seen.is_none())
+                    .for_each(|(held, _)| *held = None);
+            }
+        }
         server.kill()?;
         if fault == Fault::EioFsync {
             // What the failed sync was for would be lost by a power cut of a later cycle: that is a fault of its own.
