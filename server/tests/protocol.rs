@@ -192,8 +192,7 @@ fn a_transactions_replies_are_bounded_and_its_changes_made() {
     input.extend_from_slice(b"INCR n\r\nEXEC\r\nINCR n\r\n");
     connection.send(&input);
     let replies = String::from_utf8_lossy(&connection.until_closed()).into_owned();
-    let last = "-ERR the transaction was executed; its replies are longer than client-output-buffer-limit\r\n";
-    assert_eq!(replies, format!("+OK\r\n{}{last}", "+QUEUED\r\n".repeat(502)));
+    assert_eq!(replies, format!("+OK\r\n{}", "+QUEUED\r\n".repeat(502)));
     assert!(server.resident_bytes() < before + (100 << 20), "bounded: {}", server.resident_bytes());
     let mut connection = server.connect();
     assert_eq!(connection.line(b"INCR n\r\n"), ":3");

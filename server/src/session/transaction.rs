@@ -5,7 +5,8 @@
 //!    the others, when the record is complete; each reply stands where its command stood. DEBUG SLEEP, a tool of tests, holds everybody up
 //!    in its place.
 //! 3. A command that cannot be queued spoils the transaction: EXEC then runs nothing.
-//! 4. Replies beyond the hard `client-output-buffer-limit` are not kept. The commands run all the same; the client is told so, and closed.
+//! 4. Replies beyond the hard `client-output-buffer-limit` are not kept. The commands run all the same; the client is closed without
+//!    an answer, as in Redis.
 
 use crate::acl;
 use crate::client::Client;
@@ -331,7 +332,6 @@ fn run_queue(
         log::warning(format_args!(
             "Client id={id} addr={addr} closed for overcoming of output buffer limits: {len} bytes of a transaction's replies."
         ));
-        reply.error("ERR the transaction was executed; its replies are longer than client-output-buffer-limit");
         return Ok(After::Close);
     }
     if !parts.iter().any(|part| matches!(part, Part::Pending(_))) {
