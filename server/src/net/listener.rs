@@ -199,7 +199,9 @@ fn listen_unix(path: &Path, settings: &Settings) -> io::Result<std::os::unix::ne
             Ok(()) | Err(ErrorKind::WouldBlock) => {
                 return Err(io::Error::new(ErrorKind::AddrInUse, "a server listens there"));
             }
-            Err(_) => std::fs::remove_file(path)?,
+            Err(ErrorKind::ConnectionRefused) => std::fs::remove_file(path)?,
+            // A socket of another kind, or one that we may not ask: the bind fails because the name is taken.
+            Err(_) => {}
         }
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
