@@ -6,7 +6,7 @@
 use crate::dataset::firn::FirnStore;
 use crate::folder::{self, Finding, FolderView, SegmentView, Severity, SnapshotView};
 use crate::foreign::{self, Foreign};
-use crate::repair::frame_keys;
+use crate::repair::{frames_in, realigned, realigned_segment};
 use crate::target::{Kind, Target};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError};
@@ -47,9 +47,7 @@ pub(crate) fn run(path: &Path, json: bool, out: &mut dyn Write) -> Result<Outcom
     let report = match Target::of(path)? {
         Target::Folder(disk) => check_folder(&disk)?,
         Target::File { disk, name, kind: Kind::Snapshot } => check_snapshot(&*disk, &name),
-        Target::File { disk, name, kind: Kind::Segment { first, epoch } } => {
-            check_segment(&*disk, &name, first, epoch)?
-        }
+        Target::File { disk, name, kind: Kind::Segment { first, epoch } } => check_segment(&disk, &name, first, epoch)?,
         Target::File { name, kind: Kind::Identity(header), .. } => Report {
             files: vec![FileLine {
                 kind: "identity",
@@ -296,23 +294,58 @@ pub(crate) fn end_finding(name: &str, scan: &Scan, durable: Lsn) -> Option<Findi
     }
 }
 
-fn check_segment(disk: &dyn Disk, name: &str, first: Lsn, epoch: u64) -> Result<Report, ToolError> {
+fn check_segment(disk: &Arc<dyn Disk>, name: &str, first: Lsn, epoch: u64) -> Result<Report, ToolError> {
     let len = disk.list().ok().and_then(|all| all.into_iter().find(|entry| entry.name == name)).map_or(0, |it| it.len);
     let bar = text::progress(len, "verifying");
-    let mut view = folder::segment(disk, name, first, epoch, Lsn::MAX, None, &bar)?;
+    let (disk, store) = realigned_segment(disk, name, first, epoch)?;
+    let mut view = folder::segment(&*disk, name, first, epoch, Lsn::MAX, Lsn::MAX, store, &bar)?;
     bar.finish_and_clear();
     let mut findings = std::mem::take(&mut view.findings);
     match &view.scan {
-        Ok(scan) => findings.extend(end_finding(name, scan, scan.durable).map(|mut finding| {
-            if finding.severity == Severity::Note {
-                finding.message.push_str(" (as far as this file can tell: check its folder)");
+        Ok(scan) => {
+            for skipped in &scan.skipped {
+                let found = frames_in(&*disk, store, name, skipped.offset..skipped.to_offset)?;
+                let records = text::counted(skipped.to_lsn.saturating_sub(skipped.lsn), "record", "records");
+                let (severity, whose) = if scan.durable < skipped.lsn {
+                    (Severity::Note, " that nobody was promised, as far as this file can tell: check its folder")
+                } else {
+                    (Severity::Damage, "")
+                };
+                let message = format!(
+                    "{}; bytes up to {} cannot be read, {records} in them{whose}{}",
+                    skipped.why,
+                    skipped.to_offset,
+                    about(&found.keys)
+                );
+                let (file, offset, lsn) = (name.to_owned(), Some(skipped.offset), Some(skipped.lsn));
+                findings.push(Finding { severity, file, offset, lsn, message });
             }
-            finding
-        })),
+            findings.extend(end_finding(name, scan, scan.durable).map(|mut finding| {
+                if finding.severity == Severity::Note {
+                    finding.message.push_str(" (as far as this file can tell: check its folder)");
+                }
+                finding
+            }));
+            if matches!(scan.end, End::Broken(_))
+                && let Some(last) = findings.last_mut()
+            {
+                last.message.push_str(&about(&frames_in(&*disk, store, name, scan.offset..scan.len)?.keys));
+            }
+        }
         Err(failure) => findings.push(unreadable_segment(name, failure)),
     }
     let files = vec![segment_line(&view)];
     Ok(Report { files, findings, recovery: None, recovery_text: Vec::new(), refused: false })
+}
+
+/// The keys that damaged frames seem to name, in words.
+fn about(keys: &[Vec<u8>]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = keys.iter().take(KEYS_NAMED).map(|key| text::word(key, false)).collect();
+    let more = if keys.len() > KEYS_NAMED { ", ..." } else { "" };
+    format!("; it is about {}{more}", shown.join(", "))
 }
 
 fn unreadable_segment(name: &str, failure: &firn_engine::log::reader::ReadFailure) -> Finding {
@@ -330,25 +363,21 @@ const KEYS_NAMED: usize = 10;
 
 /// Adds what is damaged behind the first damage of a segment, and the keys that damaged frames seem to name.
 fn look_closer(disk: &Arc<dyn Disk>, findings: &mut Vec<Finding>) -> Result<(), ToolError> {
-    let Ok(store) = FirnStore::open(Arc::clone(disk)) else { return Ok(()) };
+    let Ok(store) = realigned(disk).and_then(FirnStore::open) else { return Ok(()) };
     for stretch in store.damaged_stretches()? {
-        if !findings.iter().any(|it| it.file == stretch.file && it.offset == Some(stretch.offset)) {
-            findings.push(Finding {
+        let found =
+            frames_in(&*store.disk, Some(store.identity.store), &stretch.file, stretch.offset..stretch.to_offset)?;
+        let known = findings.iter_mut().find(|it| it.file == stretch.file && it.offset == Some(stretch.offset));
+        match known {
+            Some(finding) if finding.severity == Severity::Damage => finding.message.push_str(&about(&found.keys)),
+            Some(_) => {}
+            None => findings.push(Finding {
                 severity: Severity::Damage,
                 file: stretch.file,
                 offset: Some(stretch.offset),
                 lsn: None,
-                message: format!("bytes up to {} are no valid frames either", stretch.to_offset),
-            });
-        }
-    }
-    for finding in findings.iter_mut().filter(|finding| finding.severity == Severity::Damage) {
-        let Some(offset) = finding.offset else { continue };
-        let keys = frame_keys(&store, &finding.file, offset)?;
-        if !keys.is_empty() {
-            let shown: Vec<String> = keys.iter().take(KEYS_NAMED).map(|key| text::word(key, false)).collect();
-            let more = if keys.len() > KEYS_NAMED { ", ..." } else { "" };
-            finding.message.push_str(&format!("; it is about {}{more}", shown.join(", ")));
+                message: format!("bytes up to {} are no valid frames either{}", stretch.to_offset, about(&found.keys)),
+            }),
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use crate::ToolError;
 use crate::dataset::lines::RowFile;
 use crate::dataset::redis::RedisFiles;
 use crate::target::unreadable;
+use crate::text;
 use firn_engine::command::table;
 use firn_engine::disk::{Disk, OpenMode};
 use firn_engine::format::StoreId;
@@ -157,7 +158,7 @@ pub(crate) fn view(disk: &dyn Disk, verify: bool, bar: &dyn Fn(u64) -> ProgressB
     for (at, (first, epoch, name, len)) in survey.segments.iter().enumerate() {
         let link = links.iter().find(|link| link.index == at);
         let until = link.map_or(Lsn::MAX, |link| link.until);
-        let mut view = segment(disk, name, *first, *epoch, until, store, &bar)?;
+        let mut view = segment(disk, name, *first, *epoch, until, 0, store, &bar)?;
         if matches!(&view.scan, Err(failure) if failure.source.kind() == io::ErrorKind::NotFound) {
             vanished.push(name.clone());
         }
@@ -267,7 +268,14 @@ pub(crate) fn verify_snapshot(reader: &SnapshotReader, bar: &ProgressBar) -> (Op
     let before = bar.position();
     let verified = reader.verify_all(
         |done| bar.set_position(before + done),
-        |_, error| findings.push(snapshot_finding(reader.name(), &error)),
+        |row, error| {
+            let mut finding = snapshot_finding(reader.name(), &error);
+            if row.info.kind.is_data() {
+                let keys = text::counted(row.info.count.max(1), "key", "keys");
+                finding.message.push_str(&format!("; {keys} of database {} cannot be read", row.info.db));
+            }
+            findings.push(finding);
+        },
     );
     bar.set_position(before + reader.footer().file_len);
     match verified {
@@ -292,13 +300,15 @@ pub(crate) fn snapshot_finding(name: &str, error: &SnapshotError) -> Finding {
     Finding { severity, file: name.to_owned(), offset, lsn: None, message }
 }
 
-/// Reads one segment to its end, every frame and every record.
+/// Reads one segment to its end, every frame and every record, over damage that concerns only records up to `covered`.
+#[allow(clippy::too_many_arguments)] // Name, numbers and owner of one segment, and how to read it.
 pub(crate) fn segment(
     disk: &dyn Disk,
     name: &str,
     first: Lsn,
     epoch: u64,
     until: Lsn,
+    covered: Lsn,
     store: Option<StoreId>,
     bar: &ProgressBar,
 ) -> Result<SegmentView, ToolError> {
@@ -321,7 +331,7 @@ pub(crate) fn segment(
     };
     let before = bar.position();
     view.scan = SegmentReader::open(&*file, first, epoch, store).and_then(|reader| {
-        let mut reader = reader.until(until);
+        let mut reader = reader.until(until).covered(covered);
         while let Some(frame) = reader.next_frame()? {
             bar.set_position(before + frame.offset);
             look_at(&frame, until, &mut view);

@@ -97,25 +97,22 @@ fn commands(files: &RedisFiles, damages: &Damages, counts: &mut BTreeMap<String,
     let (mut known, mut unknown) = (HashMap::<&'static str, u64>::new(), HashMap::<Vec<u8>, u64>::new());
     files.tail(None, damages).visit(&mut |change| {
         let name = change.words[0];
-        let wrong = match table::find(name) {
+        match table::find(name) {
             None => {
                 let count = unknown.entry(name.to_ascii_uppercase()).or_default();
                 *count += 1;
                 if *count > 1 {
                     return Ok(());
                 }
-                "a command that this release does not know"
             }
+            // What is wrong with one that is known has been reported by whoever read it.
             Some(command) => {
                 *known.entry(command.spec.name).or_default() += 1;
-                if command.spec.arity.fits(change.words.len()) {
-                    return Ok(());
-                }
-                "a command with a wrong number of words"
+                return Ok(());
             }
-        };
+        }
         let (severity, offset) = (Severity::Unreadable, Some(change.offset));
-        let message = format!("'{}' is {wrong}", text::word(name, false));
+        let message = format!("'{}' is a command that this release does not know", text::word(name, false));
         damages.report(Finding { severity, file: change.file.to_owned(), offset, lsn: None, message })
     })?;
     counts.extend(known.into_iter().map(|(name, count)| (name.to_owned(), count)));
@@ -134,9 +131,10 @@ pub(crate) fn look(path: &Path, files: &Foreign, as_json: bool, out: &mut dyn Wr
         Foreign::Redis(redis) if is_damaged => redis.mend()?,
         _ => None,
     };
-    let mut content = if mended.is_none() { read? } else { Content::default() };
+    let is_doubtful = matches!(files, Foreign::Redis(redis) if redis.is_doubtful());
+    // With its bytes put right, or with less belief, it reads otherwise.
+    let mut content = if mended.is_some() || is_doubtful { files.read()? } else { read? };
     if let Some(mended) = mended {
-        content = files.read()?;
         content.findings.insert(0, mended.finding());
     }
     let style = Style::for_stdout();
@@ -156,7 +154,10 @@ pub(crate) fn look(path: &Path, files: &Foreign, as_json: bool, out: &mut dyn Wr
             .iter()
             .map(|it| {
                 let keys: Vec<Value> = it.keys.iter().map(|key| json::bytes(key)).collect();
-                json!({ "file": spool::name(&it.path), "from": it.from, "to": it.to, "keys": keys })
+                json!({
+                    "file": spool::name(&it.path), "from": it.from, "to": it.to, "keys": keys, "unnamed_keys": it.unnamed.about,
+                    "names_complete": it.unnamed.none(), "torn_tail": it.harmless,
+                })
             })
             .collect();
         let facts = json!({
@@ -194,11 +195,17 @@ pub(crate) fn look(path: &Path, files: &Foreign, as_json: bool, out: &mut dyn Wr
     }
     let all =
         format!("{} and {} read.", text::counted(keys, "key", "keys"), text::counted(commands, "command", "commands"));
-    writeln!(
-        out,
-        "{all} {}",
-        if outcome == Outcome::Fine { style.good("No damage found.") } else { style.bad("Damage was found.") }
-    )?;
+    let torn = content.losses.iter().find(|loss| loss.harmless);
+    let said = match (outcome, torn) {
+        (Outcome::Fine, None) => style.good("No damage found."),
+        (Outcome::Fine, Some(torn)) => style.note(&format!(
+            "No damage found, but a torn tail of {}.",
+            text::counted(torn.to - torn.from, "byte", "bytes")
+        )),
+        (Outcome::Unreadable, _) => style.bad("Not everything could be read."),
+        _ => style.bad("Damage was found."),
+    };
+    writeln!(out, "{all} {said}")?;
     Ok(outcome)
 }
 

@@ -231,7 +231,7 @@ fn segment_summary(
         disk.list().map_or(0, |all| all.iter().find(|it| it.name == name).map_or(0, |it| it.len)),
         "reading",
     );
-    let view = folder::segment(disk, name, first, epoch, Lsn::MAX, None, &bar)?;
+    let view = folder::segment(disk, name, first, epoch, Lsn::MAX, 0, None, &bar)?;
     bar.finish_and_clear();
     let scan = match view.scan {
         Ok(scan) => scan,

@@ -47,7 +47,7 @@ use std::process::ExitCode;
 
 const EXIT_CODES: &str = "Exit codes: 0 nothing is wrong, 1 damage was found (or a store that would not open), 2 the command \
 line is wrong, 3 something could not be read (the disk, permissions, a newer format): that says nothing about the files, 4 the answer is no \
-(a key is not there, two datasets differ).";
+(a key is not there, two datasets differ). Damage that is certain (1) is told before what could not be read (3).";
 
 /// Looks at, checks, compares and restores the data of a Firn store (a folder, a log segment, a snapshot) and of Redis and Valkey (RDB, AOF, appendonlydir).
 ///
@@ -253,8 +253,8 @@ struct CheckArgs {
     json: bool,
 }
 
-/// How a command ended, as the process's exit code.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// How a command ended, as the process's exit code. Of several the greatest is told: damage that is certain before what could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Outcome {
     /// Nothing is wrong.
@@ -267,6 +267,31 @@ pub(crate) enum Outcome {
     Unreadable = 3,
     /// The answer is no: a key is not there, two datasets differ.
     Differs = 4,
+}
+
+impl Outcome {
+    /// How much it counts beside others.
+    fn weight(self) -> u8 {
+        match self {
+            Outcome::Fine => 0,
+            Outcome::Differs => 1,
+            Outcome::Unreadable => 2,
+            Outcome::Damage => 3,
+            Outcome::Usage => 4,
+        }
+    }
+}
+
+impl Ord for Outcome {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.weight().cmp(&other.weight())
+    }
+}
+
+impl PartialOrd for Outcome {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// What ends a command early.

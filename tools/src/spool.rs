@@ -46,6 +46,11 @@ pub(crate) fn input(path: &Path) -> Result<Cow<'_, Path>, ToolError> {
     }
 }
 
+/// Whether this is the path of a copy.
+pub(crate) fn is_copy(path: &Path) -> bool {
+    path.starts_with(OPEN_FILES)
+}
+
 /// The name of a file, for people.
 pub(crate) fn name(path: &Path) -> String {
     if path.starts_with(OPEN_FILES) || path.as_os_str() == "-" {

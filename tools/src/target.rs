@@ -4,7 +4,7 @@ use crate::dataset::lines::RowFile;
 use crate::dataset::redis::RedisFiles;
 use crate::{ToolError, spool};
 use firn_engine::disk::real::RealDisk;
-use firn_engine::disk::{Disk, OpenMode, read_full_at};
+use firn_engine::disk::{DirEntry, DirLock, Disk, File, OpenMode, read_full_at};
 use firn_engine::format::{BadHeader, FileHeader, FileKind, FileName, HEADER_LEN};
 use std::io;
 use std::path::Path;
@@ -43,15 +43,71 @@ impl Target {
             return Ok(Target::Folder(Arc::new(RealDisk::open(path, false).map_err(unreadable(&shown))?)));
         }
         let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| ToolError::Usage(format!("{shown}: the name is not UTF-8")))?.to_owned();
+        let mut name = name.ok_or_else(|| ToolError::Usage(format!("{shown}: the name is not UTF-8")))?.to_owned();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(parent, false).map_err(unreadable(&shown))?);
+        let mut disk: Arc<dyn Disk> = Arc::new(RealDisk::open(parent, false).map_err(unreadable(&shown))?);
+        if spool::is_copy(path) {
+            // The number of a descriptor says nothing to a person.
+            let known = spool::name(path);
+            disk = Arc::new(OneFile::new(disk, &name, &known));
+            name = known;
+        }
         let redis = || RedisFiles::at(path).ok().flatten().map(|files| files.kind());
         if let Some(kind) = RowFile::at(path).map(|file| file.kind()).or_else(redis) {
             return Err(ToolError::Usage(format!("{shown} is {kind}: this command takes a Firn store's files alone")));
         }
         let kind = kind_of(&*disk, &name, &spool::name(path))?;
         Ok(Target::File { disk, name, kind })
+    }
+}
+
+/// One file of a folder, alone and under another name; nothing can be written to it.
+pub(crate) struct OneFile {
+    folder: Arc<dyn Disk>,
+    real: String,
+    known: String,
+}
+
+impl OneFile {
+    /// `real` of `folder`, called `known`.
+    pub(crate) fn new(folder: Arc<dyn Disk>, real: &str, known: &str) -> OneFile {
+        OneFile { folder, real: real.to_owned(), known: known.to_owned() }
+    }
+}
+
+fn read_only() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "it is only looked at")
+}
+
+impl Disk for OneFile {
+    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Box<dyn File>> {
+        match (name == self.known, mode) {
+            (true, OpenMode::Read) => self.folder.open(&self.real, mode),
+            (false, OpenMode::Read) => Err(io::ErrorKind::NotFound.into()),
+            _ => Err(read_only()),
+        }
+    }
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(read_only())
+    }
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(read_only())
+    }
+    fn list(&self) -> io::Result<Vec<DirEntry>> {
+        let len = self.folder.open(&self.real, OpenMode::Read)?.len()?;
+        Ok(vec![DirEntry { name: self.known.clone(), len }])
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn failed_dir_syncs(&self) -> u64 {
+        0
+    }
+    fn lock(&self) -> io::Result<Box<dyn DirLock>> {
+        Err(read_only())
+    }
+    fn describe(&self) -> String {
+        self.known.clone()
     }
 }
 
@@ -91,7 +147,8 @@ fn kind_of(disk: &dyn Disk, name: &str, shown: &str) -> Result<Kind, ToolError> 
         format!("{shown} is empty, or no file")
     } else {
         format!(
-            "{shown} is nothing that firn reads: no file of a Firn store, no RDB or append-only file, no JSON Lines or table of firn's"
+            "{shown} is nothing that firn reads: no file of a Firn store (its folder, a segment, a snapshot), no RDB or append-only file, no folder of \
+             append-only files, no JSON Lines or table of firn's"
         )
     }))
 }

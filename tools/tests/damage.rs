@@ -273,5 +273,8 @@ fn a_part_that_the_manifest_names_and_nobody_has_is_told() {
     firn(&["convert", shown(&folder), shown(&at.path().join("x"))]).ended(1);
     fs::write(folder.join("appendonly.aof.manifest"), "file x\n").expect("written");
     let bad = firn(&["check", shown(&folder)]).ended(1);
+    assert!(bad.out.contains("line 1 of the manifest"), "{}", bad.out);
+    fs::remove_file(folder.join("appendonly.aof.1.base.rdb")).expect("removed");
+    let bad = firn(&["check", shown(&folder)]).ended(1);
     assert!(bad.err.contains("line 1 of the manifest"), "{}", bad.err);
 }

@@ -69,13 +69,23 @@ impl Change {
     }
 }
 
-/// Looks for the one change that explains why the checksum of an RDB file of `len` bytes is wrong. `None`: it is right, there is none, or the
-/// change is another.
+/// What the checksum of a file says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// It is right, or there is none.
+    Nothing,
+    /// It is wrong, and one change explains that.
+    Change(Change),
+    /// It is wrong, and the change is another, or several.
+    Otherwise,
+}
+
+/// Looks for the one change that explains why the checksum of an RDB file of `len` bytes is wrong.
 ///
 /// # Errors
 /// The source's.
-pub fn find(mut source: impl Read, len: u64) -> io::Result<Option<Change>> {
-    let Some(summed) = len.checked_sub(CHECKSUM_LEN) else { return Ok(None) };
+pub fn find(mut source: impl Read, len: u64) -> io::Result<Found> {
+    let Some(summed) = len.checked_sub(CHECKSUM_LEN) else { return Ok(Found::Otherwise) };
     let (mut digest, mut left, mut buffer) = (crc64_digest(), summed, vec![0; BUFFER_LEN]);
     let mut first = true;
     while left > 0 {
@@ -84,7 +94,7 @@ pub fn find(mut source: impl Read, len: u64) -> io::Result<Option<Change>> {
         if std::mem::take(&mut first) {
             let header = buffer.first_chunk().and_then(|head| Header::decode(head).ok());
             if header.is_some_and(|header| header.version < VERSION_WITH_CHECKSUM) {
-                return Ok(None);
+                return Ok(Found::Nothing);
             }
         }
         digest.update(&buffer[..wanted]);
@@ -93,7 +103,12 @@ pub fn find(mut source: impl Read, len: u64) -> io::Result<Option<Change>> {
     let mut stated = [0; CHECKSUM_LEN as usize];
     source.read_exact(&mut stated)?;
     let stated = u64::from_le_bytes(stated);
-    Ok(if stated == 0 { None } else { locate(stated ^ digest.finalize(), summed) })
+    let difference = stated ^ digest.finalize();
+    Ok(match locate(difference, summed) {
+        _ if stated == 0 || difference == 0 => Found::Nothing,
+        Some(change) => Found::Change(change),
+        None => Found::Otherwise,
+    })
 }
 
 /// Where a change is that makes such a difference of the checksums of `len` bytes.
@@ -134,7 +149,7 @@ mod tests {
     #[test]
     fn one_byte_or_two_side_by_side_are_found_wherever_they_are() {
         let whole = file();
-        assert_eq!(find(&whole[..], whole.len() as u64).unwrap(), None);
+        assert_eq!(find(&whole[..], whole.len() as u64).unwrap(), Found::Nothing);
         for at in 9..whole.len() {
             for (mask, len) in [([0x10, 0], 1), ([0xff, 0x01], 2), ([0x80, 0x80], 2)] {
                 // Not over the border of the checksum.
@@ -143,7 +158,7 @@ mod tests {
                 }
                 let mut changed = whole.clone();
                 changed[at..at + len].iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
-                let change = find(&changed[..], changed.len() as u64).unwrap().unwrap();
+                let Found::Change(change) = find(&changed[..], changed.len() as u64).unwrap() else { panic!("{at}") };
                 change.undo(&mut changed, 0);
                 assert!(changed == whole, "{at}: {change:?}");
             }
@@ -157,9 +172,9 @@ mod tests {
         for at in [100, 101, 102, 2000] {
             changed[at] ^= 0x55;
         }
-        assert_eq!(find(&changed[..], changed.len() as u64).unwrap(), None);
-        assert_eq!(find(&whole[..whole.len() - 1], whole.len() as u64 - 1).unwrap(), None);
-        assert_eq!(find(&b"REDIS"[..], 5).unwrap(), None);
+        assert_eq!(find(&changed[..], changed.len() as u64).unwrap(), Found::Otherwise);
+        assert_eq!(find(&whole[..whole.len() - 1], whole.len() as u64 - 1).unwrap(), Found::Otherwise);
+        assert_eq!(find(&b"REDIS"[..], 5).unwrap(), Found::Otherwise);
     }
 
     #[test]

@@ -66,6 +66,23 @@ pub(crate) fn touched(words: &[&[u8]], found: &mut Vec<usize>) -> Option<(&'stat
     Some((command, touches))
 }
 
+/// What is wrong with a command that stands where only such stand as have changed something: one of a form that it never has, or that reads keys and
+/// changes nothing. `None`: nothing, or nobody knows it.
+pub(crate) fn odd(words: &[&[u8]]) -> Option<String> {
+    let command = table::find(words.first()?)?;
+    let name = command.spec.name;
+    if !command.spec.arity.fits(words.len()) {
+        return Some(format!(
+            "'{name}' has {}, which it never has",
+            crate::text::counted(words.len() as u64, "word", "words")
+        ));
+    }
+    let reads = command.spec.flags.has(Flags::READONLY) && !writes(command, words) && name != "PFCOUNT";
+    let mut places = Vec::new();
+    let is_odd = reads && touched(words, &mut places).is_some() && !places.is_empty();
+    is_odd.then(|| format!("'{name}' changes nothing: no server writes it into a log; what it was is not known"))
+}
+
 /// Whether the command behind the words writes: of one with subcommands, whether this one does.
 pub(crate) fn writes(command: &Command, words: &[&[u8]]) -> bool {
     let sub = words.get(1).and_then(|word| command.spec.subcommand(word));

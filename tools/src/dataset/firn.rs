@@ -172,8 +172,12 @@ pub(crate) struct Stretch {
     pub(crate) offset: u64,
     /// Where frames go on.
     pub(crate) to_offset: u64,
-    /// The LSN of the record there.
+    /// The LSN of the first record in them.
+    pub(crate) lsn: Lsn,
+    /// The LSN of the record where frames go on.
     pub(crate) to_lsn: Lsn,
+    /// The end of the newest segment, of which nobody was promised anything.
+    pub(crate) is_torn: bool,
 }
 
 /// How far records are there without a gap behind a base.
@@ -291,7 +295,7 @@ impl FirnStore {
     /// Stretches of the segments that cannot be read, torn tails included.
     pub(crate) fn damaged_stretches(&self) -> Result<Vec<Stretch>, ToolError> {
         let mut stretches = Vec::new();
-        for link in &self.links {
+        for (at, link) in self.links.iter().enumerate() {
             let name = &self.survey.segments[link.index].2;
             let scan =
                 self.reader(link, Lsn::MAX, |reader| reader.scan()).map_err(|failure| read_failed(name, &failure))?;
@@ -300,7 +304,9 @@ impl FirnStore {
                     file: name.clone(),
                     offset: skipped.offset,
                     to_offset: skipped.to_offset,
+                    lsn: skipped.lsn,
                     to_lsn: skipped.to_lsn,
+                    is_torn: false,
                 });
             }
             if matches!(scan.end, End::Broken(_)) && scan.offset < scan.len {
@@ -308,7 +314,10 @@ impl FirnStore {
                     file: name.clone(),
                     offset: scan.offset,
                     to_offset: scan.len,
-                    to_lsn: Lsn::MAX,
+                    lsn: scan.next,
+                    // What a later segment holds is known to come behind.
+                    to_lsn: self.links.get(at + 1).map_or(Lsn::MAX, |next| next.first),
+                    is_torn: at + 1 == self.links.len() && scan.durable < scan.next,
                 });
             }
         }

@@ -92,8 +92,45 @@ pub(crate) struct Loss {
     pub(crate) to: u64,
     /// Names of keys.
     pub(crate) keys: Vec<Vec<u8>>,
+    /// What else may have gone with it.
+    pub(crate) unnamed: Unnamed,
     /// Nothing that was ever whole is in it: a cut tail, zeros.
     pub(crate) harmless: bool,
+}
+
+/// Keys that were lost and whose names nobody can tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Unnamed {
+    /// So many, about.
+    pub(crate) about: u64,
+    /// There may be more, or names that were told may be misread: nothing left tells.
+    pub(crate) perhaps: bool,
+}
+
+impl Unnamed {
+    /// Every key that is lost is named.
+    pub(crate) fn none(self) -> bool {
+        self.about == 0 && !self.perhaps
+    }
+
+    /// Both.
+    pub(crate) fn and(self, other: Unnamed) -> Unnamed {
+        Unnamed { about: self.about + other.about, perhaps: self.perhaps || other.perhaps }
+    }
+}
+
+impl std::fmt::Display for Unnamed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.about, self.perhaps) {
+            (0, false) => Ok(()),
+            (0, true) => out.write_str("; whether all names are known, nothing tells"),
+            (about, _) => {
+                let (keys, whose) =
+                    (crate::text::counted(about, "key", "keys"), if about == 1 { "name is" } else { "names are" });
+                write!(out, "; about {keys} in it whose {whose} not known")
+            }
+        }
+    }
 }
 
 /// Findings, and losses, that are listed; more are only counted.
@@ -134,10 +171,14 @@ impl Damages {
     /// Notes one, once.
     ///
     /// # Errors
-    /// [`ToolError::Damage`] if this is strict.
+    /// [`ToolError::Damage`], or [`ToolError::Unreadable`], as the finding says, if this is strict.
     pub(crate) fn report(&self, finding: Finding) -> Result<(), ToolError> {
         if !self.lenient {
-            return Err(ToolError::Damage(finding.to_string()));
+            let text = finding.to_string();
+            return Err(match finding.severity {
+                Severity::Unreadable => ToolError::Unreadable(text),
+                Severity::Note | Severity::Damage => ToolError::Damage(text),
+            });
         }
         self.list(finding);
         Ok(())
@@ -175,6 +216,8 @@ impl Damages {
             Some(at) => {
                 let known = &mut lost[at];
                 known.to = known.to.max(loss.to);
+                known.unnamed.about = known.unnamed.about.max(loss.unnamed.about);
+                known.unnamed.perhaps |= loss.unnamed.perhaps;
                 let new = loss.keys.into_iter().filter(|key| !known.keys.contains(key)).collect::<Vec<_>>();
                 known.keys.extend(new);
             }
@@ -182,7 +225,12 @@ impl Damages {
                 known.insert(hash, lost.len());
                 lost.push(loss);
             }
-            None => {}
+            None => {
+                // More than anybody reads: only counted, with the last one.
+                if let Some(last) = lost.last_mut() {
+                    last.unnamed.about += loss.keys.len() as u64 + loss.unnamed.about;
+                }
+            }
         }
     }
 

@@ -14,7 +14,7 @@
 
 use super::change::{self, Change, Touches, touched};
 use super::spread::{PARTS_MAX, Spread};
-use super::{Base, Damages, Tail, Visit};
+use super::{Base, Damages, Loss, Tail, Unnamed, Visit};
 use crate::ToolError;
 use crate::filter::Filter;
 use crate::folder::{Finding, Severity};
@@ -276,7 +276,8 @@ impl Small {
         let command = firn_engine::command::table::find(words[0]).filter(|command| change::writes(command, words));
         let Some(command) = command else { return Ok(()) };
         if !command.spec.arity.fits(words.len()) {
-            return damages.report(finding(change, Severity::Damage, format!("a command of {} words", words.len())));
+            let message = change::odd(words).unwrap_or_default();
+            return damages.report(finding(change, Severity::Damage, message));
         }
         self.engine.now_ms = change.time_ms.unwrap_or(self.engine.now_ms);
         self.session.db = change.db;
@@ -288,6 +289,16 @@ impl Small {
             Some(error) => {
                 let key = words.get(1).map_or_else(String::new, |word| crate::text::word(word, false));
                 let message = format!("'{} {key}' cannot be applied: {error}", command.spec.name);
+                let mut places = Vec::new();
+                touched(words, &mut places);
+                damages.lose(Loss {
+                    path: change.file.into(),
+                    from: change.offset,
+                    to: change.offset,
+                    keys: places.iter().map(|at| words[*at].to_vec()).collect(),
+                    unnamed: Unnamed::default(),
+                    harmless: false,
+                });
                 damages.report(finding(change, Severity::Damage, message))
             }
         }

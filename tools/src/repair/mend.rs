@@ -4,17 +4,16 @@
 //! there is at most one changed byte that explains it; among n bytes a wrong explanation is found by chance about once in 2^24 / n.
 //! Whatever is put right must then also decode, which leaves nothing to chance.
 
-use firn_engine::disk::{DirEntry, DirLock, Disk, File, OpenMode, read_full_at};
+use super::patched::PatchedDisk;
+use firn_engine::disk::{Disk, OpenMode};
 use firn_engine::format::{FileHeader, FileKind, HEADER_LEN, Seed, StoreId, u32_at};
 use firn_engine::log::Lsn;
-use firn_engine::log::frame::{FLAG_LZ4, FRAME_HEADER_LEN, FrameHeader};
+use firn_engine::log::frame::{FRAME_HEADER_LEN, FrameHeader};
 use firn_engine::log::reader::{End, Frame, ReadFailure, SegmentReader};
 use firn_engine::snapshot::block::{BLOCK_HEADER_LEN, BlockHeader};
 use firn_engine::snapshot::index::{FOOTER_LEN, Footer};
 use firn_engine::snapshot::reader::{BlockBuffer, SnapshotReader};
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
 /// Longer payloads are not searched: a chance hit becomes likely.
 const SEARCH_MAX: usize = 64 * 1024;
@@ -62,132 +61,7 @@ pub(crate) fn changed_byte(len: usize, stated: u32, computed: u32) -> Option<(us
     None
 }
 
-/// One byte put right.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Patch {
-    /// The file.
-    pub(crate) file: String,
-    /// Where.
-    pub(crate) offset: u64,
-    /// What is there.
-    pub(crate) was: u8,
-    /// What it was.
-    pub(crate) byte: u8,
-    /// What it is part of.
-    pub(crate) what: &'static str,
-}
-
-/// A folder in which some bytes are put right; nothing can be written to it.
-pub(crate) struct PatchedDisk {
-    inner: Arc<dyn Disk>,
-    patches: BTreeMap<String, Vec<Patch>>,
-}
-
-struct PatchedFile {
-    inner: Box<dyn File>,
-    patches: Vec<Patch>,
-}
-
-fn read_only() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "it is only looked at")
-}
-
-impl Disk for PatchedDisk {
-    fn open(&self, name: &str, mode: OpenMode) -> io::Result<Box<dyn File>> {
-        if mode != OpenMode::Read {
-            return Err(read_only());
-        }
-        let patches = self.patches.get(name).cloned().unwrap_or_default();
-        Ok(Box::new(PatchedFile { inner: self.inner.open(name, mode)?, patches }))
-    }
-    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-        Err(read_only())
-    }
-    fn remove(&self, _: &str) -> io::Result<()> {
-        Err(read_only())
-    }
-    fn list(&self) -> io::Result<Vec<DirEntry>> {
-        self.inner.list()
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn failed_dir_syncs(&self) -> u64 {
-        0
-    }
-    fn lock(&self) -> io::Result<Box<dyn DirLock>> {
-        Err(read_only())
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-}
-
-impl File for PatchedFile {
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        Err(read_only())
-    }
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = self.inner.read_at(buffer, offset)?;
-        for patch in &self.patches {
-            if let Some(at) =
-                patch.offset.checked_sub(offset).and_then(|at| usize::try_from(at).ok()).filter(|at| *at < read)
-            {
-                buffer[at] = patch.byte;
-            }
-        }
-        Ok(read)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-    fn preallocate(&self, _: u64) -> io::Result<()> {
-        Err(read_only())
-    }
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn drop_cache(&self) -> io::Result<()> {
-        self.inner.drop_cache()
-    }
-}
-
 impl PatchedDisk {
-    /// `inner` as it is.
-    pub(crate) fn new(inner: Arc<dyn Disk>) -> PatchedDisk {
-        PatchedDisk { inner, patches: BTreeMap::new() }
-    }
-
-    /// All that was put right.
-    pub(crate) fn patches(&self) -> impl Iterator<Item = &Patch> {
-        self.patches.values().flatten()
-    }
-
-    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let file = self.open(name, OpenMode::Read)?;
-        let mut bytes = vec![0; len];
-        let read = read_full_at(&*file, &mut bytes, offset)?;
-        bytes.truncate(read);
-        Ok(bytes)
-    }
-
-    fn patch(&mut self, name: &str, offset: u64, difference: u8, what: &'static str) -> io::Result<()> {
-        let was = self.read(name, offset, 1)?.first().copied().ok_or(io::ErrorKind::UnexpectedEof)?;
-        let patch = Patch { file: name.to_owned(), offset, was, byte: was ^ difference, what };
-        self.patches.entry(name.to_owned()).or_default().push(patch);
-        Ok(())
-    }
-
-    /// Takes the last patch of a file back: what it gave does not decode.
-    fn unpatch(&mut self, name: &str) {
-        if let Some(patches) = self.patches.get_mut(name) {
-            patches.pop();
-        }
-    }
-
     /// The difference between a checksum and what it should be, if only one byte of the checksum itself was changed: its index and difference.
     fn changed_checksum(stated: u32, computed: u32) -> Option<(usize, u8)> {
         let difference = (stated ^ computed).to_le_bytes();
@@ -265,7 +139,7 @@ impl PatchedDisk {
 
     /// Puts the frame at `at` right, if one changed byte explains what is wrong.
     fn mend_frame(&mut self, name: &str, seed: &Seed, at: u64) -> io::Result<()> {
-        let before = self.patches.get(name).map_or(0, Vec::len);
+        let before = self.patched(name);
         if !self.mend_header(name, seed, at, &|bytes| FrameHeader::decode(bytes, seed, at).is_ok())? {
             return Ok(());
         }
@@ -280,7 +154,7 @@ impl PatchedDisk {
                 .payload(&stored, seed, at, &mut scratch)
                 .is_ok_and(|payload| Frame { offset: at, header, payload }.records().all(|record| record.is_ok()));
         if !decodes {
-            while self.patches.get(name).map_or(0, Vec::len) > before {
+            while self.patched(name) > before {
                 self.unpatch(name);
             }
         }
@@ -384,28 +258,6 @@ impl PatchedDisk {
 
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8))
-}
-
-/// The keys that the commands of a damaged frame seem to name; what is not readable is passed over.
-pub(crate) fn keys_in(payload: &[u8], header: &FrameHeader) -> Vec<Vec<u8>> {
-    let mut keys: Vec<Vec<u8>> = Vec::new();
-    if header.flags & FLAG_LZ4 != 0 {
-        return keys;
-    }
-    let mut found = Vec::new();
-    for record in (Frame { offset: 0, header: *header, payload }).records().map_while(Result::ok) {
-        let (mut commands, mut words) = (record.commands(), Vec::new());
-        while let Ok(Some(_)) = commands.next(&mut words) {
-            if crate::dataset::change::touched(&words, &mut found).is_some() {
-                for at in &found {
-                    if !keys.iter().any(|key| key == words[*at]) {
-                        keys.push(words[*at].to_vec());
-                    }
-                }
-            }
-        }
-    }
-    keys
 }
 
 #[cfg(test)]

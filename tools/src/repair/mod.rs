@@ -1,41 +1,50 @@
 //! `firn repair`: a mended copy of a damaged store, that loses only what cannot be read, and says what that is.
 //!
-//! 1. Single changed bytes are found by their checksums and put right: nothing is lost by them ([`mend`]).
+//! 1. Single changed bytes are found by their checksums and put right: nothing is lost by them ([`mend`]). What is behind missing or added bytes
+//!    is put back into its place ([`realign`]).
 //! 2. Then the base is chosen: the newest snapshot that verifies, else what is left of the newest that can be read, unless the log
 //!    reaches back to its beginning. Frames that do not verify are left out one by one, never all that follows them.
 //! 3. The state that this gives becomes a new store. The damaged bytes are set aside beside it, and keys that are lost are named as far as
 //!    they can be known: from readable parts of the damage, and from what other files say about the same positions.
 //! 4. The damaged store is only read.
 
+mod frames;
 mod mend;
 mod partial;
+mod patched;
+mod prefix;
+mod realign;
+mod report;
+mod walked;
 
 use crate::choice::{MemoryArgs, libraries, when};
 use crate::dataset::firn::{FirnStore, SnapshotBase};
+use crate::dataset::lines::RowFile;
 use crate::dataset::redis::RedisFiles;
-use crate::dataset::{Base, Damages, Loss, MEMORY_DEFAULT, StateInfo, Tail, state};
+use crate::dataset::{Base, Damages, Loss, MEMORY_DEFAULT, StateInfo, Tail, Unnamed, state};
 use crate::filter::{Filter, KeyArgs, ValueArgs};
 use crate::folder::{Finding, Severity};
 use crate::make::NewStore;
 use crate::sink::{Format, RDB_VERSION_DEFAULT, Sink};
-use crate::target::{Kind, Target, unreadable};
-use crate::text::{self, Style};
-use crate::{Outcome, ToolError, json, spool};
+use crate::target::{Kind, OneFile, Target, unreadable};
+use crate::text;
+use crate::{Outcome, ToolError, spool};
 use firn_engine::disk::real::RealDisk;
 use firn_engine::disk::{Disk, OpenMode, read_full_at};
-use firn_engine::format::{FileHeader, FileKind, Seed};
+use firn_engine::format::{FileHeader, FileKind, FileName, HEADER_LEN, Seed, StoreId};
 use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::log::Lsn;
-use firn_engine::log::frame::{FRAME_HEADER_LEN, FrameHeader};
 use firn_engine::recovery::survey::Survey;
 use firn_engine::snapshot::reader::read_header;
-use mend::{PatchedDisk, keys_in};
-use partial::{LostRange, PartialSnapshot, WalkedSnapshot};
-use serde_json::{Value, json};
+pub(crate) use frames::frames_in;
+use partial::{LostRange, PartialSnapshot};
+use patched::{Patch, PatchedDisk};
+use report::Report;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use walked::WalkedSnapshot;
 
 /// Keys that are named at most; more are only counted.
 const NAMES_MAX: usize = 1000;
@@ -116,6 +125,19 @@ impl Chosen<'_> {
 /// Runs it.
 pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     let (memory, filter) = (args.memory.bytes()?, Filter::new(&args.keys, &args.values)?);
+    let aside = args.set_aside();
+    if std::fs::read_dir(&aside).is_ok_and(|mut all| all.next().is_some()) || aside.is_file() {
+        let text = "is there and not empty: damaged bytes are set aside in a new folder (--set-aside FOLDER)";
+        return Err(ToolError::Usage(format!("{} {text}", aside.display())));
+    }
+    if let Some(file) = RowFile::at(&spool::input(&args.path)?).filter(|_| !args.path.is_dir()) {
+        return Err(ToolError::Usage(format!(
+            "{} is {}, which has no checksums and can be mended in an editor: firn check names the lines that are wrong. Mended are Firn stores and \
+             snapshots, RDB files, append-only files and their folders",
+            spool::name(&args.path),
+            file.kind()
+        )));
+    }
     let report = match RedisFiles::at(&args.path)? {
         Some(files) => of_redis(args, &files, &filter, memory)?,
         None => of_store(args, &filter, memory)?,
@@ -124,28 +146,50 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
     Ok(if report.losses() > 0 { Outcome::Damage } else { Outcome::Fine })
 }
 
+/// A snapshot without its folder, under the name that it has in one.
+fn alone(disk: Arc<dyn Disk>, name: &str) -> Result<Arc<dyn Disk>, ToolError> {
+    let file = disk.open(name, OpenMode::Read).map_err(unreadable(name))?;
+    let known = match FileName::parse(name) {
+        FileName::Snapshot { .. } => name.to_owned(),
+        _ => {
+            let header = read_header(&*file, name, None).map_err(|error| ToolError::Damage(error.to_string()))?;
+            FileName::Snapshot { lsn: header.number, epoch: header.epoch }.to_string()
+        }
+    };
+    Ok(Arc::new(OneFile::new(disk, name, &known)))
+}
+
 /// What can be read of a store, as a new one.
 fn of_store<'a>(args: &'a RepairArgs, filter: &Filter, memory: u64) -> Result<Report<'a>, ToolError> {
     if args.format.or_else(|| Format::of(&args.output)).is_some_and(|format| format != Format::Firn) {
         let text = "a store is mended as a store, which firn convert then gives another form";
         return Err(ToolError::Usage(text.to_owned()));
     }
-    let raw = match Target::of(&args.path)? {
-        Target::Folder(disk) => disk,
-        Target::File { name, kind: Kind::Segment { .. } | Kind::Snapshot | Kind::Identity(_), .. } => {
-            return Err(ToolError::Usage(format!("{name} alone is not a store: give its folder")));
+    let (raw, is_alone) = match Target::of(&args.path)? {
+        Target::Folder(disk) => (disk, false),
+        Target::File { disk, name, kind: Kind::Snapshot } => (alone(disk, &name)?, true),
+        Target::File { name, kind: Kind::Segment { .. }, .. } => {
+            return Err(ToolError::Usage(format!(
+                "{name} alone holds changes, and no state that they could be made on: give its folder (firn check and firn inspect --records read \
+                 the segment alone)"
+            )));
+        }
+        Target::File { name, kind: Kind::Identity(_), .. } => {
+            return Err(ToolError::Usage(format!("{name} alone only says whose a store is: give its folder")));
         }
     };
     let mut patched = PatchedDisk::new(Arc::clone(&raw));
     mend(&mut patched, &*raw)?;
     let mut report = Report { patches: patched.patches().cloned().collect(), ..Report::new(args) };
-    let disk: Arc<dyn Disk> = Arc::new(patched);
+    report.shifts = patched.shifts().map(|(name, shift)| (name.clone(), *shift)).collect();
+    let patched = Arc::new(patched);
+    let disk: Arc<dyn Disk> = patched.clone();
     let store = FirnStore::open(Arc::clone(&disk))?;
     let damages = Damages::lenient();
     let chosen = choose(&store, &damages)?;
     let (covered, base_ms) = chosen.moment();
     if let Chosen::Whole(base) = &chosen
-        && let Some(reader) = base.reader().filter(|reader| reader.has_log() && store.links.is_empty())
+        && let Some(reader) = base.reader().filter(|reader| reader.has_log() && store.links.is_empty() && !is_alone)
     {
         let message = "a log was on when it was made, and not one segment of it is there".to_owned();
         let (severity, file, lsn) = (Severity::Damage, reader.name().to_owned(), Some(covered + 1));
@@ -170,29 +214,86 @@ fn of_store<'a>(args: &'a RepairArgs, filter: &Filter, memory: u64) -> Result<Re
     )?;
     report.entries = made.finish(&libraries(&report.info, filter))?.entries;
 
-    report.findings = damages.take();
+    let is_torn = |it: &Finding| it.severity == Severity::Note && it.message.starts_with("a torn tail");
+    (report.cut_off, report.findings) = damages.take().into_iter().partition(is_torn);
     let mut lost_keys: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for loss in damages.take_losses() {
+        report.unnamed = report.unnamed.and(loss.unnamed);
+        lost_keys.extend(loss.keys);
+    }
     for skipped in store.damaged_stretches()? {
+        let (from, to) = (skipped.offset, skipped.to_offset);
         if skipped.to_lsn > covered + 1 {
-            lost_keys.extend(frame_keys(&store, &skipped.file, skipped.offset)?);
+            lose_records(&store, &skipped, covered, &mut lost_keys, &mut report)?;
+        } else {
+            let message = format!(
+                "bytes up to {to} cannot be read; the snapshot holds what their records did: no key is lost by them, only moments before LSN {}",
+                skipped.to_lsn
+            );
+            let (severity, file) = (Severity::Note, skipped.file.clone());
+            report.findings.push(Finding { severity, file, offset: Some(from), lsn: None, message });
         }
-        report.stretches.push(Stretch { file: skipped.file, from: skipped.offset, to: skipped.to_offset });
+        report.stretches.push(Stretch { file: skipped.file, from, to });
     }
     let lost_ranges: Vec<LostRange> = match &chosen {
         Chosen::Partial(partial) => partial.lost.borrow().clone(),
-        _ => Vec::new(),
+        Chosen::Walked(walked, ..) => walked.lost.clone(),
+        Chosen::Whole(_) => Vec::new(),
     };
-    report.stretches.extend(lost_ranges.iter().map(|lost| Stretch {
+    report.stretches.extend(lost_ranges.iter().filter(|lost| lost.end > lost.offset).map(|lost| Stretch {
         file: lost.file.clone(),
         from: lost.offset,
         to: lost.end,
     }));
+    if let Chosen::Walked(walked, ..) = &chosen {
+        report.unnamed = report.unnamed.and(walked.unnamed());
+        report.stretches.extend(walked.gaps.iter().map(|&(from, to)| Stretch { file: walked.name.clone(), from, to }));
+        lost_keys.extend(walked.broken_keys.borrow().iter().cloned());
+    }
+    report.stretches.sort_by(|one, other| (&one.file, one.from, one.to).cmp(&(&other.file, other.from, other.to)));
+    report.stretches.dedup();
     if !lost_ranges.is_empty() {
-        candidates(&store, &lost_ranges, &mut lost_keys)?;
+        let entries: u64 = lost_ranges.iter().map(|lost| lost.entries).sum();
+        let mut named: BTreeSet<Vec<u8>> = lost_ranges.iter().flat_map(|lost| lost.named.iter().cloned()).collect();
+        let complete = lost_ranges.iter().all(|lost| lost.named.len() as u64 == lost.entries);
+        if !complete {
+            candidates(&store, &lost_ranges, &mut named)?;
+        }
+        let about = entries.saturating_sub(named.len() as u64);
+        report.unnamed = report.unnamed.and(Unnamed { about, perhaps: !complete });
+        lost_keys.extend(named);
     }
     report.lose(lost_keys, filter);
+    for stretch in &mut report.stretches {
+        // In the file as it is.
+        let (from, to) = (patched.actual(&stretch.file, stretch.from), patched.actual(&stretch.file, stretch.to));
+        (stretch.from, stretch.to) = (from.min(to), to);
+    }
     set_aside(&*raw, &report.aside, &report.stretches)?;
     Ok(report)
+}
+
+/// Names the keys of records that cannot be read and that no snapshot holds.
+fn lose_records(
+    store: &FirnStore,
+    skipped: &crate::dataset::firn::Stretch,
+    covered: Lsn,
+    lost_keys: &mut BTreeSet<Vec<u8>>,
+    report: &mut Report<'_>,
+) -> Result<(), ToolError> {
+    let found = frames_in(&*store.disk, Some(store.identity.store), &skipped.file, skipped.offset..skipped.to_offset)?;
+    let records = skipped.to_lsn.saturating_sub(skipped.lsn.max(covered + 1));
+    let is_tail = skipped.to_lsn == Lsn::MAX;
+    // A record may be about several keys; each that gave no name at all counts for one.
+    let about = if is_tail {
+        u64::from(found.keys.is_empty() && !skipped.is_torn)
+    } else {
+        records.saturating_sub(found.records)
+    };
+    let perhaps = !(found.is_whole || is_tail && skipped.is_torn);
+    report.unnamed = report.unnamed.and(Unnamed { about, perhaps });
+    lost_keys.extend(found.keys);
+    Ok(())
 }
 
 /// What can be read of Redis' files, in the form that the output's name or `--format` says.
@@ -217,13 +318,23 @@ fn of_redis<'a>(
     // Of a cut tail, or zeros, nothing was ever promised.
     let nothing_lost = |finding: &Finding| {
         let same = |loss: &Loss| finding.offset == Some(loss.from) && spool::name(&loss.path) == finding.file;
-        finding.severity == Severity::Note || losses.iter().any(|loss| loss.harmless && same(loss))
+        losses.iter().any(|loss| loss.harmless && same(loss))
     };
     report.findings = damages.take();
     for finding in &mut report.findings {
-        if nothing_lost(finding) {
+        if files.is_made_again(finding) {
+            report.made_again.push(finding.clone());
+            finding.severity = Severity::Note;
+        } else if nothing_lost(finding) {
+            report.cut_off.push(Finding { severity: Severity::Note, ..finding.clone() });
             finding.severity = Severity::Note;
         }
+    }
+    let said_elsewhere =
+        |finding: &Finding| report.made_again.iter().chain(&report.cut_off).any(|it| it.message == finding.message);
+    report.findings.retain(|finding| !said_elsewhere(finding));
+    for loss in &losses {
+        report.unnamed = report.unnamed.and(loss.unnamed);
     }
     for loss in losses.iter().filter(|loss| loss.to > loss.from) {
         let (folder, name) = (loss.path.parent().unwrap_or(Path::new(".")), loss.path.file_name().unwrap_or_default());
@@ -235,7 +346,7 @@ fn of_redis<'a>(
     }
     report.lose(losses.into_iter().flat_map(|loss| loss.keys), filter);
     let patches = mended.iter().flat_map(|mended| {
-        (0..).zip(mended.is.iter().zip(&mended.was)).map(|(number, (is, was))| mend::Patch {
+        (0..).zip(mended.is.iter().zip(&mended.was)).map(|(number, (is, was))| Patch {
             file: mended.file.clone(),
             offset: mended.offset + number,
             was: *is,
@@ -245,6 +356,35 @@ fn of_redis<'a>(
     });
     report.patches = patches.collect();
     Ok(report)
+}
+
+/// The folder with the frames of its segments in their places, behind missing or added bytes too.
+pub(crate) fn realigned(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>, ToolError> {
+    let mut patched = PatchedDisk::new(Arc::clone(disk));
+    let survey = Survey::of(&**disk).map_err(|error| ToolError::Unreadable(error.to_string()))?;
+    for (first, epoch, name, _) in &survey.segments {
+        if let Some(identity) = &survey.identity {
+            patched.realign_segment(name, *first, *epoch, identity.store).map_err(unreadable(name))?;
+        }
+    }
+    Ok(Arc::new(patched))
+}
+
+/// The same of one segment, and whose it is: as its header says, or else the other files of its folder.
+pub(crate) fn realigned_segment(
+    disk: &Arc<dyn Disk>,
+    name: &str,
+    first: Lsn,
+    epoch: u64,
+) -> Result<(Arc<dyn Disk>, Option<StoreId>), ToolError> {
+    let mut patched = PatchedDisk::new(Arc::clone(disk));
+    let header = FileHeader::decode(&patched.read(name, 0, HEADER_LEN).map_err(unreadable(name))?, FileKind::Segment);
+    let others = || Survey::of(&**disk).ok().and_then(|survey| survey.identity).map(|identity| identity.store);
+    let store = header.ok().map(|header| header.store).or_else(others);
+    if let Some(store) = store {
+        patched.realign_segment(name, first, epoch, store).map_err(unreadable(name))?;
+    }
+    Ok((Arc::new(patched), store))
 }
 
 /// Puts single bytes right in all files.
@@ -269,6 +409,16 @@ fn mend(patched: &mut PatchedDisk, disk: &dyn Disk) -> Result<(), ToolError> {
     }
     let survey = names(&*patched)?;
     let store = survey.identity.map(|identity| identity.store);
+    for (number, epoch, name, _) in &survey.snapshots {
+        patched.make_header_again(name, FileKind::Snapshot, (*number, *epoch), survey.identity).map_err(&failed)?;
+        patched.realign_snapshot(name).map_err(&failed)?;
+    }
+    for (number, epoch, name, _) in &survey.segments {
+        patched.make_header_again(name, FileKind::Segment, (*number, *epoch), survey.identity).map_err(&failed)?;
+        if let Some(store) = store {
+            patched.realign_segment(name, *number, *epoch, store).map_err(&failed)?;
+        }
+    }
     let bar = text::progress(
         survey.segments.iter().chain(&survey.snapshots).map(|(.., len)| len).sum(),
         "looking for changed bytes",
@@ -293,7 +443,7 @@ fn choose<'d>(store: &FirnStore, damages: &'d Damages) -> Result<Chosen<'d>, Too
     }
     for (_, _, name, _) in &store.survey.snapshots {
         if let Ok(reader) = store.snapshot(name) {
-            return Ok(Chosen::Partial(PartialSnapshot::new(reader, damages)));
+            return Ok(Chosen::Partial(PartialSnapshot::new(reader, &store.disk, damages)));
         }
     }
     if let Some((lsn, epoch, name, _)) = store.survey.snapshots.first() {
@@ -305,22 +455,6 @@ fn choose<'d>(store: &FirnStore, damages: &'d Damages) -> Result<Chosen<'d>, Too
         return Ok(Chosen::Walked(walked, *lsn, made));
     }
     Ok(Chosen::Whole(whole))
-}
-
-/// The keys that a damaged frame of a store's segment seems to name.
-pub(crate) fn frame_keys(store: &FirnStore, file: &str, offset: u64) -> Result<Vec<Vec<u8>>, ToolError> {
-    let failed = unreadable(file);
-    let firn_engine::format::FileName::Segment { first, epoch } = firn_engine::format::FileName::parse(file) else {
-        return Ok(Vec::new());
-    };
-    let seed = Seed::new(store.identity.store, first, epoch);
-    let opened = store.disk.open(file, OpenMode::Read).map_err(&failed)?;
-    let mut head = [0; FRAME_HEADER_LEN];
-    let read = read_full_at(&*opened, &mut head, offset).map_err(&failed)?;
-    let Ok(header) = FrameHeader::decode(&head[..read], &seed, offset) else { return Ok(Vec::new()) };
-    let mut payload = vec![0; header.stored_len.min(64 * 1024 * 1024)];
-    let read = read_full_at(&*opened, &mut payload, offset + FRAME_HEADER_LEN as u64).map_err(&failed)?;
-    Ok(keys_in(&payload[..read], &header))
 }
 
 /// Keys at lost positions that other files know of.
@@ -344,7 +478,7 @@ fn candidates(store: &FirnStore, lost: &[LostRange], names: &mut BTreeSet<Vec<u8
     })?;
     for (_, _, name, _) in &store.survey.snapshots {
         let Ok(reader) = store.snapshot(name) else { continue };
-        let other = PartialSnapshot::new(reader, &quiet);
+        let other = PartialSnapshot::new(reader, &store.disk, &quiet);
         for lost in lost {
             other.visit(Some(lost.db), lost.range.clone(), &mut |_, _, entry| {
                 if names.len() < NAMES_MAX {
@@ -380,117 +514,4 @@ fn set_aside(disk: &dyn Disk, folder: &Path, stretches: &[Stretch]) -> Result<()
         }
     }
     Ok(())
-}
-
-/// What was made, and what was not, whatever kind of files it was.
-struct Report<'a> {
-    args: &'a RepairArgs,
-    patches: Vec<mend::Patch>,
-    findings: Vec<Finding>,
-    lost_keys: BTreeSet<Vec<u8>>,
-    stretches: Vec<Stretch>,
-    aside: PathBuf,
-    info: StateInfo,
-    entries: u64,
-    covered: Lsn,
-    /// The form, if it is another than a store.
-    other_form: bool,
-}
-
-impl<'a> Report<'a> {
-    /// Of nothing so far.
-    fn new(args: &'a RepairArgs) -> Self {
-        Report {
-            args,
-            patches: Vec::new(),
-            findings: Vec::new(),
-            lost_keys: BTreeSet::new(),
-            stretches: Vec::new(),
-            aside: args.set_aside(),
-            info: StateInfo::default(),
-            entries: 0,
-            covered: 0,
-            other_form: false,
-        }
-    }
-
-    /// Names keys that were lost, if they were to be in the copy: of what database and type they were, damage does not tell.
-    fn lose(&mut self, keys: impl IntoIterator<Item = Vec<u8>>, filter: &Filter) {
-        self.lost_keys.extend(keys.into_iter().filter(|key| filter.wants_name(key)));
-    }
-
-    /// How many parts could not be read.
-    fn losses(&self) -> u64 {
-        self.findings.iter().filter(|finding| finding.severity != Severity::Note).count() as u64
-    }
-
-    fn print(&self, out: &mut dyn Write) -> Result<(), ToolError> {
-        let losses = self.losses();
-        if self.args.json {
-            let findings: Vec<Value> = self
-                .findings
-                .iter()
-                .map(|it| {
-                    json!({ "file": it.file, "offset": it.offset, "lsn": it.lsn, "message": it.message, "loss": it.severity != Severity::Note })
-                })
-                .collect();
-            let mended: Vec<Value> = self
-                .patches
-                .iter()
-                .map(|it| json!({ "file": it.file, "offset": it.offset, "was": it.was, "byte": it.byte, "part_of": it.what }))
-                .collect();
-            let facts = json!({
-                "output": self.args.output.display().to_string(),
-                "lsn": self.info.lsn,
-                "entries": self.entries,
-                "snapshot_lsn": self.covered,
-                "mended": mended,
-                "left_out": findings,
-                "lost_keys": self.lost_keys.iter().map(|key| json::bytes(key)).collect::<Vec<_>>(),
-                "set_aside": self.stretches.iter()
-                    .map(|it| json!({ "file": it.file, "from": it.from, "to": it.to }))
-                    .collect::<Vec<_>>(),
-                "set_aside_in": (!self.stretches.is_empty()).then(|| self.aside.display().to_string()),
-            });
-            writeln!(out, "{facts}")?;
-            return Ok(());
-        }
-        let style = Style::for_stdout();
-        for patch in &self.patches {
-            let line = format!(
-                "{} at byte {}: {:#04x} was {:#04x} before it was changed ({} fits its checksum again)",
-                patch.file, patch.offset, patch.was, patch.byte, patch.what
-            );
-            writeln!(out, "{} {line}", style.good("mended  "))?;
-        }
-        for finding in &self.findings {
-            let label = if finding.severity == Severity::Note { style.note("cut off ") } else { style.bad("left out") };
-            writeln!(out, "{label} {finding}")?;
-        }
-        if !self.lost_keys.is_empty() {
-            writeln!(out, "Keys that this may have changed or lost:")?;
-            for key in self.lost_keys.iter().take(50) {
-                writeln!(out, "  {}", text::word(key, true))?;
-            }
-            if self.lost_keys.len() > 50 {
-                writeln!(out, "  and {} more (--json names them)", text::count(self.lost_keys.len() as u64 - 50))?;
-            }
-        }
-        if !self.stretches.is_empty() {
-            writeln!(out, "The damaged bytes are in {}.", self.aside.display())?;
-        }
-        let moment = if self.info.lsn.is_some() { format!(" as of {}", when(&self.info)) } else { String::new() };
-        writeln!(
-            out,
-            "Made {} with {}{moment}{}. {}",
-            self.args.output.display(),
-            text::counted(self.entries, "key", "keys"),
-            if self.other_form { "" } else { ", read back whole" },
-            match losses {
-                0 => style.good("Nothing was lost."),
-                losses => style.bad(&format!("{} could not be read.", text::counted(losses, "part", "parts"))),
-            }
-        )?;
-        Ok(())
-    }
 }

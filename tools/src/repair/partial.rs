@@ -1,18 +1,17 @@
 //! What is left of a snapshot whose blocks do not all verify, as a base.
 
+use super::prefix::{decompress, keys_in};
 use crate::dataset::firn::{libraries_of, snapshot_error};
 use crate::dataset::{Base, Damages, Visit};
-use crate::folder::{Finding, Severity, snapshot_finding};
+use crate::folder::snapshot_finding;
 use crate::{ToolError, text};
-use firn_engine::disk::{Disk, File, OpenMode, read_full_at};
-use firn_engine::format::Seed;
+use firn_engine::disk::{Disk, OpenMode, read_full_at};
 use firn_engine::key::HashSeed;
-use firn_engine::keyspace::entry::{self, Assembly};
 use firn_engine::keyspace::libraries::Libraries;
-use firn_engine::snapshot::block::{BLOCK_HEADER_LEN, BlockHeader, BlockKind};
+use firn_engine::snapshot::block::{BLOCK_HEADER_LEN, BlockKind};
 use firn_engine::snapshot::reader::{BlockBuffer, SnapshotReader};
-use firn_engine::value::Shaping;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -31,11 +30,14 @@ pub(crate) struct LostRange {
     pub(crate) range: RangeInclusive<u64>,
     /// Entries.
     pub(crate) entries: u64,
+    /// Keys whose names can be read all the same.
+    pub(crate) named: BTreeSet<Vec<u8>>,
 }
 
 /// A snapshot with its index, without the blocks that do not verify.
 pub(crate) struct PartialSnapshot<'d> {
     reader: SnapshotReader,
+    disk: Arc<dyn Disk>,
     damages: &'d Damages,
     /// What is lost.
     pub(crate) lost: RefCell<Vec<LostRange>>,
@@ -43,13 +45,31 @@ pub(crate) struct PartialSnapshot<'d> {
 
 impl<'d> PartialSnapshot<'d> {
     /// Of an open snapshot.
-    pub(crate) fn new(reader: SnapshotReader, damages: &'d Damages) -> Self {
-        PartialSnapshot { reader, damages, lost: RefCell::default() }
+    pub(crate) fn new(reader: SnapshotReader, disk: &Arc<dyn Disk>, damages: &'d Damages) -> Self {
+        PartialSnapshot { reader, disk: Arc::clone(disk), damages, lost: RefCell::default() }
     }
 
     /// Its LSN and when it was made.
     pub(crate) fn moment(&self) -> (u64, u64) {
         (self.reader.header().number, self.reader.header().created_ms)
+    }
+
+    /// The keys of a block that does not verify, as far as they can be read.
+    fn names(
+        &self,
+        offset: u64,
+        end: u64,
+        range: &RangeInclusive<u64>,
+        packed: bool,
+        raw_len: u32,
+    ) -> BTreeSet<Vec<u8>> {
+        let from = offset + BLOCK_HEADER_LEN as u64;
+        let mut stored = vec![0; end.saturating_sub(from) as usize];
+        let file = self.disk.open(self.reader.name(), OpenMode::Read);
+        let Ok(read) = file.and_then(|file| read_full_at(&*file, &mut stored, from)) else { return BTreeSet::new() };
+        stored.truncate(read);
+        let unpacked = if packed { decompress(&stored, raw_len as usize) } else { stored };
+        keys_in(&unpacked, self.reader.hash_seed(), range)
     }
 }
 
@@ -92,171 +112,29 @@ impl Base for PartialSnapshot<'_> {
             if !error.is_damage() {
                 return Err(snapshot_error(&error));
             }
+            let named =
+                self.names(row.offset, row.end(), &(info.first..=info.last), row.stored_len < row.raw_len, row.raw_len);
             let lost = LostRange {
+                named,
                 file: self.reader.name().to_owned(),
                 offset: row.offset,
                 end: row.end(),
                 db: number,
                 range: info.first..=info.last,
-                entries: info.count,
+                entries: info.count.max(u64::from(info.kind == BlockKind::Part)),
             };
             if !self.lost.borrow().contains(&lost) {
                 let mut finding = snapshot_finding(self.reader.name(), &error);
                 let entries = text::counted(info.count.max(1), "key", "keys");
-                finding.message.push_str(&format!("; {entries} of database {number} cannot be read"));
+                let names = match (lost.named.len() as u64, lost.entries) {
+                    (named, entries) if named >= entries => "which are all named".to_owned(),
+                    (0, _) => "whose names are not known".to_owned(),
+                    (named, entries) => format!("of which {named} can be named and {} not", entries - named),
+                };
+                finding.message.push_str(&format!("; {entries} of database {number} cannot be read, {names}"));
                 self.damages.report(finding)?;
                 self.lost.borrow_mut().push(lost);
             }
-        }
-        Ok(())
-    }
-}
-
-/// A snapshot without an index that can be used: its blocks one behind the other, as far as they verify.
-pub(crate) struct WalkedSnapshot<'d> {
-    file: Box<dyn File>,
-    name: String,
-    seed: Seed,
-    hash_seed: HashSeed,
-    len: u64,
-    damages: &'d Damages,
-}
-
-impl<'d> WalkedSnapshot<'d> {
-    /// Of a file whose header says `seed` and `hash_seed`.
-    pub(crate) fn open(
-        disk: &Arc<dyn Disk>,
-        name: &str,
-        seed: Seed,
-        hash_seed: HashSeed,
-        damages: &'d Damages,
-    ) -> Result<Self, ToolError> {
-        let failed = crate::target::unreadable(name);
-        let file = disk.open(name, OpenMode::Read).map_err(&failed)?;
-        let len = file.len().map_err(&failed)?;
-        Ok(WalkedSnapshot { file, name: name.to_owned(), seed, hash_seed, len, damages })
-    }
-
-    fn read(&self, at: u64, len: usize) -> Result<Vec<u8>, ToolError> {
-        let mut bytes = vec![0; len.min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(len))];
-        let read = read_full_at(&*self.file, &mut bytes, at).map_err(crate::target::unreadable(&self.name))?;
-        bytes.truncate(read);
-        Ok(bytes)
-    }
-
-    /// Where the next header that verifies is, from `at` on.
-    fn next_header(&self, mut at: u64) -> Result<Option<(u64, BlockHeader)>, ToolError> {
-        const STEP: usize = 256 * 1024;
-        while at < self.len {
-            let bytes = self.read(at, STEP)?;
-            for index in memchr_all(&bytes) {
-                if let Ok(header) = BlockHeader::decode(&bytes[index..], &self.seed, at + index as u64) {
-                    return Ok(Some((at + index as u64, header)));
-                }
-            }
-            if bytes.len() < STEP {
-                return Ok(None);
-            }
-            at += (STEP - BLOCK_HEADER_LEN) as u64;
-        }
-        Ok(None)
-    }
-
-    fn report(&self, from: u64, to: u64, what: &str) -> Result<(), ToolError> {
-        self.damages.report(Finding {
-            severity: Severity::Damage,
-            file: self.name.clone(),
-            offset: Some(from),
-            lsn: None,
-            message: format!("{what}; bytes up to {to} are left out"),
-        })
-    }
-}
-
-/// Where `BLK1` may begin.
-fn memchr_all(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
-    (0..bytes.len().saturating_sub(BLOCK_HEADER_LEN - 1)).filter(|at| bytes[*at..].starts_with(b"BLK1"))
-}
-
-impl Base for WalkedSnapshot<'_> {
-    fn seed(&self) -> HashSeed {
-        self.hash_seed
-    }
-
-    fn is_ordered(&self) -> bool {
-        false
-    }
-
-    fn databases(&self) -> Vec<usize> {
-        let mut databases = std::collections::BTreeSet::new();
-        let mut at = firn_engine::format::HEADER_LEN as u64;
-        while let Ok(Some((offset, header))) = self.next_header(at) {
-            if header.info.kind.is_data() {
-                databases.insert(header.info.db as usize);
-            }
-            at = offset + header.block_len();
-        }
-        databases.into_iter().collect()
-    }
-
-    fn size(&self) -> (u64, u64) {
-        (self.len / 100, self.len * 2)
-    }
-
-    fn visit(&self, db: Option<usize>, range: RangeInclusive<u64>, visit: &mut Visit<'_>) -> Result<(), ToolError> {
-        let shaping = Shaping::new(self.hash_seed);
-        let (mut scratch, mut assembly) = (Vec::new(), Assembly::default());
-        let mut at = firn_engine::format::HEADER_LEN as u64;
-        while let Some((offset, header)) = self.next_header(at)? {
-            if offset > at {
-                self.report(at, offset, "no block begins here")?;
-            }
-            let end = offset + header.block_len();
-            let info = header.info;
-            let wanted =
-                db.is_none_or(|db| db == info.db as usize) && info.last >= *range.start() && info.first <= *range.end();
-            at = end;
-            if info.kind == BlockKind::Index {
-                return Ok(());
-            }
-            if !info.kind.is_data() || !wanted {
-                continue;
-            }
-            let stored = self.read(offset + BLOCK_HEADER_LEN as u64, header.stored_len as usize)?;
-            let payload = match header.payload(&stored, &self.seed, offset, &mut scratch) {
-                Ok(payload) => payload,
-                Err(error) => {
-                    let what = format!("{error}; {} cannot be read", text::counted(info.count.max(1), "key", "keys"));
-                    self.report(offset, end, &what)?;
-                    // The header may be right and its length too; what follows is looked for from there on.
-                    continue;
-                }
-            };
-            let mut rest = payload;
-            while !rest.is_empty() {
-                let stored = match entry::take(&mut rest) {
-                    Ok(stored) => stored,
-                    Err(error) => {
-                        self.report(offset, end, &error.to_string())?;
-                        break;
-                    }
-                };
-                let position = self.hash_seed.position(stored.key);
-                match assembly.push(&stored, &shaping) {
-                    Ok(Some(whole)) if range.contains(&position) => {
-                        visit(info.db as usize, position, &stored.entry(&whole))?;
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        assembly = Assembly::default();
-                        let key = text::word(stored.key, false);
-                        self.report(offset, end, &format!("key {key} of database {}: {error}", info.db))?;
-                    }
-                }
-            }
-        }
-        if at < self.len {
-            self.report(at, self.len, "no block begins here")?;
         }
         Ok(())
     }

@@ -3,23 +3,23 @@
 //! A lenient reader leaves out one command where the bytes are wrong, and goes on with the next that it can read. Of a transaction that is
 //! damaged within, the other commands count. One that was never ended does not count, as for a server.
 
-use super::super::change::{Change, touched};
-use super::super::{Damages, Loss, Tail, VisitChange};
+use super::super::change::{Change, odd, touched};
+use super::super::{Damages, Loss, Tail, Unnamed, VisitChange};
 use super::rdb::RdbBase;
-use super::{RedisFiles, bytes_at, failed, finding, is_rdb, open_at, start, with_keys};
+use super::resync::{self, Broken, is_known};
+use super::{RedisFiles, absent, bytes_at, failed, finding, is_rdb, open_at, start, with_keys, zeros_from};
 use crate::folder::Severity;
-use crate::{ToolError, spool};
+use crate::{ToolError, spool, text};
 use firn_engine::aof::{AofError, BadAof, Command, CommandReader, Groups};
-use firn_engine::command::table;
 use firn_engine::number::parse_integer;
 use std::cell::Cell;
 use std::fs::File;
 use std::path::Path;
 
-/// So much is searched at a time; as much again must be readable behind a place.
-const SEARCH_STEP: u64 = 1 << 20;
-/// So much of what is left out is searched for words.
-const WORDS_WITHIN: u64 = 1 << 20;
+/// So much is looked at at a time.
+const STEP: u64 = 1 << 20;
+/// How long commands are taken to be before one was read.
+const MEAN_FIRST: u64 = 64;
 
 /// See above.
 pub(crate) struct AofTail<'d> {
@@ -50,17 +50,17 @@ impl<'d> AofTail<'d> {
         if self.files.is_rdb_alone() {
             return Ok(None);
         }
+        if at == 0 && self.files.begins_as_rdb(path) {
+            return self.files.base(self.damages).end();
+        }
         if !is_rdb(&start(path)) {
             return Ok(Some(0));
-        }
-        if at == 0 {
-            return self.files.base(self.damages).end();
         }
         // No server makes such a file.
         let end = Cell::new(None);
         let message = "it begins as an RDB file, but is not the first: only its commands count".to_owned();
         self.damages.report(finding(path, Severity::Damage, 0, message))?;
-        RdbBase::new(Some(path), &end, None, self.damages).end()
+        RdbBase::new(Some(path), &end, None, false, self.damages).end()
     }
 
     /// Visits the commands from `place` on, and moves it behind those that were visited.
@@ -68,17 +68,28 @@ impl<'d> AofTail<'d> {
     /// # Errors
     /// [`ToolError`].
     pub(crate) fn visit_from(&self, place: &mut Place, visit: &mut VisitChange<'_>) -> Result<(), ToolError> {
+        if place.file == 0 && place.offset == 0 {
+            self.files.report_list(self.damages)?;
+        }
         while place.file < self.files.paths.len() {
             let path = &self.files.paths[place.file];
             if !path.exists() {
                 let message = "the manifest names it, and it is not there".to_owned();
                 self.damages.report(finding(path, Severity::Damage, 0, message))?;
+                self.damages.lose(absent(path));
                 *place = Place { file: place.file + 1, ..Place::default() };
                 continue;
             }
             if place.offset == 0 {
-                let Some(begin) = self.begin(place.file)? else { return Ok(()) };
-                place.offset = begin;
+                match self.begin(place.file)? {
+                    Some(begin) => place.offset = begin,
+                    // Of a base whose end cannot be found the other files are read all the same.
+                    None if self.damages.is_lenient() && place.file + 1 < self.files.paths.len() => {
+                        *place = Place { file: place.file + 1, ..Place::default() };
+                        continue;
+                    }
+                    None => return Ok(()),
+                }
             }
             if !self.file(place, visit)? || place.file + 1 == self.files.paths.len() {
                 return Ok(());
@@ -94,6 +105,7 @@ impl<'d> AofTail<'d> {
         let (shown, is_last) = (spool::name(path), place.file + 1 == self.files.paths.len());
         let mut groups = Groups::new(CommandReader::new(open_at(path, place.offset)?, place.offset));
         let mut group: Vec<Command> = Vec::new();
+        let (begin, mut count) = (place.offset, 0);
         loop {
             let error = match groups.take(&mut group) {
                 Ok(false) => return Ok(true),
@@ -102,6 +114,7 @@ impl<'d> AofTail<'d> {
             };
             if error.is_none() || matches!(error, Some(AofError::Bad { .. })) && self.damages.is_lenient() {
                 for command in &group {
+                    count += 1;
                     if !self.command(command, place.file, &shown, &mut place.db, visit)? {
                         return Ok(false);
                     }
@@ -112,24 +125,84 @@ impl<'d> AofTail<'d> {
                 continue;
             };
             let len = len_of(path)?;
+            let mean = groups.good().saturating_sub(begin).checked_div(count).unwrap_or(MEAN_FIRST);
             match &error {
                 AofError::Read { source, .. } => return Err(ToolError::Unreadable(format!("{shown}: {source}"))),
-                // What a server that died while it wrote leaves: nobody was promised it.
-                AofError::Cut { offset } if is_last => {
-                    let message =
-                        format!("the last {} bytes are a command, or a transaction, that was cut", len - offset);
-                    self.damages.note(finding(path, Severity::Note, *offset, message));
-                    self.damages.lose(loss(path, *offset, len, Vec::new(), true));
-                    return Ok(true);
-                }
+                AofError::Cut { offset } if is_last => match self.cut(path, *offset, &groups, len)? {
+                    Some(found) => groups = found,
+                    None => return Ok(true),
+                },
                 AofError::Cut { .. } | AofError::Bad { .. } => {
-                    groups = match self.behind(path, &error, &groups, len)? {
+                    groups = match self.behind(path, &error, &groups, (len, mean), &mut place.db)? {
                         Some(groups) => groups,
                         None => return Ok(true),
                     };
                 }
             }
         }
+    }
+
+    /// The end of the last file lies within a command: what a server that died while it wrote leaves, and nobody was promised. Unless a number
+    /// that was changed has taken for a part of the last command what are commands of their own: then reading goes on with these.
+    fn cut(
+        &self,
+        path: &Path,
+        offset: u64,
+        groups: &Groups<File>,
+        len: u64,
+    ) -> Result<Option<Groups<File>>, ToolError> {
+        let (broken, is_transaction) = (groups.broken(), groups.is_inside());
+        let misread = resync::misread_length(path, broken, len)?;
+        if let Some(to) = misread.filter(|_| self.damages.is_lenient() || broken.words().len() > 1) {
+            let from = groups.good();
+            let keys = resync::keys_of(broken);
+            let unnamed = Unnamed { about: u64::from(keys.is_empty()), perhaps: true };
+            let message = format!(
+                "a length reaches beyond the end of the file, and commands go on before; {} bytes{} are left out{unnamed}",
+                to - from,
+                with_keys(&keys)
+            );
+            self.damages.report(finding(path, Severity::Damage, from, message))?;
+            self.damages.lose(Loss { unnamed, ..loss(path, from, to, keys, false) });
+            return Ok(Some(Groups::behind_damage(CommandReader::new(open_at(path, to)?, to), is_transaction)));
+        }
+        if is_transaction && let Some(begin) = self.damaged_end(path, offset)? {
+            let message =
+                "a transaction that never ends, with a command in it that may have been its EXEC: its commands count"
+                    .to_owned();
+            self.damages.report(finding(path, Severity::Damage, offset, message))?;
+            return Ok(Some(Groups::behind_damage(CommandReader::new(open_at(path, begin)?, begin), true)));
+        }
+        let what = match (is_transaction, broken.words().next().map(|word| text::word(word, false))) {
+            (true, _) => "a transaction".to_owned(),
+            (false, None) => "a command".to_owned(),
+            (false, Some(name)) => format!("a command {name}{}", with_keys(&resync::keys_of(broken))),
+        };
+        let message = format!(
+            "torn tail: {} behind byte {offset} are the beginning of {what}; a server cuts them off (aof-load-truncated)",
+            text::counted(len - offset, "byte", "bytes")
+        );
+        self.damages.note(finding(path, Severity::Note, offset, message));
+        self.damages.lose(loss(path, offset, len, resync::keys_of(broken), true));
+        Ok(None)
+    }
+
+    /// Where the commands begin of a transaction that never ends, if one of them may have been its EXEC.
+    fn damaged_end(&self, path: &Path, offset: u64) -> Result<Option<u64>, ToolError> {
+        if !self.damages.is_lenient() {
+            return Ok(None);
+        }
+        let mut reader = CommandReader::new(open_at(path, offset)?, offset);
+        let (mut command, mut begin) = (Command::default(), None);
+        while let Ok(true) = reader.take(&mut command) {
+            let begin = *begin.get_or_insert(reader.offset());
+            let [word] = command.words().collect::<Vec<_>>()[..] else { continue };
+            let changed = word.iter().zip(b"EXEC").filter(|(one, other)| !one.eq_ignore_ascii_case(other)).count();
+            if word.len() == 4 && (1..=2).contains(&changed) && !is_known(word) {
+                return Ok(Some(begin));
+            }
+        }
+        Ok(None)
     }
 
     /// Hands a command over; says whether more are wanted.
@@ -150,10 +223,23 @@ impl<'d> AofTail<'d> {
             *db = selected(&words).unwrap_or(*db);
             return Ok(true);
         }
-        if self.damages.is_lenient() && words.first().is_some_and(|word| !is_known(word)) {
-            // Whoever applies it reports it; what follows a name that nobody knows is a key, as a rule.
-            let keys = words.get(1).map(|word| word.to_vec()).into_iter().collect();
-            self.damages.lose(loss(&self.files.paths[file_number], command.offset, command.offset, keys, false));
+        let is_known = words.first().is_some_and(|word| is_known(word));
+        if let Some(what) = odd(&words).filter(|_| is_known) {
+            let path = &self.files.paths[file_number];
+            self.damages.report(finding(path, Severity::Damage, command.offset, what))?;
+        }
+        if self.damages.is_lenient() && (!is_known || odd(&words).is_some()) {
+            // Whoever applies an unknown one reports it; what follows a name that nobody knows is a key, as a rule.
+            let mut places = Vec::new();
+            let found = touched(&words, &mut places).is_some() && !places.is_empty();
+            let places = if found { places } else { vec![1] };
+            let keys: Vec<_> = places.iter().filter_map(|at| words.get(*at)).map(|word| word.to_vec()).collect();
+            // Names stand where those of a command of this name do: what it was before, nothing tells.
+            let unnamed = Unnamed { about: u64::from(keys.is_empty() && words.len() > 1), perhaps: words.len() > 3 };
+            self.damages.lose(Loss {
+                unnamed,
+                ..loss(&self.files.paths[file_number], command.offset, command.offset, keys, false)
+            });
         }
         visit(&Change { file, offset: command.offset, lsn: None, time_ms, db: *db, words: &words })?;
         Ok(true)
@@ -165,7 +251,8 @@ impl<'d> AofTail<'d> {
         path: &Path,
         error: &AofError,
         groups: &Groups<File>,
-        len: u64,
+        (len, mean): (u64, u64),
+        db: &mut usize,
     ) -> Result<Option<Groups<File>>, ToolError> {
         let (offset, good) = (error.offset(), groups.good());
         if !self.damages.is_lenient() {
@@ -176,16 +263,27 @@ impl<'d> AofTail<'d> {
             self.damages.report(finding(path, Severity::Damage, offset, message))?;
         }
         let AofError::Bad { why, .. } = error else {
-            let keys = lost_keys(groups.broken(), &[]);
-            let message = format!("it ends inside a command or transaction{}, and more files follow", with_keys(&keys));
+            let keys = resync::keys_of(groups.broken());
+            let unnamed = Unnamed { about: u64::from(keys.is_empty()), perhaps: true };
+            let message =
+                format!("it ends inside a command or transaction{}, and more files follow{unnamed}", with_keys(&keys));
             self.damages.report(finding(path, Severity::Damage, offset, message))?;
-            self.damages.lose(loss(path, offset, len, keys, false));
+            self.damages.lose(Loss { unnamed, ..loss(path, offset, len, keys, false) });
             return Ok(None);
         };
         if zeros_from(path, offset, len)? {
-            let message = format!("{} zero bytes up to the end: nothing was written there", len - offset);
+            let keys = resync::keys_of(groups.broken());
+            let within = if good < offset {
+                format!(", behind the beginning of a command{}", with_keys(&keys))
+            } else {
+                String::new()
+            };
+            let message = format!(
+                "{} zero bytes up to the end{within}: a server that died leaves such; if anything was written there, it is lost",
+                len - offset
+            );
             self.damages.report(finding(path, Severity::Damage, offset, message))?;
-            self.damages.lose(loss(path, offset, len, Vec::new(), true));
+            self.damages.lose(loss(path, offset, len, keys, true));
             return Ok(None);
         }
         if *why == BadAof::ExecWithoutMulti {
@@ -195,13 +293,23 @@ impl<'d> AofTail<'d> {
             self.damages.report(finding(path, Severity::Damage, offset, message))?;
             return Ok(Some(Groups::behind_damage(CommandReader::new(open_at(path, to)?, to), false)));
         }
-        let from = if *why == BadAof::NoCrlf { word_end(path, groups.broken(), offset)? } else { None };
-        let found = next_command(path, from.unwrap_or(offset))?;
+        let broken = Broken { path, len, good, offset, why: *why, words: groups.broken(), mean };
+        let found = broken.behind()?;
         let to = found.unwrap_or(len);
-        let keys = lost_keys(groups.broken(), &bytes_at(path, good, (to - good).min(WORDS_WITHIN))?);
-        let message = format!("{why} (byte {offset}); {} bytes{} are left out", to - good, with_keys(&keys));
+        let (keys, mut unnamed) = broken.lost(to)?;
+        let mut which = String::new();
+        match resync::selects(&bytes_at(path, good, (to - good).min(STEP))?) {
+            Some(Some(number)) => *db = number,
+            Some(None) => {
+                unnamed.perhaps = true;
+                which = format!("; a SELECT was in it: what follows is taken for database {db}, which is not certain");
+            }
+            None => {}
+        }
+        let message =
+            format!("{why} (byte {offset}); {} bytes{} are left out{unnamed}{which}", to - good, with_keys(&keys));
         self.damages.report(finding(path, Severity::Damage, good, message))?;
-        self.damages.lose(loss(path, good, to, keys, false));
+        self.damages.lose(Loss { unnamed, ..loss(path, good, to, keys, false) });
         let Some(to) = found else { return Ok(None) };
         let reader = CommandReader::new(open_at(path, to)?, to);
         Ok(Some(Groups::behind_damage(reader, groups.is_inside())))
@@ -209,7 +317,7 @@ impl<'d> AofTail<'d> {
 }
 
 fn loss(path: &Path, from: u64, to: u64, keys: Vec<Vec<u8>>, harmless: bool) -> Loss {
-    Loss { path: path.to_owned(), from, to, keys, harmless }
+    Loss { path: path.to_owned(), from, to, keys, unnamed: Unnamed::default(), harmless }
 }
 
 fn len_of(path: &Path) -> Result<u64, ToolError> {
@@ -221,168 +329,8 @@ fn selected(words: &[&[u8]]) -> Option<usize> {
     words.get(1).and_then(|word| parse_integer(word)).and_then(|number| usize::try_from(number).ok())
 }
 
-/// Whether a file is all zeros from `offset` on.
-fn zeros_from(path: &Path, offset: u64, len: u64) -> Result<bool, ToolError> {
-    let mut at = offset;
-    while at < len {
-        let bytes = bytes_at(path, at, SEARCH_STEP)?;
-        if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        at += bytes.len() as u64;
-    }
-    Ok(true)
-}
-
-/// Whether a server writes such a command into an append-only file.
-fn is_known(word: &[u8]) -> bool {
-    table::find(word).is_some()
-        || [&b"SELECT"[..], b"MULTI", b"EXEC"].iter().any(|known| word.eq_ignore_ascii_case(known))
-}
-
-/// The end of a word at which CRLF was missing: a place close to `offset`, where its length says that it ends, if some bytes too many or too
-/// few stand in it; or a place that its length would give if one or two of its digits had been changed. Only such places are believed: what
-/// else looks like a word's end may be bytes of its own.
-fn word_end(path: &Path, broken: &Command, offset: u64) -> Result<Option<u64>, ToolError> {
-    const SHIFT_MAX: u64 = 16;
-    const DIGITS_CHANGED_MAX: usize = 2;
-    let stated = broken.words().next_back().map_or(0, <[u8]>::len) as u64;
-    let start = offset - stated.min(offset);
-    let digits = stated.to_string();
-    let most = 10u64.saturating_pow(digits.len() as u32) + 4;
-    let bytes = bytes_at(path, start, most.min(SEARCH_STEP))?;
-    let ends = memchr::memmem::find_iter(&bytes, b"\r\n").map(|at| at as u64).filter(|at| {
-        let behind = &bytes[*at as usize + 2..];
-        matches!(behind, [] | [b'*' | b'$', b'0'..=b'9', ..] | [b'#', ..])
-    });
-    let ends: Vec<u64> = ends.collect();
-    // CRLF itself may be what is damaged.
-    let behind = bytes.get(stated as usize + 2..).unwrap_or_default();
-    if matches!(behind, [b'*' | b'$', b'0'..=b'9', ..] | [b'#', ..]) {
-        return Ok(Some(start + stated));
-    }
-    let close = ends.iter().filter(|at| at.abs_diff(stated) <= SHIFT_MAX).min_by_key(|at| at.abs_diff(stated));
-    let misread = |at: &&u64| {
-        let other = at.to_string();
-        let changed = other.bytes().zip(digits.bytes()).filter(|(one, other)| one != other).count();
-        other.len() == digits.len() && changed <= DIGITS_CHANGED_MAX
-    };
-    // Bytes too many: what is behind the stated end belongs to nobody else.
-    Ok(close.map(|at| stated.min(*at)).or_else(|| ends.iter().find(misread).copied()).map(|at| start + at))
-}
-
-/// Where the next command begins that this release knows, behind damage.
-fn next_command(path: &Path, from: u64) -> Result<Option<u64>, ToolError> {
-    let mut at = from + 1;
-    let mut command = Command::default();
-    loop {
-        let bytes = bytes_at(path, at, SEARCH_STEP * 2)?;
-        let is_last = (bytes.len() as u64) < SEARCH_STEP * 2;
-        for start in memchr::memchr_iter(b'*', &bytes[..bytes.len().min(SEARCH_STEP as usize)]) {
-            if !bytes.get(start + 1).is_some_and(u8::is_ascii_digit) {
-                continue;
-            }
-            let mut reader = CommandReader::probe(&bytes[start..], at + start as u64);
-            let taken = reader.take(&mut command);
-            // A command that is longer than what is looked at is believed by its name.
-            let whole = matches!(taken, Ok(true)) || matches!(taken, Err(AofError::Cut { .. }) if !is_last);
-            if whole && command.words().len() > 0 && command.words().next().is_some_and(is_known) {
-                return Ok(Some(at + start as u64));
-            }
-        }
-        if is_last {
-            return Ok(None);
-        }
-        at += SEARCH_STEP;
-    }
-}
-
-/// The keys of a command that could not be read to its end: by the words that were read or, if not even its name was, by those that can be found
-/// in what is left out.
-fn lost_keys(broken: &Command, left_out: &[u8]) -> Vec<Vec<u8>> {
-    let read: Vec<&[u8]> = broken.words().collect();
-    // Whether the first word stands where a command's name does.
-    let (words, is_whole) = match lines_in(left_out) {
-        Some(lines) => (lines, true),
-        None if read.len() > 1 => (read, true),
-        None => (words_in(left_out), false),
-    };
-    let mut places = Vec::new();
-    if touched(&words, &mut places).is_some() {
-        return places.iter().map(|at| words[*at].to_vec()).collect();
-    }
-    // The name is damaged: what follows it is a key, as a rule.
-    let key = if is_whole { words.get(1) } else { words.iter().find(|word| !is_known(word)) };
-    key.map(|word| word.to_vec()).into_iter().collect()
-}
-
-/// The words of the first command in these bytes by their lines, if there are as many as it announces: whatever its lengths say.
-fn lines_in(bytes: &[u8]) -> Option<Vec<&[u8]>> {
-    const WORDS_MAX: usize = 64;
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let count = parse_integer(lines.next()?.strip_prefix(b"*")?)?;
-    let count = usize::try_from(count).ok().filter(|count| (1..=WORDS_MAX).contains(count))?;
-    let (mut words, mut damaged) = (Vec::with_capacity(count), 0);
-    for _ in 0..count {
-        // A length, which may be what is damaged, and a word; a word of several lines, or a line that was cut in two, is found out behind it.
-        let length = lines.next()?;
-        if !length.starts_with(b"$") {
-            // Digits behind another sign; one such line may be.
-            let is_number = length.len() > 1 && length[1..].iter().all(u8::is_ascii_digit);
-            damaged += if is_number { 1 } else { 2 };
-        }
-        words.push(lines.next()?);
-    }
-    let ends = matches!(lines.next(), None | Some([] | [b'*', ..] | [b'#', ..]));
-    (ends && damaged < 2).then_some(words)
-}
-
-/// The words, as RESP has them, that can be read in these bytes.
-fn words_in(bytes: &[u8]) -> Vec<&[u8]> {
-    const WORDS_MAX: usize = 64;
-    let (mut words, mut at) = (Vec::new(), 0);
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(b'$', rest))
-        && words.len() < WORDS_MAX
-    {
-        at += found + 1;
-        let rest = &bytes[at..];
-        let Some(end) = rest.iter().take(20).position(|byte| *byte == b'\r') else { continue };
-        let len = parse_integer(&rest[..end]).and_then(|len| usize::try_from(len).ok());
-        let Some(len) = len else { continue };
-        let word = rest.get(end + 2..).and_then(|rest| rest.get(..len));
-        let closed = rest.get(end + 2..).and_then(|rest| rest.get(len..)).is_some_and(|rest| rest.starts_with(b"\r\n"));
-        if let (Some(word), true) = (word, closed && rest[end..].starts_with(b"\r\n")) {
-            words.push(word);
-            at += end + 2 + len;
-        }
-    }
-    words
-}
-
 impl Tail for AofTail<'_> {
     fn visit(&self, visit: &mut VisitChange<'_>) -> Result<(), ToolError> {
         self.visit_from(&mut Place::default(), visit)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_of_a_broken_command_are_found_in_what_is_left_of_it() {
-        let none = Command::default();
-        let names = |bytes: &[u8]| -> Vec<String> {
-            lost_keys(&none, bytes).iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
-        };
-        assert_eq!(names(b"*\xff\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n"), ["a"]);
-        assert_eq!(names(b"*3\r\n$3\r\nS\xffET\r\n$1\r\na\r\n$1\r\nb\r\n"), ["a"]);
-        assert_eq!(names(b"*3\r\n$3\r\nSET\r\nx1\r\na\r\n$1\r\nb\r\n"), ["a"]);
-        assert_eq!(names(b"*3\r\n$3\r\nDEL\r\n$1\r\na\r\n$1\r\nb\r\n"), ["a", "b"]);
-        assert_eq!(names(b"$\r\n$-1\r\n$99999999999999999999\r\n$5\r\nab"), Vec::<String>::new());
-        let bytes = b"*3\r\n$3\r\nSET\r\n$5\r\nkey:1\r\n$5\r\nab\r\n*1\r\n";
-        let (mut command, mut reader) = (Command::default(), CommandReader::new(&bytes[..], 0));
-        assert!(reader.take(&mut command).is_err());
-        assert_eq!(lost_keys(&command, b""), [b"key:1".to_vec()]);
     }
 }

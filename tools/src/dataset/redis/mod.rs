@@ -5,21 +5,26 @@
 //! with it are named as far as their names can be read.
 
 mod aof;
+mod parts;
 mod rdb;
+mod rdb_search;
+mod rdb_sofar;
+mod rdb_tally;
+mod resync;
 
 pub(crate) use aof::{AofTail, Place};
 pub(crate) use rdb::{Notes, RdbBase};
 
 use super::lines::RowFile;
-use super::{Damages, Tail};
+use super::{Damages, Loss, Tail, Unnamed};
 use crate::folder::{Finding, Severity};
 use crate::moment::Moment;
 use crate::{ToolError, spool};
-use firn_engine::aof::manifest::{Manifest, Part};
 use firn_engine::format::FileKind;
 use firn_engine::key::HashSeed;
 use firn_engine::rdb::Header;
-use firn_engine::rdb::mend::{self, Change};
+use firn_engine::rdb::mend::{self, Change, Found};
+use parts::Parts;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -37,8 +42,12 @@ pub(crate) struct RedisFiles {
     kind: &'static str,
     /// Where the RDB part ends, once that is known.
     rdb_end: Cell<Option<u64>>,
-    /// Bytes of an RDB file that are read as they were before they were changed.
+    /// Bytes of the RDB part that are read as they were before they were changed.
     change: Cell<Option<Change>>,
+    /// Something else was changed in the RDB part: its checksum says so.
+    doubtful: Cell<bool>,
+    /// What is wrong with the list of a folder's files.
+    list: Vec<parts::Wrong>,
 }
 
 /// Bytes that were changed, and what they were.
@@ -129,10 +138,12 @@ impl RedisFiles {
             if path.join("STORE").exists() {
                 return Ok(None);
             }
-            return manifest_in(path).map_err(failed(path))?.map(|it| RedisFiles::of_manifest(&it)).transpose();
+            let manifest = manifest_in(path).map_err(failed(path))?;
+            return Ok(Parts::of(path, manifest.as_deref())?.map(RedisFiles::of_parts));
         }
         if has_ending(path, "manifest") {
-            return RedisFiles::of_manifest(path).map(Some);
+            let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return Ok(Parts::of(folder, Some(path))?.map(RedisFiles::of_parts));
         }
         let start = start(path);
         let kind = match () {
@@ -143,7 +154,16 @@ impl RedisFiles {
             () if has_ending(path, "rdb") && path.is_file() && !is_another(path) => "an RDB file",
             () => return Ok(None),
         };
-        Ok(Some(RedisFiles { paths: vec![path.to_owned()], kind, rdb_end: Cell::new(None), change: Cell::new(None) }))
+        Ok(Some(RedisFiles::new(vec![path.to_owned()], kind, Vec::new())))
+    }
+
+    fn new(paths: Vec<PathBuf>, kind: &'static str, list: Vec<parts::Wrong>) -> RedisFiles {
+        let (rdb_end, change, doubtful) = (Cell::new(None), Cell::new(None), Cell::new(false));
+        RedisFiles { paths, kind, rdb_end, change, doubtful, list }
+    }
+
+    fn of_parts(parts: Parts) -> RedisFiles {
+        RedisFiles::new(parts.paths, "an append-only folder", parts.wrong)
     }
 
     /// Whether a folder is one of several append-only files.
@@ -151,14 +171,24 @@ impl RedisFiles {
         matches!(manifest_in(folder), Ok(Some(_)))
     }
 
-    fn of_manifest(path: &Path) -> Result<RedisFiles, ToolError> {
-        let bytes = std::fs::read(path).map_err(failed(path))?;
-        let manifest =
-            Manifest::parse(&bytes).map_err(|bad| ToolError::Damage(format!("{}: {bad}", path.display())))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let files = manifest.to_read().filter(|file| file.part != Part::History);
-        let paths = files.map(|file| folder.join(&file.name)).collect();
-        Ok(RedisFiles { paths, kind: "an append-only folder", rdb_end: Cell::new(None), change: Cell::new(None) })
+    /// What is wrong with the list of files, as far as the files themselves make up for it: nothing is lost by that.
+    pub(crate) fn is_made_again(&self, finding: &Finding) -> bool {
+        self.list.iter().any(|wrong| wrong.lost.is_none() && wrong.finding == *finding)
+    }
+
+    /// Reports what is wrong with the list of files.
+    fn report_list(&self, damages: &Damages) -> Result<(), ToolError> {
+        for wrong in &self.list {
+            if wrong.finding.severity == Severity::Note {
+                damages.note(wrong.finding.clone());
+                continue;
+            }
+            damages.report(wrong.finding.clone())?;
+            if let Some(path) = &wrong.lost {
+                damages.lose(absent(path));
+            }
+        }
+        Ok(())
     }
 
     /// What it is, in words.
@@ -178,27 +208,47 @@ impl RedisFiles {
 
     /// The base, with or without entries.
     pub(crate) fn base<'d>(&'d self, damages: &'d Damages) -> RdbBase<'d> {
-        // Of an RDB file alone even its beginning may be damaged.
-        let path = self.paths.first().filter(|path| self.is_rdb_alone() || is_rdb(&start(path)));
-        RdbBase::new(path, &self.rdb_end, self.change.get(), damages)
+        let path = self.paths.first().filter(|path| self.begins_as_rdb(path));
+        RdbBase::new(path, &self.rdb_end, self.change.get(), self.doubtful.get(), damages)
     }
 
-    /// Finds bytes of an RDB file that were changed, if its checksum can tell what they were. From then on they are read so. Says the file, where, what
-    /// stands there, and what stood there.
+    /// Whether a file is one of RDB, or begins with one. Of one that is called so even the beginning may be damaged.
+    fn begins_as_rdb(&self, path: &Path) -> bool {
+        let start = start(path);
+        is_rdb(&start) || !start.is_empty() && has_ending(path, "rdb") || self.is_rdb_alone()
+    }
+
+    /// Finds bytes of the RDB part that were changed, if its checksum can tell what they were. From then on they are read so. Says the file, where, what
+    /// stands there, and what stood there. If they were changed otherwise, what no writer makes is not believed from then on.
     pub(crate) fn mend(&self) -> Result<Option<Mended>, ToolError> {
-        let [path] = &self.paths[..] else { return Ok(None) };
-        if !self.is_rdb_alone() {
+        let Some(path) = self.paths.first().filter(|path| path.exists() && self.begins_as_rdb(path)) else {
             return Ok(None);
+        };
+        let len = path.metadata().map_err(failed(path))?.len();
+        let ends = if may_have_commands(path) { rdb_search::ends(path, len)? } else { vec![len] };
+        for end in ends {
+            let file = File::open(path).map_err(failed(path))?;
+            let change = match mend::find(file, end).map_err(failed(path))? {
+                Found::Change(change) => change,
+                Found::Nothing => return Ok(None),
+                Found::Otherwise => continue,
+            };
+            self.change.set(Some(change));
+            self.rdb_end.set(None);
+            let changed = if change.mask[1] == 0 { 1 } else { 2 };
+            let is = bytes_at(path, change.offset, changed)?;
+            let mut was = is.clone();
+            change.undo(&mut was, change.offset);
+            return Ok(Some(Mended { file: spool::name(path), offset: change.offset, is, was }));
         }
-        let file = File::open(path).map_err(failed(path))?;
-        let len = file.metadata().map_err(failed(path))?.len();
-        let Some(change) = mend::find(file, len).map_err(failed(path))? else { return Ok(None) };
-        self.change.set(Some(change));
-        let changed = if change.mask[1] == 0 { 1 } else { 2 };
-        let is = bytes_at(path, change.offset, changed)?;
-        let mut was = is.clone();
-        change.undo(&mut was, change.offset);
-        Ok(Some(Mended { file: spool::name(path), offset: change.offset, is, was }))
+        self.rdb_end.set(None);
+        self.doubtful.set(true);
+        Ok(None)
+    }
+
+    /// Whether [`RedisFiles::mend`] has found that more was changed than it could put right.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.get()
     }
 
     /// The time (Unix ms) of a moment that was asked for.
@@ -277,6 +327,26 @@ fn bytes_at(path: &Path, offset: u64, most: u64) -> Result<Vec<u8>, ToolError> {
 /// Something that is wrong in a file.
 fn finding(path: &Path, severity: Severity, offset: u64, message: String) -> Finding {
     Finding { severity, file: spool::name(path), offset: Some(offset), lsn: None, message }
+}
+
+/// What is lost with a file that is not there.
+fn absent(path: &Path) -> Loss {
+    let unnamed = Unnamed { about: 0, perhaps: true };
+    Loss { path: path.to_owned(), from: 0, to: 0, keys: Vec::new(), unnamed, harmless: false }
+}
+
+/// Whether a file is all zeros from `offset` on.
+fn zeros_from(path: &Path, offset: u64, len: u64) -> Result<bool, ToolError> {
+    const STEP: u64 = 1 << 20;
+    let mut at = offset;
+    while at < len {
+        let bytes = bytes_at(path, at, STEP)?;
+        if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(true)
 }
 
 /// The keys of a loss, in words: ` with key a and b`.

@@ -4,7 +4,10 @@
 //! a place from which on several entries in a row, or the end, can be read. A length that has grown may take whole entries for a part of a value
 //! and be found out only behind them: so what is within the last entry is searched first, for a place from which on reading comes past the damage.
 
-use super::super::{Base, Damages, Loss, Visit};
+use super::super::{Base, Damages, Loss, Unnamed, Visit};
+use super::rdb_search::{Names, is_end, is_text, names_between, search};
+use super::rdb_sofar::{Sofar, Wrong};
+use super::rdb_tally::{BATCHES_MAX, Batch, Tally, build};
 use super::{SEED, Source, bytes_at, failed, finding, open_at, with_keys};
 use crate::folder::Severity;
 use crate::moment::now_ms;
@@ -15,36 +18,28 @@ use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::usage;
 use firn_engine::rdb::mend::Change;
 use firn_engine::rdb::{BadRdb, EntryPart, Event, Header, Library, RdbError, Reader, Skipped, Usage};
-use firn_engine::value::part::is_sound;
 use firn_engine::value::{Collection, Kind, Shaping};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-/// So far behind structural damage is searched for entries.
-const SEARCH_MAX: u64 = 64 * 1024 * 1024;
-/// So much is searched at a time; as much again must be readable behind a place.
-const SEARCH_STEP: usize = 1 << 20;
-/// So many entries in a row must be readable for a place to be believed.
-const BELIEVED_FROM: usize = 3;
 /// No entry is as short as what is pushed out of one by a few bytes too many.
 const PUSHED_OUT_MAX: u64 = 8;
+/// The version that a file is taken for whose header cannot be read: the newest of Redis, which has all forms of the older ones.
+const RDB_VERSION_NEWEST: u32 = 12;
+/// What stands before the number of a database.
+const SELECT_DB: u8 = 0xfe;
 /// The bar moves after so many bytes.
 const PROGRESS_EVERY: u64 = 256 * 1024;
-/// Parts go to the thread that puts values together in batches of about so many bytes, or so many parts; so many batches may wait.
-const BATCH_LEN: usize = 128 * 1024;
-const BATCH_PARTS: usize = 4096;
-const BATCHES_MAX: usize = 8;
-/// So much of what is left out is searched for keys' names.
-const NAMES_WITHIN: u64 = 1 << 20;
 
 /// See above; without a file it has no entries.
 pub(crate) struct RdbBase<'d> {
     path: Option<&'d PathBuf>,
     end: &'d Cell<Option<u64>>,
     change: Option<Change>,
+    /// Its checksum says that something was changed: what no writer makes is not believed.
+    doubtful: bool,
     damages: &'d Damages,
     /// Gathered when all was read.
     libraries: RefCell<Option<Libraries>>,
@@ -53,117 +48,12 @@ pub(crate) struct RdbBase<'d> {
 /// Names and values.
 pub(crate) type Notes = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Database and type.
-type Place = (usize, &'static str);
-
-/// Keys by database and type.
-pub(crate) type Tally = BTreeMap<Place, u64>;
-
 /// What [`RdbBase::walk`] comes across.
 enum Walked<'e> {
     /// An entry, or a part of one.
     Part(EntryPart<'e>),
     /// The entry before was none.
     Withdrawn,
-}
-
-/// Parts on their way to another thread, their bytes one behind the other.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    /// `None` takes the last one back.
-    parts: Vec<Option<Sent>>,
-}
-
-/// A part in a batch.
-struct Sent {
-    db: u32,
-    offset: u64,
-    /// Where its key ends, and its body; it begins where the one before ends.
-    key_end: usize,
-    end: usize,
-    kind: Kind,
-    continues: bool,
-    continued: bool,
-}
-
-impl Batch {
-    fn push(&mut self, part: &EntryPart<'_>) {
-        let Stored { key, body, kind, continues, continued, .. } = part.stored;
-        // A string that was read is whole: nothing but its type matters any more.
-        if kind != Kind::String {
-            self.bytes.extend_from_slice(key);
-        }
-        let key_end = self.bytes.len();
-        if kind != Kind::String {
-            self.bytes.extend_from_slice(body);
-        }
-        let end = self.bytes.len();
-        self.parts.push(Some(Sent { db: part.db, offset: part.offset, key_end, end, kind, continues, continued }));
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH_LEN || self.parts.len() >= BATCH_PARTS
-    }
-}
-
-/// Values that make no sense: where, the key, why.
-type BadValues = Vec<(u64, Box<[u8]>, BadEntry)>;
-
-/// Puts values together and counts them. Batches that are done with go back.
-fn build(receive: &mpsc::Receiver<Batch>, back: &mpsc::Sender<Batch>) -> (Tally, BadValues) {
-    let (mut tally, mut bad, mut last) = (Tally::new(), Vec::new(), None);
-    let (mut assembly, shaping) = (Assembly::default(), Shaping::new(SEED));
-    // One count for a run of keys of the same type.
-    let (mut run, mut run_len) = (None, 0);
-    let mut settle = |run: Option<Place>, len: u64| {
-        if let Some(place) = run.filter(|_| len > 0) {
-            *tally.entry(place).or_default() += len;
-        }
-    };
-    for mut batch in receive {
-        let mut start = 0;
-        for part in batch.parts.drain(..) {
-            let Some(Sent { db, offset, key_end, end, kind, continues, continued }) = part else {
-                if let Some(place) = last.take() {
-                    // It was counted in the run that goes on.
-                    debug_assert_eq!(run, Some(place));
-                    run_len -= 1;
-                }
-                continue;
-            };
-            let (key, body) = (&batch.bytes[start..key_end], &batch.bytes[key_end..end]);
-            start = end;
-            if assembly.is_open() && !continues {
-                assembly = Assembly::default();
-            }
-            let stored = Stored { key, kind, body, deadline: None, access: 0, continues, continued };
-            // Most collections are small: they need not be made to be found whole.
-            let whole = !continues && !continued && is_sound(kind, body);
-            let pushed = if whole { Ok(true) } else { assembly.push(&stored, &shaping).map(|whole| whole.is_some()) };
-            match pushed {
-                Ok(true) => {
-                    let place = Some((db as usize, kind.name()));
-                    if run != place {
-                        settle(run, run_len);
-                        (run, run_len) = (place, 0);
-                    }
-                    run_len += 1;
-                    last = place;
-                }
-                Ok(false) => {}
-                Err(why) => {
-                    (assembly, last) = (Assembly::default(), None);
-                    bad.push((offset, key.into(), why));
-                }
-            }
-        }
-        batch.bytes.clear();
-        // Whoever reads may have ended.
-        let _ = back.send(batch);
-    }
-    settle(run, run_len);
-    (tally, bad)
 }
 
 /// What a visitor is told.
@@ -183,9 +73,10 @@ impl<'d> RdbBase<'d> {
         path: Option<&'d PathBuf>,
         end: &'d Cell<Option<u64>>,
         change: Option<Change>,
+        doubtful: bool,
         damages: &'d Damages,
     ) -> Self {
-        RdbBase { path, end, change, damages, libraries: RefCell::new(None) }
+        RdbBase { path, end, change, doubtful, damages, libraries: RefCell::new(None) }
     }
 
     fn source(&self, path: &Path, offset: u64) -> Result<Source, ToolError> {
@@ -229,8 +120,13 @@ impl<'d> RdbBase<'d> {
         bar.finish_and_clear();
         match self.end.get() {
             Some(end) if end < len && !super::may_have_commands(path) => {
-                let message = format!("{} bytes follow the end of the file", len - end);
-                self.damages.report(finding(path, Severity::Damage, end, message))
+                // Everything before them is whole, or has been reported.
+                let zeros = if super::zeros_from(path, end, len)? { " zero" } else { "" };
+                let message =
+                    format!("{}{zeros} bytes follow the end of the file, and belong to nothing in it", len - end);
+                self.damages.report(finding(path, Severity::Damage, end, message))?;
+                self.damages.lose(Loss { harmless: true, ..loss(path, end, len, Vec::new()) });
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -242,7 +138,7 @@ impl<'d> RdbBase<'d> {
         let message = format!("{why}; key {} is left out", text::word(key, false));
         self.damages.report(finding(path, Severity::Damage, offset, message))?;
         let keys = vec![key.to_vec()];
-        self.damages.lose(Loss { path: path.clone(), from: offset, to: offset, keys, harmless: false });
+        self.damages.lose(loss(path, offset, offset, keys));
         Ok(())
     }
 
@@ -278,7 +174,11 @@ impl<'d> RdbBase<'d> {
     /// What the file says about itself before its first key: its version, and its notes (names and values). `None` without a file.
     pub(crate) fn notes(&self) -> Result<Option<(Header, Notes)>, ToolError> {
         let Some(path) = self.path else { return Ok(None) };
-        let header = Reader::new(self.source(path, 0)?).map_err(|error| Self::error(path, &error))?.header();
+        let header = match Reader::new(self.source(path, 0)?) {
+            Ok(reader) => reader.header(),
+            Err(error) if self.damages.is_lenient() && is_no_header(&error) => return Ok(None),
+            Err(error) => return Err(Self::error(path, &error)),
+        };
         let mut notes = Notes::new();
         self.events(&mut |told| {
             if let Told::Event(Event::Aux { name, value }) = told {
@@ -300,173 +200,218 @@ impl<'d> RdbBase<'d> {
     /// Visits all events until the visitor has enough; damage is reported.
     fn events(&self, visit: &mut VisitEvent<'_>) -> Result<(), ToolError> {
         let Some(path) = self.path else { return Ok(()) };
-        let mut reader = Reader::new(self.source(path, 0)?).map_err(|error| Self::error(path, &error))?;
-        // Everything before this was read; a value that was left out has damaged the checksum too.
-        let (mut good, mut damaged) = (reader.offset(), false);
-        // Where the last entry begins, if nothing came between, and whether the visitor has it.
-        let (mut last, mut last_key) = (None, Vec::new());
-        let lenient = self.damages.is_lenient();
+        let (lenient, len) = (self.damages.is_lenient(), path.metadata().map_err(failed(path))?.len());
+        let (mut reader, headless) = match Reader::new(self.source(path, 0)?) {
+            Ok(reader) => (reader, false),
+            Err(error) if lenient && is_no_header(&error) => (self.without_header(path, &error, len)?, true),
+            Err(error) => return Err(Self::error(path, &error)),
+        };
+        let mut sofar = Sofar { good: reader.offset(), damaged: headless, resumed: headless, ..Sofar::default() };
+        let mut names = Names::default();
         loop {
-            let error = match reader.next_event() {
+            let wrong = match reader.next_event() {
                 Ok(None) => {
                     self.end.set(Some(reader.offset()));
-                    return Ok(());
+                    return self.settle(path, &sofar);
                 }
                 Ok(Some(event)) => {
-                    let (entry, unfinished) = match &event {
-                        Event::Entry(part) if lenient => {
-                            last_key.clear();
-                            last_key.extend_from_slice(part.stored.key);
-                            (Some((part.offset, true)), part.stored.continued)
+                    let phantom = match &event {
+                        Event::Entry(part) if lenient && self.doubtful && !part.stored.continues => {
+                            let key = part.stored.key;
+                            let why = match (key.is_empty(), names.add(part.db, key)) {
+                                (true, _) => Some("an entry without a name".to_owned()),
+                                (_, false) => Some(format!("key {} comes a second time", text::word(key, false))),
+                                (_, true) => None,
+                            };
+                            let wrong = |why| Wrong { is_phantom: true, ..Wrong::structure(part.offset, why) };
+                            why.map(|why| Wrong { key: Some(key.into()), ..wrong(why) })
                         }
-                        _ => (None, false),
+                        _ => None,
                     };
-                    if !visit(Told::Event(&event))? {
-                        return Ok(());
+                    match phantom {
+                        Some(phantom) => phantom,
+                        None => {
+                            let (given, unfinished) = sofar.take(&event, lenient);
+                            let is_lost_database = sofar.is_lost_database(&event);
+                            if !visit(Told::Event(&event))? {
+                                return Ok(());
+                            }
+                            if is_lost_database {
+                                let message = format!(
+                                    "another database begins here, and its number is lost: its keys are taken for those of database {}",
+                                    reader.db()
+                                );
+                                self.damages.report(finding(path, Severity::Damage, sofar.good, message))?;
+                            }
+                            if !unfinished {
+                                (sofar.good, sofar.last) = (reader.offset(), given);
+                            }
+                            continue;
+                        }
                     }
-                    if !unfinished {
-                        (good, last) = (reader.offset(), entry);
-                    }
-                    continue;
                 }
-                Err(error) => error,
+                Err(error) if !lenient => return Err(Self::error(path, &error)),
+                Err(RdbError::Bad { why: why @ BadRdb::Checksum { .. }, offset, .. }) => {
+                    if is_end(path, reader.offset(), len)? {
+                        if !sofar.damaged {
+                            let message = format!(
+                                "{why}; only the checksum differs, every value could be read: either it was changed itself, or bytes within a \
+                                 name or a value; which, nothing tells"
+                            );
+                            self.damages.report(finding(path, Severity::Damage, offset, message))?;
+                            let unnamed = Unnamed { about: 0, perhaps: true };
+                            self.damages.lose(Loss { unnamed, ..loss(path, offset, offset, Vec::new()) });
+                        }
+                        self.end.set(Some(reader.offset()));
+                        return self.settle(path, &sofar);
+                    }
+                    Wrong::structure(sofar.good, "the file's end is said to be here, and more follows".to_owned())
+                }
+                Err(RdbError::Bad { offset, key, why }) => Wrong {
+                    offset,
+                    is_cut: why == BadRdb::Cut,
+                    is_content: RdbError::Bad { offset, key: None, why }.is_content(),
+                    key,
+                    ..Wrong::structure(offset, why.to_string())
+                },
+                Err(error) => return Err(Self::error(path, &error)),
             };
-            let RdbError::Bad { offset, key, why } = &error else { return Err(Self::error(path, &error)) };
-            if !lenient {
-                return Err(Self::error(path, &error));
-            }
-            if let BadRdb::Checksum { .. } = why {
-                if !damaged {
-                    let message = format!(
-                        "{why}: something was changed that can be read all the same; which key's it is, nothing tells"
-                    );
-                    self.damages.report(finding(path, Severity::Damage, *offset, message))?;
-                }
-                self.end.set(Some(reader.offset()));
-                return Ok(());
-            }
-            damaged = true;
-            let mut keys: Vec<Vec<u8>> = key.iter().map(|key| key.to_vec()).collect();
-            let loss =
-                |from: u64, to: u64, keys: Vec<Vec<u8>>| Loss { path: path.clone(), from, to, keys, harmless: false };
-            if error.is_content() && reader.skip_value().is_ok() {
-                let message =
-                    format!("{why} (byte {offset}); {} bytes{} are left out", reader.offset() - good, with_keys(&keys));
-                self.damages.report(finding(path, Severity::Damage, good, message))?;
-                last_key = keys.first().cloned().unwrap_or_default();
-                self.damages.lose(loss(good, reader.offset(), keys));
+            sofar.damaged = true;
+            if wrong.is_content && reader.skip_value().is_ok() {
+                let keys: Vec<Vec<u8>> = wrong.key.iter().map(|key| key.to_vec()).collect();
+                let Wrong { why, offset, .. } = &wrong;
+                let (from, to) = (sofar.good, reader.offset());
+                let unnamed = Unnamed { about: 0, perhaps: !keys.iter().all(|key| is_text(key)) };
+                let message = format!("{why} (byte {offset}); {} bytes{} are left out", to - from, with_keys(&keys));
+                self.damages.report(finding(path, Severity::Damage, from, message))?;
+                sofar.last_key = keys.first().cloned().unwrap_or_default();
+                self.damages.lose(Loss { unnamed, ..loss(path, from, to, keys) });
                 // Its extent is not certain: if what follows cannot be read, it is searched as well.
-                (last, good) = (Some((good, false)), reader.offset());
+                (sofar.last, sofar.good) = (Some((from, false)), to);
+                sofar.named += 1;
                 continue;
             }
-            let len = path.metadata().map_err(failed(path))?.len();
-            let within = match last {
-                Some((start, given)) => self.search(path, &reader, start, good, *offset)?.map(|to| (start, given, to)),
-                None => None,
+            let Some(to) = self.leave_out(path, &mut reader, &mut sofar, wrong, len, visit)? else {
+                return self.settle(path, &sofar);
             };
-            let (from, to) = match within {
-                Some((start, given, to)) => {
-                    if given {
-                        visit(Told::Withdrawn)?;
-                    }
-                    keys = vec![last_key.clone()];
-                    (start, Some(to))
-                }
-                None => {
-                    // The end of the bytes tells nothing about where they went wrong.
-                    let from = if *why == BadRdb::Cut { good } else { *offset };
-                    let to = self.search(path, &reader, from, len, 0)?;
-                    match last {
-                        // Some bytes too many that belong to no entry: they were pushed out of the one before by others within it.
-                        Some((start, true)) if to.is_some_and(|to| to - good <= PUSHED_OUT_MAX) => {
-                            visit(Told::Withdrawn)?;
-                            keys = vec![last_key.clone()];
-                            (start, to)
-                        }
-                        _ => (good, to),
-                    }
-                }
-            };
-            let until = to.unwrap_or(len);
-            if keys.is_empty() {
-                keys.extend(names_in(&bytes_at(path, from, (until - from).min(NAMES_WITHIN))?));
-            }
-            let message = format!("{why} (byte {offset}); {} bytes{} are left out", until - from, with_keys(&keys));
-            self.damages.report(finding(path, Severity::Damage, from, message))?;
-            self.damages.lose(loss(from, until, keys));
-            let Some(to) = to else { return Ok(()) };
             reader = Reader::resume(self.source(path, to)?, reader.header(), to, reader.db());
-            (good, last) = (to, None);
+            (sofar.good, sofar.last, sofar.resumed) = (to, None, true);
         }
     }
 
-    /// The first place behind `from` and before `to` from which on entries can be read, past `past`.
-    fn search(
+    /// Reports what cannot be read for its structure, and gives the place where reading goes on.
+    fn leave_out(
         &self,
         path: &Path,
-        reader: &Reader<Source>,
-        from: u64,
-        to: u64,
-        past: u64,
+        reader: &mut Reader<Source>,
+        sofar: &mut Sofar,
+        wrong: Wrong,
+        len: u64,
+        visit: &mut VisitEvent<'_>,
     ) -> Result<Option<u64>, ToolError> {
-        let (mut at, to) = (from + 1, to.min(from.saturating_add(SEARCH_MAX)));
-        while at < to {
-            let bytes = bytes_at(path, at, SEARCH_STEP as u64 * 2)?;
-            let is_last = bytes.len() < SEARCH_STEP * 2;
-            for start in 0..bytes.len().min(SEARCH_STEP).min((to - at) as usize) {
-                // Types, deadlines, databases, the end: nothing else begins an entry.
-                if !matches!(bytes[start], 0..=25 | 248 | 249 | 251..=255) {
-                    continue;
-                }
-                let (offset, rest) = (at + start as u64, &bytes[start..]);
-                let probe = Reader::probe(rest, reader.header(), offset, reader.db());
-                if believed(probe, offset, rest, is_last, past) {
-                    return Ok(Some(offset));
-                }
-            }
-            if is_last {
-                return Ok(None);
-            }
-            at += SEARCH_STEP as u64;
-        }
-        Ok(None)
-    }
-}
-
-/// Whether entries, or the end, can be read from here on, and past `past`. `is_last` says that the file ends with these bytes.
-fn believed(mut reader: Reader<&[u8]>, offset: u64, bytes: &[u8], is_last: bool, past: u64) -> bool {
-    let mut entries = 0;
-    while entries < BELIEVED_FROM || reader.offset() <= past {
-        match reader.next_event() {
-            // Something of the kind that a writer makes: keys of any length occur, but not a run of empty ones.
-            Ok(Some(Event::Entry(part))) if !part.stored.key.is_empty() => {
-                entries += usize::from(!part.stored.continued);
-            }
-            Ok(Some(Event::End { .. })) => {
-                // Nothing, or commands, must follow.
-                let behind = &bytes[(reader.offset() - offset) as usize..];
-                return behind.is_empty() && is_last || matches!(behind, [b'*', digit, ..] if digit.is_ascii_digit());
-            }
-            Ok(Some(Event::Database(_) | Event::Expected { .. })) => {}
-            Err(RdbError::Bad { why: BadRdb::Cut, .. }) if !is_last => return entries > 0 && reader.offset() > past,
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// What may be keys in bytes that cannot be read: the first string in them that is text, which is how a damaged entry begins.
-fn names_in(bytes: &[u8]) -> Option<Vec<u8>> {
-    (0..bytes.len()).find_map(|at| {
-        let (len, from) = match bytes[at] {
-            len @ 1..=63 => (usize::from(len), at + 1),
-            high @ 64..=127 => (usize::from(high & 63) << 8 | usize::from(*bytes.get(at + 1)?), at + 2),
-            _ => return None,
+        let Wrong { offset, why, key, is_cut, is_phantom, .. } = wrong;
+        let good = sofar.good;
+        let mut keys: Vec<Vec<u8>> = key.iter().map(|key| key.to_vec()).collect();
+        let within = match sofar.last.filter(|_| !is_phantom) {
+            Some((start, given)) => search(path, reader, start, good, offset)?.map(|to| (start, given, to)),
+            None => None,
         };
-        let text = bytes.get(from..from + len)?;
-        let is_text = std::str::from_utf8(text).is_ok_and(|text| !text.contains(char::is_control));
-        (is_text && len > 1).then(|| text.to_vec())
-    })
+        let mut beside = String::new();
+        let (from, to) = match within {
+            Some((start, given, to)) => {
+                if given {
+                    visit(Told::Withdrawn)?;
+                    sofar.given -= 1;
+                }
+                keys = vec![sofar.last_key.clone()];
+                (start, Some(to))
+            }
+            None => {
+                // The end of the bytes tells nothing about where they went wrong.
+                let from = if is_cut || is_phantom { good } else { offset };
+                let to = search(path, reader, from, len, 0)?;
+                match sofar.last {
+                    // Some bytes too many that belong to no entry: they were pushed out of the one before by others within it.
+                    Some((start, true)) if !is_phantom && to.is_some_and(|to| to - good <= PUSHED_OUT_MAX) => {
+                        visit(Told::Withdrawn)?;
+                        sofar.given -= 1;
+                        keys = vec![sofar.last_key.clone()];
+                        (start, to)
+                    }
+                    Some((_, true)) if is_phantom || keys.is_empty() => {
+                        beside = format!("; key {} before it may be changed", text::word(&sofar.last_key, false));
+                        (good, to)
+                    }
+                    _ => (good, to),
+                }
+            }
+        };
+        let until = to.unwrap_or(len);
+        for name in names_between(path, from, until)? {
+            if !keys.contains(&name) {
+                keys.push(name);
+            }
+        }
+        // Without a count in the file the bytes tell about how many entries they were.
+        let mean = sofar.good.checked_div(sofar.given).unwrap_or(0).max(8);
+        let named = (keys.len() as u64).max(1);
+        let about =
+            if sofar.announced.is_some() { 0 } else { ((until - from + mean / 2) / mean).saturating_sub(named) };
+        let unnamed = Unnamed { about, perhaps: true };
+        let message =
+            format!("{why} (byte {offset}); {} bytes{} are left out{unnamed}{beside}", until - from, with_keys(&keys));
+        self.damages.report(finding(path, Severity::Damage, from, message))?;
+        if !beside.is_empty() {
+            keys.push(sofar.last_key.clone());
+        }
+        self.damages.lose(Loss { unnamed, ..loss(path, from, until, keys) });
+        sofar.named += u64::from(!is_phantom);
+        Ok(to)
+    }
+
+    /// Compares what the file announced with what it gave, if something was left out.
+    fn settle(&self, path: &Path, sofar: &Sofar) -> Result<(), ToolError> {
+        let missing = sofar.announced.map_or(0, |announced| announced.saturating_sub(sofar.given));
+        if !sofar.damaged && !self.doubtful || missing <= sofar.named {
+            return Ok(());
+        }
+        let about = missing - sofar.named;
+        let unnamed = Unnamed { about, perhaps: true };
+        let message = format!(
+            "the file says that it holds {}, and {} could be read{unnamed}",
+            text::counted(sofar.announced.unwrap_or(0), "key", "keys"),
+            text::count(sofar.given)
+        );
+        let end = path.metadata().map_err(failed(path))?.len();
+        self.damages.report(finding(path, Severity::Damage, end, message))?;
+        self.damages.lose(Loss { unnamed, ..loss(path, end, end, Vec::new()) });
+        Ok(())
+    }
+
+    /// Reads on in a file whose first bytes cannot be read.
+    fn without_header(&self, path: &Path, error: &RdbError, len: u64) -> Result<Reader<Source>, ToolError> {
+        let header = Header::of_version(RDB_VERSION_NEWEST).map_err(|why| ToolError::Damage(why.to_string()))?;
+        let reader = Reader::resume(self.source(path, 0)?, header, 0, 0);
+        let to = search(path, &reader, 0, len, 0)?.ok_or_else(|| Self::error(path, error))?;
+        let is_first = bytes_at(path, to, 1)? == [SELECT_DB];
+        let unnamed = Unnamed { about: 0, perhaps: !is_first };
+        let message = format!(
+            "{error}; {to} bytes, with what the file says about itself and libraries of functions that may be there, are left out; \
+             it is read as one of version {RDB_VERSION_NEWEST}{unnamed}"
+        );
+        self.damages.report(finding(path, Severity::Damage, 0, message))?;
+        self.damages.lose(Loss { unnamed, ..loss(path, 0, to, Vec::new()) });
+        Ok(Reader::resume(self.source(path, to)?, header, to, 0))
+    }
+}
+
+/// Whether a file's first bytes are damaged: a newer version is none.
+fn is_no_header(error: &RdbError) -> bool {
+    matches!(error, RdbError::Bad { why: BadRdb::Magic | BadRdb::Version(_) | BadRdb::Cut, .. })
+}
+
+fn loss(path: &Path, from: u64, to: u64, keys: Vec<Vec<u8>>) -> Loss {
+    Loss { path: path.to_owned(), from, to, keys, unnamed: Unnamed::default(), harmless: false }
 }
 
 impl Base for RdbBase<'_> {
@@ -613,16 +558,5 @@ fn skipped(what: &Skipped<'_>) -> Option<String> {
             Some(format!("key {} of database {db} is left out: it holds nothing", text::word(key, false)))
         }
         Skipped::Cluster => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_found_in_what_is_left_of_an_entry() {
-        assert_eq!(names_in(b"\xff\x07key:500\xc7value"), Some(b"key:500".to_vec()));
-        assert_eq!(names_in(b"\xff\xfe\x01"), None);
     }
 }
