@@ -267,6 +267,10 @@ pub(crate) enum Outcome {
     Unreadable = 3,
     /// The answer is no: a key is not there, two datasets differ.
     Differs = 4,
+    /// A signal ended it, as shells tell of that: 128 and the number of SIGINT.
+    Interrupted = 130,
+    /// The same of SIGTERM.
+    Terminated = 143,
 }
 
 impl Outcome {

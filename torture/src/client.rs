@@ -5,13 +5,16 @@
 //!    in flight.
 //! 2. [`frame_len`] alone knows where a reply ends; values are decoded from complete frames only.
 
+use crate::stall::{LOOK_MAX, Patience};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Nesting deeper than any reply of a real server.
 const DEPTH_MAX: usize = 32;
+/// How long a server may take to answer, where nothing else is asked for: one that does not is a failure of the test, not a hang of it.
+pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A decoded reply. RESP3's null and RESP2's two nulls are all [`Value::Null`].
 #[derive(Clone, PartialEq, Debug)]
@@ -78,6 +81,11 @@ impl fmt::Display for Value {
             }
         }
     }
+}
+
+/// Whether an error says that the server did not answer in time.
+pub fn is_hung(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 fn invalid(what: String) -> io::Error {
@@ -211,17 +219,24 @@ pub struct Client {
     /// Where the next reply begins in `input`.
     at: usize,
     output: Vec<u8>,
+    /// How long a reply may be waited for.
+    limit: Duration,
 }
 
 impl Client {
     /// Connects to a server of this machine.
     pub fn connect(port: u16) -> io::Result<Client> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Client::connect_within(port, ANSWER_MAX)
+    }
+
+    /// The same for a server that must answer within `limit`; what takes longer is `TimedOut`.
+    pub fn connect_within(port: u16, limit: Duration) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
         stream.set_nodelay(true)?;
-        // A server that does not answer is a failure of the test, not a hang of it.
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Client { stream, input: Vec::new(), at: 0, output: Vec::new() })
+        // A wait is made of looks: time in which this machine stood still is not the server's.
+        stream.set_read_timeout(Some(limit.min(LOOK_MAX)))?;
+        stream.set_write_timeout(Some(limit))?;
+        Ok(Client { stream, input: Vec::new(), at: 0, output: Vec::new(), limit })
     }
 
     /// The stream, for its options and for writing bytes that are no command.
@@ -236,7 +251,8 @@ impl Client {
 
     /// Sends what was pushed.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.output)?;
+        let sent = self.stream.write_all(&self.output);
+        sent.map_err(|error| if is_hung(&error) { self.no_answer() } else { error })?;
         self.output.clear();
         Ok(())
     }
@@ -264,7 +280,12 @@ impl Client {
         self.read()
     }
 
+    fn no_answer(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.limit))
+    }
+
     fn wait_for_frame(&mut self) -> io::Result<usize> {
+        let mut patience = None;
         loop {
             if let Some(end) = frame_len(&self.input, self.at)? {
                 return Ok(end);
@@ -273,12 +294,20 @@ impl Client {
                 self.input.drain(..self.at);
                 self.at = 0;
             }
+            let patience = patience.get_or_insert_with(|| Patience::new(self.limit));
             let mut chunk = [0; 64 * 1024];
-            let read = self.stream.read(&mut chunk)?;
-            if read == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
+                Ok(read) => {
+                    self.input.extend_from_slice(&chunk[..read]);
+                    *patience = Patience::new(self.limit);
+                }
+                // A socket with a limit tells of signals even where calls are to go on after them.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_hung(&error) && patience.is_over() => return Err(self.no_answer()),
+                Err(error) if is_hung(&error) => {}
+                Err(error) => return Err(error),
             }
-            self.input.extend_from_slice(&chunk[..read]);
         }
     }
 }

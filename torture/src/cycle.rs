@@ -13,15 +13,17 @@ use crate::plan::{Plan, Policy};
 use crate::refused::IN_FLIGHT_MAX;
 use crate::report::{Cycle, Outcome, Violation, Wrong};
 use crate::rng::Rng;
-use crate::server::{Launch, NoStart, Server, ended, last_lines};
-use crate::stall::{self, Stalls};
-use crate::{clock, memory};
+use crate::server::{Launch, NoStart, OUT_OF_REACH, Server, ended, last_lines};
+use crate::stall::{self, Patience, Stalls};
+use crate::{client, clock, group, memory, stop};
 use lane::Lane;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// What ends a cycle early.
@@ -30,6 +32,8 @@ pub(crate) enum Stop {
     Violation(Box<Violation>),
     /// Ours, or the machine's.
     Broken(String),
+    /// A signal: the cycle does not count.
+    Asked,
 }
 
 impl From<Box<Violation>> for Stop {
@@ -46,6 +50,35 @@ impl From<io::Error> for Stop {
 
 fn wrong(wrong: Wrong, text: impl Into<String>) -> Stop {
     Violation::new(wrong, text.into()).into()
+}
+
+/// How long clients may go on after the end of the server: as long as it takes to read what it had sent.
+const CLIENTS_END_MAX: Duration = Duration::from_secs(15);
+/// How long a process that has closed a connection may take to end, if that is why.
+const END_MAX: Duration = Duration::from_secs(3);
+/// A slow disk of our own may hold an answer up for longer than the server is given to answer.
+const SLOW_ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// What an exchange with a server that was up says of it when it fails.
+fn unanswered(server: &Server, doing: &str, error: &io::Error) -> Stop {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    let is_closed =
+        matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe | ConnectionRefused | ConnectionAborted);
+    let status: Option<ExitStatus> =
+        if is_closed { server.wait_for_end(END_MAX).ok().flatten() } else { server.has_ended() };
+    match status {
+        Some(status) => wrong(Wrong::Ended, format!("it ended while {doing} ({})", ended(status))),
+        None if error.kind() == io::ErrorKind::InvalidData => {
+            wrong(Wrong::FalseReply, format!("while {doing}: {error}"))
+        }
+        None if is_closed => {
+            wrong(Wrong::DoesNotAnswer, format!("it runs, and ended the connection while {doing}: {error}"))
+        }
+        None if client::is_hung(error) => {
+            wrong(Wrong::DoesNotAnswer, format!("it runs, and does not answer while {doing}: {error}"))
+        }
+        None => Stop::Broken(format!("while {doing}: {error}")),
+    }
 }
 
 /// What a cycle's threads brought home.
@@ -67,6 +100,8 @@ pub(crate) struct Torture {
     lanes: BTreeMap<Medium, Lane>,
     databases: bool,
     began: Instant,
+    /// When the run is to end.
+    pub(crate) until: Option<Instant>,
     /// What the server says that it is.
     pub(crate) version: String,
 }
@@ -80,12 +115,21 @@ impl Torture {
             lanes: BTreeMap::new(),
             databases: true,
             began: Instant::now(),
+            until: None,
             version: String::new(),
         }
     }
 
     /// Makes what a fault needs; the error says what is missing.
     pub(crate) fn provide(&mut self, fault: Fault) -> Result<(), String> {
+        self.make(fault).map_err(|why| match fault {
+            Fault::Clock => why,
+            _ if rustix::process::geteuid().is_root() => why,
+            _ => format!("{why} (it takes root; without: --faults kills,damage)"),
+        })
+    }
+
+    fn make(&mut self, fault: Fault) -> Result<(), String> {
         match fault {
             Fault::Oom => memory::available()?,
             Fault::Clock => clock::available()?,
@@ -97,6 +141,56 @@ impl Torture {
             vacant.insert(lane.map_err(|error| format!("{} needs {}: {error}", fault.name(), medium.name()))?);
         }
         Ok(())
+    }
+
+    /// The first start, on an empty folder, and a first write: what fails here says nothing about recovery.
+    pub(crate) fn try_out(&mut self) -> Result<(), String> {
+        let folder = self.work.join("first");
+        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let launch = Launch { is_first: true, ..self.launch(folder.clone()) };
+        let mut server = match launch.start() {
+            Ok((server, _)) => server,
+            Err(NoStart::Asked) => return Ok(()),
+            Err(why) => return Err(format!("the server does not start: {why}{}", self.hint(&why))),
+        };
+        let mut written = server.connect().and_then(|mut client| client.call(&[b"SET", b"firn-torture", b"1"]));
+        if written.is_err() && stop::is_asked() {
+            written = Ok(client::Value::Null);
+        }
+        let said = || last_lines(&server.said());
+        match written {
+            Err(error) => {
+                return Err(format!("the server starts, and its first write fails: {error}; it printed: {}", said()));
+            }
+            Ok(answer) if answer.is_error() => {
+                return Err(format!("the server starts, and refuses its first write: SET was answered with {answer}"));
+            }
+            Ok(_) => {}
+        }
+        self.version = version(&server).unwrap_or_default();
+        server.kill().map_err(|error| format!("kill -9: {error}"))?;
+        if server.connect().and_then(|mut client| client.call(&[b"PING"])).is_ok() {
+            let who = if group::end_strays(&self.work) { OUT_OF_REACH } else { "another server listens there" };
+            return Err(format!("port {} answers after kill -9 of what was started: {who}", self.plan.port));
+        }
+        std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())
+    }
+
+    /// What may be behind a first start that failed.
+    fn hint(&self, why: &NoStart) -> String {
+        match why {
+            NoStart::Refused { status, .. } if status.success() && group::end_strays(&self.work) => {
+                format!("; {OUT_OF_REACH}")
+            }
+            NoStart::Refused { status, .. } if status.code() == Some(127) => "; is its program there?".into(),
+            NoStart::TooLong { answer, .. } if answer.contains("NOAUTH") => {
+                "; it asks for a password, and has to be started without one".into()
+            }
+            NoStart::TooLong { answer, .. } if answer.contains("refused") => {
+                format!("; nobody listens on port {}: is it told so by {{port}}?", self.plan.port)
+            }
+            _ => String::new(),
+        }
     }
 
     /// The folder of a fault's store, and the server's output.
@@ -111,14 +205,16 @@ impl Torture {
             port: self.plan.port,
             folder,
             policy: self.plan.policy.name(),
-            log: self.work.join("log"),
+            work: self.work.clone(),
             start_max: self.plan.start_max,
+            answer_max: self.plan.answer_max,
+            is_first: false,
             environment: Vec::new(),
         }
     }
 
-    /// One cycle. A violation is in it; an error is not the server's.
-    pub(crate) fn cycle(&mut self, number: u64, fault: Fault) -> Result<(Cycle, Option<Violation>), String> {
+    /// One cycle; none where a signal ended it before it was judged. A violation is in it; an error is not the server's.
+    pub(crate) fn cycle(&mut self, number: u64, fault: Fault) -> Result<Option<(Cycle, Option<Violation>)>, String> {
         let seed = self.plan.seed.wrapping_add(number);
         let mut rng = Rng(seed);
         // One draw chose the fault.
@@ -135,7 +231,10 @@ impl Torture {
         self.lanes.insert(fault.medium(), lane);
         cycle.took_ms = began.elapsed().as_millis() as u64;
         match result {
-            Ok(()) => Ok((cycle, None)),
+            Ok(()) => Ok(Some((cycle, None))),
+            Err(Stop::Asked) => Ok(None),
+            // A terminal's Ctrl-C reaches mount and its like as well.
+            Err(Stop::Broken(_)) if stop::is_asked() => Ok(None),
             Err(Stop::Broken(text)) => Err(format!("cycle {number} ({}): {text}", fault.name())),
             Err(Stop::Violation(mut violation)) => {
                 cycle.outcome = Outcome::Violation;
@@ -145,7 +244,7 @@ impl Torture {
                     let log = std::fs::read(self.work.join("log")).unwrap_or_default();
                     violation.said = last_lines(&String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]));
                 }
-                Ok((cycle, Some(*violation)))
+                Ok(Some((cycle, Some(*violation))))
             }
         }
     }
@@ -161,15 +260,16 @@ impl Torture {
     /// Starts a server on a store that is as it should be.
     fn start(&mut self, lane: &mut Lane, fault: Fault) -> Result<Server, Stop> {
         match self.launch(lane.folder()).start() {
-            Ok((mut server, took)) => {
+            Ok((server, took)) => {
                 lane.start = took;
-                if self.version.is_empty() {
-                    self.version = version(&server).unwrap_or_default();
-                }
-                let _ = server.has_ended();
+                lane.is_known = true;
                 Ok(server)
             }
             Err(NoStart::Failed(error)) => Err(error.into()),
+            Err(NoStart::Asked) => Err(Stop::Asked),
+            Err(why) if !lane.is_known => {
+                Err(Stop::Broken(format!("the server does not start on {}: {why}", fault.medium().name())))
+            }
             Err(why @ NoStart::TooLong { .. }) => Err(wrong(Wrong::StartDoesNotEnd, why.to_string())),
             // Nothing was ever asked of this store.
             Err(why) if lane.last.is_none() => Err(Stop::Broken(format!("the server does not start: {why}"))),
@@ -183,6 +283,7 @@ impl Torture {
             clients: self.plan.clients,
             workloads: self.plan.workloads.clone(),
             databases: self.databases,
+            answer_max: self.plan.answer_max,
         }
     }
 
@@ -196,13 +297,17 @@ impl Torture {
         rng: &mut Rng,
         strike: impl FnOnce(&Lane, &mut Server, &Shared, &mut Rng, &mut String) -> Result<Crash, Stop>,
     ) -> Result<Loaded, Stop> {
-        self.databases = load::prepare(&mut server.connect()?, lane.last)?;
+        let prepared = server.connect().and_then(|mut client| load::prepare(&mut client, lane.last));
+        self.databases = prepared.map_err(|error| unanswered(server, "a cycle is prepared", &error))?;
         lane.last = Some(cycle.cycle);
         for state in &mut lane.states {
             // The shared keys are the cycle's own.
             (state.log, state.count) = ((0, 0), 0);
         }
-        let (load, shared) = (self.load_of(), Shared::default());
+        let (mut load, shared) = (self.load_of(), Shared::new());
+        if matches!(fault, Fault::SlowSync | Fault::SlowCut) {
+            load.answer_max = load.answer_max.max(SLOW_ANSWER_MAX);
+        }
         // A rewrite flushes everything anew, which mends what a failed fsync has left.
         let operated = rng.one_in(if fault == Fault::EioRestartCut { 8 } else { 2 });
         let lane = &*lane;
@@ -224,15 +329,25 @@ impl Torture {
                 })
                 .collect();
             let (reader_rng, operator_rng) = (Rng(rng.draw()), Rng(rng.draw()));
-            let (load, port) = (&load, load.port);
-            let reader = scope.spawn(move || load::read_others(load, reader_rng));
-            let operator = operated.then(|| scope.spawn(move || load::operate(port, operator_rng)));
-            let (pid, done) = (server.pid(), &done);
-            let watch = watched.then(|| scope.spawn(move || stall::watch(pid, done)));
-            let struck = strike(lane, server, &shared, rng, &mut cycle.note);
+            let (load, shared) = (&load, &shared);
+            let reader = scope.spawn(move || load::read_others(load, shared, reader_rng));
+            let operator = operated.then(|| scope.spawn(move || load::operate(load, shared, operator_rng)));
+            let (pids, done) = (server.pids(), &done);
+            let watch = watched.then(|| scope.spawn(move || stall::watch(&pids.ok()?, done)));
+            let struck = strike(lane, server, shared, rng, &mut cycle.note);
             done.store(true, Ordering::Relaxed);
             // Whatever happened: the clients end when the server does.
-            let killed = if server.has_ended().is_none() { server.kill().map(drop) } else { Ok(()) };
+            let killed = server.kill().map(drop);
+            let is_over = || {
+                let rest_is_over = reader.is_finished() && operator.as_ref().is_none_or(ScopedJoinHandle::is_finished);
+                rest_is_over && writers.iter().all(ScopedJoinHandle::is_finished)
+            };
+            let mut patience = Patience::new(CLIENTS_END_MAX);
+            while !is_over() && !patience.is_over() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            let is_out_of_reach = !is_over();
+            shared.give_up();
             let panicked = |_| io::Error::other("a client panicked");
             let mut histories = Vec::new();
             for writer in writers {
@@ -242,6 +357,12 @@ impl Torture {
             let snapshots = operator.map_or(Ok(0), |operator| operator.join().map_err(panicked))?;
             let stalls = watch.map_or(Ok(None), |watch| watch.join().map_err(panicked))?;
             killed?;
+            if is_out_of_reach {
+                group::end_strays(&self.work);
+                return Err(Stop::Broken(format!(
+                    "clients are still connected {CLIENTS_END_MAX:?} after kill -9: {OUT_OF_REACH}"
+                )));
+            }
             Ok::<_, Stop>((histories, seen, snapshots, stalls, struck))
         });
         let (histories, seen, snapshots, stalls, struck) = loaded?;
@@ -252,7 +373,9 @@ impl Torture {
             cycle.refused += history.refused.0;
         }
         let first_refusal = histories.iter().find_map(|history| history.refused.1.as_ref());
-        if let Some(text) = first_refusal.filter(|_| cycle.note.is_empty()) {
+        let first_loss = histories.iter().find_map(|history| history.lost.as_ref());
+        let first = first_refusal.or(first_loss.filter(|_| cycle.acknowledged == 0));
+        if let Some(text) = first.filter(|_| cycle.note.is_empty()) {
             cycle.note.clone_from(text);
         }
         let crash = struck?;
@@ -270,6 +393,9 @@ impl Torture {
             let mut server = self.launch(lane.folder()).spawn()?;
             let within = (2 * lane.start).max(Duration::from_millis(10)).as_micros() as u64;
             std::thread::sleep(Duration::from_micros(rng.below(within)));
+            if stop::is_asked() {
+                return Err(Stop::Asked);
+            }
             if let Some(status) = server.has_ended() {
                 let said = last_lines(&server.said());
                 return Err(wrong(Wrong::RefusedStart, format!("the start ended ({}): {said}", ended(status))));
@@ -282,13 +408,9 @@ impl Torture {
         Ok(server)
     }
 
-    fn observe(&self, server: &mut Server, cycle: &Cycle) -> Result<Picture, Stop> {
+    fn observe(&self, server: &Server, cycle: &Cycle) -> Result<Picture, Stop> {
         let seen = server.connect().and_then(|mut client| judge::observe(&mut client, &self.load_of(), cycle.cycle));
-        seen.map_err(|error| match server.has_ended() {
-            Some(status) => wrong(Wrong::Ended, format!("it ended while it was read ({})", ended(status))),
-            None if error.kind() == io::ErrorKind::InvalidData => wrong(Wrong::FalseReply, error.to_string()),
-            None => error.into(),
-        })
+        seen.map_err(|error| unanswered(server, "everything is read back", &error))
     }
 
     /// The crash, as the ages of acknowledgements are counted from it; each of these must be borne out.
@@ -325,6 +447,9 @@ impl Torture {
         for (client, history) in histories.iter().enumerate() {
             if let Some(finding) = history.findings.first() {
                 return Err(wrong(Wrong::FalseReply, format!("before the fault: {finding}")));
+            }
+            if let Some(hung) = &history.hung {
+                return Err(wrong(Wrong::DoesNotAnswer, format!("before the fault: {hung}")));
             }
             let floors = crashes.iter().map(|crash| judge::floor(contract, history, crash));
             let mut floor = floors.max().unwrap_or(0);

@@ -1,7 +1,7 @@
 //! The report as one page: the table that compares, a timeline of all cycles, and the histories of violations as drawings. The page
 //! loads nothing from elsewhere.
 
-use crate::report::{Event, Outcome, Report, Run, Violation, Wrong};
+use crate::report::{Event, Outcome, Report, Run, Violation, Wrong, counted};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -54,7 +54,12 @@ pub(crate) fn page(report: &Report) -> String {
     let cycles: usize = report.runs.iter().map(|run| run.cycles.len()).sum();
     let bad: usize = report.runs.iter().map(|run| run.violations.len()).sum();
     let class = if bad == 0 { "good" } else { "bad" };
-    let _ = write!(out, "<p>{cycles} cycles, <span class=\"{class}\">{bad} violations</span></p>");
+    let _ = write!(
+        out,
+        "<p>{}, <span class=\"{class}\">{}</span></p>",
+        counted(cycles as u64, "cycle"),
+        counted(bad as u64, "violation")
+    );
     out.push_str(KEY);
     table(&mut out, report);
     if report.runs.iter().flat_map(|run| &run.violations).any(|violation| !violation.events.is_empty()) {
@@ -65,14 +70,21 @@ pub(crate) fn page(report: &Report) -> String {
         let sum = |of: fn(&crate::report::Cycle) -> u64| run.cycles.iter().map(of).sum::<u64>();
         let _ = write!(
             out,
-            "<p>Seed {}, {} cycles in {:.0} s; {} writes acknowledged, {} of them lost as policy or damage allow; {} starts killed.</p>",
+            "<p>Seed {}, {} in {:.0} s; {} writes acknowledged, {} of them lost as policy or damage allow; {} killed.</p>",
             run.seed,
-            run.cycles.len(),
+            counted(run.cycles.len() as u64, "cycle"),
             run.seconds,
             sum(|cycle| cycle.acknowledged),
             sum(|cycle| cycle.lost),
-            sum(|cycle| cycle.start_kills),
+            counted(sum(|cycle| cycle.start_kills), "start"),
         );
+        let silent = run.silent().count() as u64;
+        if silent > 0 {
+            let _ = write!(out, "<p class=\"bad\">In {} nothing was acknowledged.</p>", counted(silent, "cycle"));
+        }
+        if let Some(ended) = &run.ended_by {
+            let _ = write!(out, "<p class=\"bad\">It was {}.</p>", escape(ended));
+        }
         timeline(&mut out, number, run);
         violations(&mut out, number, run);
     }
@@ -287,6 +299,7 @@ mod tests {
         });
         let run = Run {
             server: "s".into(),
+            number: None,
             version: "1".into(),
             command: "s --port {port}".into(),
             policy: "always".into(),
@@ -295,10 +308,14 @@ mod tests {
             seconds: 1.0,
             cycles: cycles.to_vec(),
             violations: vec![*violation, *second],
+            ended_by: Some("ended by a signal <9>".into()),
+            trouble: None,
         };
-        let page = page(&Report { runs: vec![run] });
+        let page = page(&Report { runs: vec![run], not_begun: Vec::new() });
         assert!(page.contains("SET &lt;k&gt; v") && page.contains("client 1 &amp; others"), "{page}");
         for part in [
+            "In 2 cycles nothing was acknowledged",
+            "It was ended by a signal &lt;9&gt;.",
             "<h3>kill: acknowledged writes lost (2 times)</h3>",
             "<summary>1 more</summary>",
             "2 acknowledged writes lost</div>",

@@ -10,6 +10,7 @@
 //!
 //! The server is known by its command line and its replies only; nothing here knows Firn's engine.
 
+mod check;
 pub mod client;
 mod clock;
 mod cycle;
@@ -18,13 +19,17 @@ mod dump;
 mod ext4;
 mod fault;
 mod fuse;
+mod group;
 mod html;
 mod judge;
+mod leftovers;
 mod load;
 mod memory;
 mod model;
 mod plan;
+mod progress;
 mod refused;
+mod replay;
 mod report;
 pub mod rng;
 mod run;
@@ -36,4 +41,4 @@ pub use fault::Fault;
 pub use model::Workload;
 pub use plan::{Policy, TortureArgs};
 pub use report::Report;
-pub use run::{Ended, run};
+pub use run::{Ended, Failure, run};

@@ -4,13 +4,16 @@
 //! 2. A client stops at the first lost connection. What it had sent by then may or may not have happened.
 //! 3. An error reply says that the command did not happen: it leaves the history. While a fault is in force errors are expected
 //!    and the client goes on; at any other time one is a finding, and the client stops.
-//! 4. A reply that is not what the client's own history demands is a finding, crash or not.
+//! 4. A client whose server does not answer in time stops too; that is a finding of its own kind.
+//! 5. A reply that is not what the client's own history demands is a finding, crash or not.
 
-use crate::client::{Client, Value};
+use crate::client::{Client, Value, is_hung};
 use crate::model::{Change, EXPIRING, SHARED_DB, State, Workload, commands, is_shared, name, number_of};
 use crate::rng::Rng;
 use std::io;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Rest after a refused write.
@@ -35,6 +38,10 @@ pub(crate) struct History {
     pub(crate) sent: Vec<Sent>,
     /// Replies that cannot be right.
     pub(crate) findings: Vec<String>,
+    /// That an answer did not come in time, before any fault.
+    pub(crate) hung: Option<String>,
+    /// How its connection ended.
+    pub(crate) lost: Option<String>,
     /// How many commands were answered with an error while a fault was in force, and the first such error.
     pub(crate) refused: (u64, Option<String>),
     /// The number of its next command.
@@ -49,7 +56,7 @@ impl History {
 }
 
 /// What driver and clients tell each other during a cycle.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     /// A fault is in force: errors are expected.
     pub(crate) faulty: AtomicBool,
@@ -57,6 +64,31 @@ pub(crate) struct Shared {
     pub(crate) over: AtomicBool,
     /// Commands that need room, sent since then and acknowledged, by all clients.
     pub(crate) resumed: AtomicU64,
+    /// All connections, for [`Shared::give_up`]; none once that was called.
+    connections: Mutex<Option<Vec<TcpStream>>>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Shared {
+        let connections = Mutex::new(Some(Vec::new()));
+        Shared { faulty: false.into(), over: false.into(), resumed: 0.into(), connections }
+    }
+
+    fn connect(&self, load: &Load) -> io::Result<Client> {
+        let mut client = Client::connect_within(load.port, load.answer_max)?;
+        let mut all = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = all.as_mut().ok_or_else(|| io::Error::other("the load is over"))?;
+        all.push(client.stream().try_clone()?);
+        Ok(client)
+    }
+
+    /// Ends all connections, and lets none be made: the clients stop, whatever the server does.
+    pub(crate) fn give_up(&self) {
+        let all = self.connections.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for stream in all.into_iter().flatten() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 /// What is the same for all clients of a run.
@@ -67,6 +99,8 @@ pub(crate) struct Load {
     pub(crate) workloads: Vec<Workload>,
     /// Whether the server has 16 databases: then each client has its own.
     pub(crate) databases: bool,
+    /// How long an answer may take.
+    pub(crate) answer_max: Duration,
 }
 
 /// A writer's part in a cycle.
@@ -107,17 +141,21 @@ impl Writer {
     /// Writes until the server is gone.
     pub(crate) fn run(mut self, load: &Load, shared: &Shared) -> History {
         let mut history = History { next: self.next, ..History::default() };
-        if let Err(error) = self.write(load, shared, &mut history)
-            && error.kind() == io::ErrorKind::InvalidData
-        {
-            history.findings.push(format!("client {}: {error}", self.client));
+        if let Err(error) = self.write(load, shared, &mut history) {
+            let text = format!("client {}: {error}", self.client);
+            if error.kind() == io::ErrorKind::InvalidData {
+                history.findings.push(text.clone());
+            } else if is_hung(&error) && !shared.faulty.load(Ordering::SeqCst) {
+                history.hung = Some(text.clone());
+            }
+            history.lost = Some(text);
         }
         history.next = self.next;
         history
     }
 
     fn write(&mut self, load: &Load, shared: &Shared, history: &mut History) -> io::Result<()> {
-        let mut client = Client::connect(load.port)?;
+        let mut client = shared.connect(load)?;
         if load.databases {
             let words = select(self.client);
             client.call(&[&words[0], &words[1]])?;
@@ -231,9 +269,9 @@ pub(crate) struct Seen {
 
 /// Reads what others write until the server is gone; gives, for each client, the growth of the highest command number that
 /// it was shown.
-pub(crate) fn read_others(load: &Load, mut rng: Rng) -> Vec<Vec<Seen>> {
+pub(crate) fn read_others(load: &Load, shared: &Shared, mut rng: Rng) -> Vec<Vec<Seen>> {
     let mut seen: Vec<Vec<Seen>> = vec![Vec::new(); load.clients];
-    let _ = Client::connect(load.port).and_then(|mut client| {
+    let _ = shared.connect(load).and_then(|mut client| {
         loop {
             let of = rng.below(load.clients as u64) as usize;
             if load.databases {
@@ -265,9 +303,9 @@ pub(crate) fn read_others(load: &Load, mut rng: Rng) -> Vec<Vec<Seen>> {
 }
 
 /// Asks for snapshots and compactions at random moments until the server is gone; gives how many were begun.
-pub(crate) fn operate(port: u16, mut rng: Rng) -> u64 {
+pub(crate) fn operate(load: &Load, shared: &Shared, mut rng: Rng) -> u64 {
     let mut begun = 0;
-    let _ = Client::connect(port).and_then(|mut client| {
+    let _ = shared.connect(load).and_then(|mut client| {
         loop {
             std::thread::sleep(Duration::from_millis(1 + rng.below(60)));
             let reply = if rng.one_in(2) { client.call(&[b"BGSAVE"])? } else { client.call(&[b"BGREWRITEAOF"])? };

@@ -69,12 +69,15 @@ fn resident(pid: u32) -> io::Result<u64> {
 }
 
 /// Draws the limit and fills the memory until the kernel has killed the server.
-pub(crate) fn exhaust(server: &mut Server) -> io::Result<()> {
+pub(crate) fn exhaust(server: &Server) -> io::Result<()> {
     let (folder, limit) = controller().map_err(io::Error::other)?;
     let group = Group::create(&folder)?;
-    fs::write(group.0.join("cgroup.procs"), server.pid().to_string())?;
-    // What the process took before it came stays with its old group: only what it takes from now on counts here.
-    let counted = if limit == "memory.max" { resident(server.pid())? } else { 0 };
+    let mut counted = 0;
+    for pid in server.pids()? {
+        fs::write(group.0.join("cgroup.procs"), pid.to_string())?;
+        // What the process took before it came stays with its old group: only what it takes from now on counts here.
+        counted += if limit == "memory.max" { resident(pid)? } else { 0 };
+    }
     fs::write(group.0.join(limit), (counted + ROOM).to_string())?;
     let began = Instant::now();
     let filled = server.connect().and_then(|mut client| {

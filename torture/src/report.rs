@@ -1,5 +1,6 @@
 //! What a run found: the data, and how a person, a program (`--json`) and CI (exit code) read it.
 
+use crate::fault::Fault;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ pub enum Wrong {
     StopDoesNotEnd,
     Ended,
     DoesNotRead,
+    DoesNotAnswer,
     DoesNotResume,
     IgnoredDump,
 }
@@ -51,10 +53,16 @@ impl Wrong {
             Wrong::StopDoesNotEnd => "SIGTERM does not end it",
             Wrong::Ended => "the process ended",
             Wrong::DoesNotRead => "no reads while writes are refused",
+            Wrong::DoesNotAnswer => "it does not answer",
             Wrong::DoesNotResume => "writes do not resume",
             Wrong::IgnoredDump => "started empty beside a dump.rdb",
         }
     }
+}
+
+/// A number and what is counted.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// One command of a violation's history. Times are µs from the beginning of the crash.
@@ -201,6 +209,8 @@ impl Cycle {
 pub struct Run {
     /// The server's name: the first word of its command line without its folder.
     pub server: String,
+    /// Which one, where several servers have this name.
+    pub number: Option<usize>,
     /// What it says that it is.
     pub version: String,
     /// The command line.
@@ -217,13 +227,40 @@ pub struct Run {
     pub cycles: Vec<Cycle>,
     /// Every violation.
     pub violations: Vec<Violation>,
+    /// What ended it before its last cycle, in words.
+    pub ended_by: Option<String>,
+    /// What went wrong with the run itself.
+    pub trouble: Option<String>,
 }
 
 impl Run {
     /// Its column in tables.
     pub fn title(&self) -> String {
         let version = if self.version.is_empty() { String::new() } else { format!(" {}", self.version) };
-        format!("{}{version}, {}", self.server, self.policy)
+        let number = self.number.map_or(String::new(), |number| format!(" #{number}"));
+        format!("{}{version}{number}, {}", self.server, self.policy)
+    }
+
+    /// The cycles in which nothing was acknowledged that clients asked for: whatever held there, it proves little.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = &Cycle> {
+        self.cycles.iter().filter(|cycle| cycle.acknowledged == 0 && cycle.fault != Fault::DumpPresent.name())
+    }
+
+    /// Why a medium's cycles prove nothing, if on one of them nothing was ever acknowledged.
+    fn proves_nothing(&self) -> Option<String> {
+        let by_medium = |cycle: &Cycle| self.mechanisms.get(&cycle.fault).cloned().unwrap_or_default();
+        let mut media: BTreeMap<String, (u64, Option<&Cycle>)> = BTreeMap::new();
+        for cycle in self.cycles.iter().filter(|cycle| cycle.fault != Fault::DumpPresent.name()) {
+            let (acknowledged, last) = media.entry(by_medium(cycle)).or_default();
+            *acknowledged += cycle.acknowledged;
+            *last = Some(cycle).filter(|cycle| !cycle.note.is_empty()).or(*last);
+        }
+        if self.cycles.is_empty() {
+            return Some(format!("{}: no cycle was run, so nothing is proven", self.title()));
+        }
+        let (medium, (_, last)) = media.into_iter().find(|(_, (acknowledged, _))| *acknowledged == 0)?;
+        let why = last.map_or("no client had a reply before the fault".into(), |cycle| cycle.note.clone());
+        Some(format!("{}: no write was ever acknowledged on {medium}, so nothing is proven; last: {why}", self.title()))
     }
 
     fn sum(&self, of: impl Fn(&Cycle) -> u64) -> u64 {
@@ -261,12 +298,27 @@ impl Run {
 pub struct Report {
     /// Server by server, policy by policy.
     pub runs: Vec<Run>,
+    /// The servers and policies whose turn did not come.
+    pub not_begun: Vec<String>,
 }
 
 impl Report {
     /// Whether nothing is wrong.
     pub fn is_fine(&self) -> bool {
         self.runs.iter().all(|run| run.violations.is_empty())
+    }
+
+    /// Cycles that held and in which something was acknowledged, and violations.
+    pub(crate) fn passed(&self) -> (usize, usize) {
+        let sum = |of: &dyn Fn(&Run) -> usize| self.runs.iter().map(of).sum::<usize>();
+        let held = |run: &Run| run.cycles.iter().filter(|cycle| cycle.outcome != Outcome::Violation).count();
+        let silent = |run: &Run| run.silent().filter(|cycle| cycle.outcome != Outcome::Violation).count();
+        (sum(&held) - sum(&silent), sum(&|run| run.violations.len()))
+    }
+
+    /// Why a run of several proves nothing.
+    pub(crate) fn proves_nothing(&self) -> Option<String> {
+        self.runs.iter().find_map(Run::proves_nothing)
     }
 
     /// The faults of all runs, in the order they were met.
@@ -286,6 +338,9 @@ impl Report {
         let mut out = String::new();
         for run in &self.runs {
             run.write(&mut out);
+        }
+        for run in &self.not_begun {
+            let _ = writeln!(out, "{run}: not begun");
         }
         if self.runs.len() > 1 {
             out.push_str("\nSide by side:\n");
@@ -318,16 +373,27 @@ impl Run {
     fn write(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "{}: {} cycles from seed {}, {} violations, {:.0} s",
+            "{}: {} from seed {}, {}, {:.0} s",
             self.title(),
-            self.cycles.len(),
+            counted(self.cycles.len() as u64, "cycle"),
             self.seed,
-            self.violations.len(),
+            counted(self.violations.len() as u64, "violation"),
             self.seconds
         );
+        if let Some(ended) = &self.ended_by {
+            let _ = writeln!(out, "  {ended}");
+        }
+        let silent = self.silent().count() as u64;
+        if silent > 0 {
+            let notes = self.silent().map(|cycle| cycle.note.as_str());
+            let last = notes.filter(|note| !note.is_empty()).last().unwrap_or_default();
+            let last = if last.is_empty() { String::new() } else { format!("; the last time: {last}") };
+            let _ =
+                writeln!(out, "  in {} nothing was acknowledged, which proves little{last}", counted(silent, "cycle"));
+        }
         let _ = writeln!(
             out,
-            "  {} writes sent, {} acknowledged, {} of them lost as the policy allows{}, {} refused; {} starts killed, {} snapshots and rewrites",
+            "  {} writes sent, {} acknowledged, {} of them lost as the policy allows{}, {} refused; {} killed, {} snapshots and rewrites",
             self.sum(|cycle| cycle.sent),
             self.sum(|cycle| cycle.acknowledged),
             self.sum(|cycle| cycle.lost),
@@ -339,7 +405,7 @@ impl Run {
                 },
             },
             self.sum(|cycle| cycle.refused),
-            self.sum(|cycle| cycle.start_kills),
+            counted(self.sum(|cycle| cycle.start_kills), "start"),
             self.sum(|cycle| cycle.snapshots),
         );
         if self.sum(|cycle| cycle.unsure) > 0 {
@@ -378,7 +444,7 @@ impl Run {
 impl Violation {
     fn write(&self, out: &mut String) {
         let _ = writeln!(out, "\nVIOLATION after {}: {}", self.fault, self.wrong.words());
-        let _ = writeln!(out, "  {}", self.text);
+        let _ = writeln!(out, "  {}", lines(&self.text));
         let _ = writeln!(out, "  cycle {}, seed {}", self.cycle, self.seed);
         for event in &self.events {
             let ms = |us: i64| format!("{:.1} ms", us as f64 / 1000.0);
@@ -393,7 +459,7 @@ impl Violation {
             );
         }
         if !self.said.is_empty() {
-            let _ = writeln!(out, "  the server said: {}", self.said);
+            let _ = writeln!(out, "  the server said last:\n    | {}", lines(&self.said));
         }
         let _ = writeln!(out, "  replay: {}", self.replay[0]);
         let _ = writeln!(out, "  with all that led to it: {}", self.replay[1]);
@@ -401,4 +467,17 @@ impl Violation {
             let _ = writeln!(out, "  its files: {kept}");
         }
     }
+}
+
+/// The lines of a server's output, which are parted by " | ", one below the other.
+fn lines(text: &str) -> String {
+    const WIDTH_MAX: usize = 400;
+    let short = |line: &str| match line.char_indices().nth(WIDTH_MAX) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
+    };
+    let mut parts = text.split(" | ");
+    // What a violation itself says is told whole.
+    let first = parts.next().unwrap_or_default().to_owned();
+    std::iter::once(first).chain(parts.map(short)).collect::<Vec<_>>().join("\n    | ")
 }

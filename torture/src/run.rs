@@ -1,15 +1,17 @@
-//! All servers, all policies, all cycles: chooses faults, shows progress, keeps what a violation leaves, and tells how to see it again.
+//! All servers, all policies, all cycles: chooses faults, shows progress, keeps what a violation leaves, and sees to it that whatever was found is
+//! reported, however the run ends.
 
+use crate::check::{self, Checked};
 use crate::cycle::Torture;
-use crate::damage;
 use crate::fault::{self, Fault};
+use crate::leftovers::{self, Work};
 use crate::model::Workload;
 use crate::plan::{Plan, Policy, TortureArgs};
-use crate::report::{Report, Run, Violation};
+use crate::progress::Progress;
+use crate::report::{Report, Run, Violation, counted};
 use crate::rng::{Rng, unix_ms};
-use crate::{html, server, stop};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::Write;
+use crate::{damage, html, replay, server, stop};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,52 +27,100 @@ pub enum Ended {
     Fine,
     /// There are violations.
     Violations,
+    /// This signal ended it early. What was found until then is reported.
+    Signal(i32),
+}
+
+/// Why a run says nothing, or less than it was to say. What it found until then is reported all the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The command line is wrong; nothing was started.
+    Usage(String),
+    /// A fault that this machine cannot do, a server that does not start or takes no write, a full disk of our own.
+    Broken(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Broken(error.to_string())
+    }
 }
 
 /// Runs everything that the arguments ask for, and writes the report.
 ///
 /// # Errors
-/// What keeps it from running: a fault that this machine cannot do, a server that does not start, a full disk of our own.
-pub fn run(arguments: &TortureArgs, out: &mut dyn Write) -> Result<Ended, String> {
-    let text = |error: std::io::Error| error.to_string();
+/// A wrong command line, and what keeps it from running or from proving anything. A run with violations ends with these.
+pub fn run(arguments: &TortureArgs, out: &mut dyn Write) -> Result<Ended, Failure> {
     if arguments.list_faults {
-        list(out).map_err(text)?;
+        list(out)?;
         return Ok(Ended::Fine);
     }
+    let Checked { policies, page } = check::check(arguments)?;
     stop::listen();
-    let mut report = Report::default();
+    leftovers::tell_stale();
     let seed = arguments.seed.unwrap_or_else(|| Rng(unix_ms()).draw() >> 32);
-    let mut kept = Kept { folder: arguments.keep.clone(), count: 0 };
-    'all: for command in &arguments.server {
-        if !command.contains("{port}") || !command.contains("{dir}") {
-            return Err(format!("--server needs {{port}} and {{dir}} in its command line: {command}"));
-        }
-        for &policy in &arguments.policy {
-            let done = one(arguments, command, policy, seed, &mut kept)?;
-            let bad = !done.violations.is_empty();
-            report.runs.push(done);
-            if stop::is_asked() || (bad && arguments.fail_fast) {
-                break 'all;
-            }
-        }
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let names: Vec<String> = arguments.server.iter().map(|command| name_of(command)).collect();
+    for (at, command) in arguments.server.iter().enumerate() {
+        // Two servers of one name are told apart by their numbers.
+        let is_one_of_many = names.iter().filter(|name| **name == names[at]).count() > 1;
+        let number = is_one_of_many.then(|| 1 + names[..at].iter().filter(|name| **name == names[at]).count());
+        let job = |&policy: &Policy| Job { arguments, command, number, policy, seed, version: String::new() };
+        jobs.extend(policies.iter().map(job));
     }
-    if let Some(path) = &arguments.html {
-        std::fs::write(path, html::page(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
+    // A mistake in the last command line costs nothing of the first ones' cycles.
+    for (at, job) in jobs.iter_mut().enumerate() {
+        if stop::is_asked() {
+            break;
+        }
+        job.try_out(at == 0).map_err(|why| Failure::Broken(format!("{}: {why}", job.command)))?;
+    }
+    let mut report = Report::default();
+    let mut kept = Kept { folder: arguments.keep.clone(), count: 0 };
+    let mut trouble = None;
+    for job in &jobs {
+        if stop::is_asked() || trouble.is_some() || (arguments.fail_fast && !report.is_fine()) {
+            report.not_begun.push(format!("{}, {}", name_of(job.command), job.policy.name()));
+            continue;
+        }
+        match job.run(&mut kept) {
+            Ok(run) => {
+                trouble.clone_from(&run.trouble);
+                report.runs.push(run);
+            }
+            Err(why) => trouble = Some(why),
+        }
     }
     if arguments.json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(|error| error.to_string())?;
-        writeln!(out).map_err(text)?;
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
     } else {
-        out.write_all(report.text().as_bytes()).map_err(text)?;
-        let cycles: usize = report.runs.iter().map(|run| run.cycles.len()).sum();
-        let bad: usize = report.runs.iter().map(|run| run.violations.len()).sum();
-        writeln!(out, "torture: {} passed, {bad} failed", cycles - bad.min(cycles)).map_err(text)?;
+        out.write_all(report.text().as_bytes())?;
+        let (passed, bad) = report.passed();
+        writeln!(out, "torture: {passed} passed, {bad} failed")?;
     }
-    Ok(if report.is_fine() { Ended::Fine } else { Ended::Violations })
+    out.flush()?;
+    // Last, so that its failure costs nothing else.
+    if let Some(page) = page
+        && let Err(why) = page.write(&html::page(&report))
+    {
+        trouble.get_or_insert(why);
+    }
+    if let Some(signal) = stop::signal() {
+        return Ok(Ended::Signal(signal));
+    }
+    match (report.is_fine(), trouble.or_else(|| report.proves_nothing())) {
+        (true, None) => Ok(Ended::Fine),
+        (true, Some(why)) => Err(Failure::Broken(why)),
+        (false, trouble) => {
+            trouble.iter().for_each(|why| eprintln!("torture: {why}"));
+            Ok(Ended::Violations)
+        }
+    }
 }
 
-fn list(out: &mut dyn Write) -> std::io::Result<()> {
-    let work = tempfile::tempdir()?;
+fn list(out: &mut dyn Write) -> io::Result<()> {
+    let work = Work::create()?;
     let plan = Plan {
         command: String::new(),
         policy: Policy::Always,
@@ -80,6 +130,7 @@ fn list(out: &mut dyn Write) -> std::io::Result<()> {
         workloads: Vec::new(),
         load_max: None,
         start_max: Duration::ZERO,
+        answer_max: Duration::ZERO,
         writes_first: false,
         port: 0,
     };
@@ -100,98 +151,171 @@ struct Kept {
 }
 
 impl Kept {
-    /// Copies the files of a cycle with a violation.
-    fn keep(&mut self, violation: &mut Violation, folder: &Path, log: &Path) -> Result<(), String> {
-        if self.count == KEPT_MAX {
-            return Ok(());
+    /// Copies the files of a cycle with a violation. That this fails is told with the violation, and ends nothing.
+    fn keep(&mut self, violation: &mut Violation, folder: &Path, log: &Path) {
+        if self.count < KEPT_MAX {
+            let place = self.copy(&violation.fault, folder, log);
+            violation.kept = Some(place.unwrap_or_else(|error| format!("could not be kept: {error}")));
         }
-        let error = |error: std::io::Error| format!("keeping the files of a violation: {error}");
-        if self.folder.is_none() {
-            let made = tempfile::Builder::new().prefix("firn-torture-kept-").tempdir().map_err(error)?;
-            self.folder = Some(made.keep());
-        }
-        let Some(home) = &self.folder else { return Ok(()) };
+    }
+
+    fn copy(&mut self, fault: &str, folder: &Path, log: &Path) -> io::Result<String> {
+        let home = match &self.folder {
+            Some(home) => home,
+            None => {
+                let made = tempfile::Builder::new().prefix("firn-torture-kept-").tempdir()?;
+                self.folder.insert(made.keep())
+            }
+        };
         self.count += 1;
-        let place = home.join(format!("{}-{}", self.count, violation.fault));
-        damage::copy(folder, &place).map_err(error)?;
-        std::fs::copy(log, place.join("server-output.txt")).map_err(error)?;
-        violation.kept = Some(place.display().to_string());
-        Ok(())
+        // What an earlier run left there stays.
+        let free = (1..).map(|number| home.join(format!("{number}-{fault}"))).find(|place| !place.exists());
+        let place = free.unwrap_or_else(|| home.join(fault));
+        damage::copy(folder, &place)?;
+        std::fs::copy(log, place.join("server-output.txt"))?;
+        Ok(place.display().to_string())
     }
 }
 
-fn one(arguments: &TortureArgs, command: &str, policy: Policy, seed: u64, kept: &mut Kept) -> Result<Run, String> {
-    let work = tempfile::Builder::new().prefix("firn-torture-").tempdir().map_err(|error| error.to_string())?;
-    let mut faults: Vec<Fault> = arguments.faults.iter().flatten().copied().collect();
-    faults.sort_unstable();
-    faults.dedup();
-    let workloads = if arguments.workload.is_empty() { Workload::ALL.to_vec() } else { arguments.workload.clone() };
-    let plan = Plan {
-        command: command.into(),
-        policy,
-        faults: faults.clone(),
-        seed,
-        clients: arguments.clients.into(),
-        workloads,
-        load_max: arguments.load.map(Duration::from_millis),
-        start_max: Duration::from_secs(arguments.start_limit),
-        writes_first: arguments.writes_first,
-        port: arguments.port.map_or_else(server::free_port, Ok).map_err(|error| error.to_string())?,
-    };
-    let mut torture = Torture::new(plan, work.path());
-    let mut run = Run {
-        server: name_of(command),
-        version: String::new(),
-        command: command.into(),
-        policy: policy.name().into(),
-        seed,
-        mechanisms: std::collections::BTreeMap::new(),
-        seconds: 0.0,
-        cycles: Vec::new(),
-        violations: Vec::new(),
-    };
-    for fault in &mut faults {
-        if let Err(why) = torture.provide(*fault) {
-            // A power cut has two mechanisms: the cheaper one, else the other.
-            if *fault != Fault::PowerCut || torture.provide(Fault::PowerCutExt4).is_err() {
-                return Err(why);
-            }
-            *fault = Fault::PowerCutExt4;
-        }
-        run.mechanisms.insert(fault.name().into(), fault.medium().name().into());
+/// One server under one policy.
+struct Job<'a> {
+    arguments: &'a TortureArgs,
+    command: &'a str,
+    number: Option<usize>,
+    policy: Policy,
+    seed: u64,
+    /// What it says that it is, once it was tried out.
+    version: String,
+}
+
+impl Job<'_> {
+    fn plan(&self, faults: Vec<Fault>) -> Result<Plan, String> {
+        let arguments = self.arguments;
+        let all = arguments.workload.is_empty();
+        Ok(Plan {
+            command: self.command.into(),
+            policy: self.policy,
+            faults,
+            seed: self.seed,
+            clients: arguments.clients.into(),
+            workloads: if all { Workload::ALL.to_vec() } else { arguments.workload.clone() },
+            load_max: arguments.load.map(Duration::from_millis),
+            start_max: Duration::from_secs(arguments.start_limit),
+            answer_max: Duration::from_secs(arguments.answer_limit),
+            writes_first: arguments.writes_first,
+            port: arguments.port.map_or_else(server::free_port, Ok).map_err(|error| error.to_string())?,
+        })
     }
-    torture.plan.faults.clone_from(&faults);
-    let bar = ProgressBar::new(arguments.cycles);
-    let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {elapsed}, about {eta} more; {msg}");
-    bar.set_style(style.map_err(|error| error.to_string())?);
-    bar.set_prefix(format!("{}, {}", run.server, policy.name()));
-    let began = Instant::now();
-    let limit = arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
-    for number in 0..arguments.cycles {
-        if limit.is_some_and(|limit| began.elapsed() >= limit) || stop::is_asked() {
-            break;
+
+    /// Its first start, and whether this machine can make the faults, which are those of all.
+    fn try_out(&mut self, with_faults: bool) -> Result<(), String> {
+        let work = Work::create().map_err(|error| error.to_string())?;
+        let faults = self.faults();
+        let mut torture = Torture::new(self.plan(faults.clone())?, work.path());
+        for fault in faults.into_iter().filter(|_| with_faults) {
+            provide(&mut torture, fault)?;
         }
-        let mut rng = Rng(seed.wrapping_add(number));
-        let fault = *rng.one_of(&faults);
-        bar.set_message(format!("{}, {} violations", fault.name(), run.violations.len()));
-        let (cycle, violation) = torture.cycle(number, fault)?;
-        run.cycles.push(cycle);
-        if let Some(mut violation) = violation {
-            let (folder, log) = torture.files(fault);
-            kept.keep(&mut violation, &folder, &log)?;
-            violation.replay = replay(arguments, command, policy, &violation, seed);
-            run.violations.push(violation);
-            torture.reset(fault)?;
-            if arguments.fail_fast || run.violations.len() == VIOLATIONS_MAX {
+        torture.try_out()?;
+        self.version = torture.version;
+        Ok(())
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = self.arguments.faults.iter().flatten().copied().collect();
+        faults.sort_unstable();
+        faults.dedup();
+        faults
+    }
+
+    fn run(&self, kept: &mut Kept) -> Result<Run, String> {
+        let arguments = self.arguments;
+        let work = Work::create().map_err(|error| error.to_string())?;
+        let mut faults = self.faults();
+        let mut torture = Torture::new(self.plan(faults.clone())?, work.path());
+        torture.version.clone_from(&self.version);
+        let cycles = arguments.cycles_max();
+        let mut run = Run {
+            server: name_of(self.command),
+            number: self.number,
+            version: self.version.clone(),
+            command: self.command.into(),
+            policy: self.policy.name().into(),
+            seed: self.seed,
+            mechanisms: std::collections::BTreeMap::new(),
+            seconds: 0.0,
+            cycles: Vec::new(),
+            violations: Vec::new(),
+            ended_by: None,
+            trouble: None,
+        };
+        for fault in &mut faults {
+            *fault = provide(&mut torture, *fault)?;
+            run.mechanisms.insert(fault.name().into(), fault.medium().name().into());
+        }
+        torture.plan.faults.clone_from(&faults);
+        let began = Instant::now();
+        torture.until = arguments.minutes.and_then(|limit| began.checked_add(limit));
+        let (mut early, mut stopped) = (None, None);
+        let mut progress = Progress::new(run.title(), cycles);
+        let mut number = 0;
+        while early.is_none() && cycles.is_none_or(|cycles| number < cycles) {
+            // One cycle is the least.
+            if number > 0 && torture.until.is_some_and(|until| Instant::now() >= until) {
+                stopped = Some("--minutes".into());
                 break;
             }
+            let mut rng = Rng(self.seed.wrapping_add(number));
+            let fault = *rng.one_of(&faults);
+            progress.tell(number, fault.name(), run.violations.len());
+            if stop::is_asked() {
+                break;
+            }
+            match torture.cycle(number, fault) {
+                Ok(Some((cycle, violation))) => {
+                    run.cycles.push(cycle);
+                    let Some(mut violation) = violation else {
+                        number += 1;
+                        continue;
+                    };
+                    let (folder, log) = torture.files(fault);
+                    kept.keep(&mut violation, &folder, &log);
+                    violation.replay = replay::lines(arguments, self.command, self.policy, &violation, self.seed);
+                    run.violations.push(violation);
+                    early = torture.reset(fault).err();
+                    number += 1;
+                    if arguments.fail_fast || run.violations.len() == VIOLATIONS_MAX {
+                        let many = counted(run.violations.len() as u64, "violation");
+                        stopped = Some(if arguments.fail_fast { "--fail-fast".into() } else { many });
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(why) => early = Some(why),
+            }
         }
-        bar.inc(1);
+        drop(progress);
+        if let Some(signal) = stop::signal() {
+            let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
+            stopped = Some(format!("a signal ({name})"));
+        } else if let Some(why) = &early {
+            stopped = Some(format!("an error ({why})"));
+        }
+        let of = cycles.map_or(String::new(), |cycles| format!(" of {cycles}"));
+        let done = run.cycles.len();
+        run.ended_by = stopped.map(|by| format!("ended by {by} after {done}{of} cycles"));
+        run.trouble = early.filter(|_| !stop::is_asked());
+        run.seconds = began.elapsed().as_secs_f64();
+        Ok(run)
     }
-    bar.finish_and_clear();
-    run.seconds = began.elapsed().as_secs_f64();
-    run.version.clone_from(&torture.version);
-    Ok(run)
+}
+
+/// Makes what a fault needs; gives the fault that can be made. A power cut has two mechanisms: the cheaper one, else the other.
+fn provide(torture: &mut Torture, fault: Fault) -> Result<Fault, String> {
+    match torture.provide(fault) {
+        Ok(()) => Ok(fault),
+        Err(_) if fault == Fault::PowerCut && torture.provide(Fault::PowerCutExt4).is_ok() => Ok(Fault::PowerCutExt4),
+        Err(why) => Err(why),
+    }
 }
 
 /// The program of a command line, without its folder and without `env NAME=VALUE` before it.
@@ -199,25 +323,4 @@ fn name_of(command: &str) -> String {
     let is_program = |word: &&str| *word != "env" && !word.contains('=');
     let program = command.split_whitespace().find(is_program).unwrap_or("server");
     program.rsplit('/').next().unwrap_or(program).into()
-}
-
-/// The command lines that show a violation again: its cycle on an empty store, and everything from the first cycle on.
-fn replay(arguments: &TortureArgs, command: &str, policy: Policy, violation: &Violation, seed: u64) -> [String; 2] {
-    let mut common =
-        format!("firn torture --server '{command}' --policy {} --clients {}", policy.name(), arguments.clients);
-    if !arguments.workload.is_empty() {
-        let names: Vec<String> = arguments.workload.iter().map(|one| format!("{one:?}").to_lowercase()).collect();
-        common.push_str(&format!(" --workload {}", names.join(",")));
-    }
-    if let Some(load) = arguments.load {
-        common.push_str(&format!(" --load {load}"));
-    }
-    if arguments.writes_first {
-        common.push_str(" --writes-first");
-    }
-    let faults: Vec<&str> = arguments.faults.iter().flatten().map(|fault| fault.name()).collect();
-    [
-        format!("{common} --faults {} --cycles 1 --seed {}", violation.fault, violation.seed),
-        format!("{common} --faults {} --cycles {} --seed {seed}", faults.join(","), violation.cycle + 1),
-    ]
 }

@@ -82,34 +82,42 @@ impl Stalls {
     }
 }
 
-/// The threads of a process that are asleep in one of [`CALLS`], and in which.
-fn held_up(pid: u32) -> std::io::Result<HashMap<String, libc::c_long>> {
+/// The threads of some processes that are asleep in one of [`CALLS`], and in which.
+fn held_up(pids: &[u32]) -> std::io::Result<HashMap<String, libc::c_long>> {
+    let is_gone = |error: &std::io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH));
     let mut found = HashMap::new();
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let task = task?;
-        let call = match std::fs::read_to_string(task.path().join("syscall")) {
-            Ok(call) => call,
-            // The thread ended.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => continue,
+    for pid in pids {
+        let tasks = match std::fs::read_dir(format!("/proc/{pid}/task")) {
+            Ok(tasks) => tasks,
+            Err(error) if is_gone(&error) => continue,
             Err(error) => return Err(error),
         };
-        // "75 0x4 ...", or "running".
-        let call = call.split_whitespace().next().and_then(|number| number.parse().ok());
-        if let Some(call) = call.filter(|call| CALLS.contains(call)) {
-            found.insert(task.file_name().to_string_lossy().into_owned(), call);
+        for task in tasks {
+            let task = task?;
+            let call = match std::fs::read_to_string(task.path().join("syscall")) {
+                Ok(call) => call,
+                // The thread ended.
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            // "75 0x4 ...", or "running".
+            let call = call.split_whitespace().next().and_then(|number| number.parse().ok());
+            if let Some(call) = call.filter(|call| CALLS.contains(call)) {
+                found.insert(task.file_name().to_string_lossy().into_owned(), call);
+            }
         }
     }
     Ok(found)
 }
 
-/// Looks at a process until `done`, or until it has ended.
-pub(crate) fn watch(pid: u32, done: &AtomicBool) -> Option<Stalls> {
+/// Looks at a server's processes until `done`, or until they have ended.
+pub(crate) fn watch(pids: &[u32], done: &AtomicBool) -> Option<Stalls> {
     let mut stalls = Stalls::default();
-    let (mut before, mut before_at) = (held_up(pid).ok()?, Instant::now());
+    let (mut before, mut before_at) = (held_up(pids).ok()?, Instant::now());
     while !done.load(Ordering::Relaxed) {
         std::thread::sleep(LOOK);
         let at = Instant::now();
-        let now = held_up(pid).unwrap_or_default();
+        let now = held_up(pids).unwrap_or_default();
         if now.iter().any(|(thread, call)| before.get(thread) == Some(call)) {
             stalls.add(before_at, at);
         } else if at - before_at > LOOK + LATE {
@@ -159,7 +167,7 @@ mod tests {
         // SAFETY: the call writes two descriptors to where it is told.
         assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
         std::thread::scope(|scope| {
-            let looked = scope.spawn(|| watch(std::process::id(), &done));
+            let looked = scope.spawn(|| watch(&[std::process::id()], &done));
             // A pipe that nobody reads takes 64 KB, and holds its writer up after that.
             let writer = scope.spawn(move || {
                 let bytes = [0_u8; 100_000];

@@ -38,6 +38,8 @@ pub(super) struct Lane {
     pub(super) numbers: Vec<u64>,
     /// The cycle whose shared keys lie in it.
     pub(super) last: Option<u64>,
+    /// Whether a start on it has ever ended in a server that answers.
+    pub(super) is_known: bool,
     /// How long the newest start took.
     pub(super) start: Duration,
 }
@@ -58,6 +60,7 @@ impl Lane {
             states: vec![State::new(); clients],
             numbers: vec![1; clients],
             last: None,
+            is_known: false,
             start: Duration::from_millis(30),
         };
         std::fs::create_dir_all(lane.folder())?;

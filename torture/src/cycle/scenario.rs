@@ -3,7 +3,7 @@
 
 use super::lane::Lane;
 use super::strike::strike;
-use super::{Loaded, Stop, Torture, wrong};
+use super::{Loaded, Stop, Torture, unanswered, wrong};
 use crate::fault::Fault;
 use crate::judge::{self, Contract};
 use crate::model::State;
@@ -11,8 +11,8 @@ use crate::plan::Policy;
 use crate::report::{Cycle, Outcome, Wrong};
 use crate::rng::Rng;
 use crate::server::{NoStart, Server, ended, last_lines};
-use crate::{clock, damage, dump, memory};
-use std::time::Duration;
+use crate::{clock, damage, dump, memory, stop};
+use std::time::{Duration, Instant};
 
 impl Torture {
     /// A fault under load, and the start after it.
@@ -27,9 +27,10 @@ impl Torture {
         let (least, most) = fault.load(self.plan.policy);
         let most = self.plan.load_max.unwrap_or(most).max(least + Duration::from_micros(1));
         let wait = least + Duration::from_micros(rng.below((most - least).as_micros() as u64));
+        let (until, longest) = (self.until, self.longest());
         let loaded = self.load(fault, lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
-            std::thread::sleep(wait);
-            strike(fault, lane, server, shared, rng, note)
+            stop::sleep(until.map_or(wait, |until| wait.min(until.saturating_duration_since(Instant::now()))));
+            strike(fault, lane, server, shared, longest, rng, note)
         })?;
         drop(server);
         if fault.is_cut() {
@@ -40,7 +41,7 @@ impl Torture {
             Fault::Clock => self.start_at(lane, jump)?,
             _ => self.restart(fault, lane, cycle, rng)?,
         };
-        let mut picture = self.observe(&mut server, cycle)?;
+        let mut picture = self.observe(&server, cycle)?;
         for observed in &mut picture.clients {
             // The server's clock was off by so much.
             observed.read.0 = observed.read.0.saturating_add_signed(jump.min(0));
@@ -49,11 +50,12 @@ impl Torture {
         if rng.one_in(8) && jump == 0 {
             server.kill()?;
             server = self.start(lane, fault)?;
-            let again = self.observe(&mut server, cycle)?;
+            let again = self.observe(&server, cycle)?;
             judge::same(&picture, &again)?;
         }
         if fault == Fault::Oom {
-            memory::clean(&mut server.connect()?, self.databases)?;
+            let cleaned = server.connect().and_then(|mut client| memory::clean(&mut client, self.databases));
+            cleaned.map_err(|error| unanswered(&server, "what filled the memory is deleted", &error))?;
         }
         let contract = fault.contract(self.plan.policy);
         let verdicts = self.judge(lane, cycle, &loaded, &picture, contract, fault.is_cut())?;
@@ -77,12 +79,17 @@ impl Torture {
         Ok(())
     }
 
+    fn longest(&self) -> Duration {
+        self.plan.load_max.unwrap_or(Duration::MAX)
+    }
+
     fn start_at(&mut self, lane: &mut Lane, jump_ms: i64) -> Result<Server, Stop> {
         let mut launch = self.launch(lane.folder());
         launch.environment = clock::environment(jump_ms);
         match launch.start() {
             Ok((server, _)) => Ok(server),
             Err(NoStart::Failed(error)) => Err(error.into()),
+            Err(NoStart::Asked) => Err(Stop::Asked),
             Err(why) => Err(wrong(Wrong::RefusedStart, format!("the clock is {jump_ms} ms off: {why}"))),
         }
     }
@@ -96,10 +103,10 @@ impl Torture {
         rng: &mut Rng,
     ) -> Result<(), Stop> {
         let mut server = self.start(lane, fault)?;
-        let wait = Duration::from_millis(20 + rng.below(150));
+        let (wait, longest) = (Duration::from_millis(20 + rng.below(150)), self.longest());
         let loaded = self.load(Fault::Term, lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
-            std::thread::sleep(wait);
-            strike(Fault::Term, lane, server, shared, rng, note)
+            stop::sleep(wait);
+            strike(Fault::Term, lane, server, shared, longest, rng, note)
         })?;
         drop(server);
         let (folder, backup) = (lane.folder(), self.work.join("backup"));
@@ -111,7 +118,7 @@ impl Torture {
                 cycle.start_ms = took.as_millis() as u64;
                 let contract = done.contract(fault, self.plan.policy);
                 let verdicts = self
-                    .observe(&mut server, cycle)
+                    .observe(&server, cycle)
                     .and_then(|picture| self.judge(lane, cycle, &loaded, &picture, contract, false));
                 let verdicts = verdicts.map_err(|stop| match stop {
                     Stop::Violation(mut violation) => {
@@ -121,13 +128,14 @@ impl Torture {
                         }
                         Stop::Violation(violation)
                     }
-                    broken => broken,
+                    other => other,
                 })?;
                 self.go_on(lane, cycle, &loaded, verdicts);
                 server.kill()?;
                 return Ok(());
             }
             Err(NoStart::Failed(error)) => return Err(error.into()),
+            Err(NoStart::Asked) => return Err(Stop::Asked),
             Err(why @ NoStart::TooLong { .. }) => {
                 return Err(wrong(Wrong::StartDoesNotEnd, format!("{}: {why}", done.what)));
             }
@@ -146,7 +154,7 @@ impl Torture {
         // With the files as they were it starts, and nothing is missing.
         damage::copy(&backup, &folder)?;
         let mut server = self.start(lane, fault)?;
-        let picture = self.observe(&mut server, cycle)?;
+        let picture = self.observe(&server, cycle)?;
         let verdicts = self.judge(lane, cycle, &loaded, &picture, Contract::All, false)?;
         self.go_on(lane, cycle, &loaded, verdicts);
         server.kill()?;
@@ -157,15 +165,15 @@ impl Torture {
     pub(super) fn eio_restart_cut(&mut self, lane: &mut Lane, cycle: &mut Cycle, rng: &mut Rng) -> Result<(), Stop> {
         let fault = Fault::EioRestartCut;
         let mut server = self.start(lane, fault)?;
-        let wait = Duration::from_millis(20 + rng.below(100));
+        let (wait, longest) = (Duration::from_millis(20 + rng.below(100)), self.longest());
         let mut before = self.load(fault, lane, &mut server, cycle, rng, |lane, server, shared, rng, note| {
-            std::thread::sleep(wait);
-            strike(Fault::EioFsync, lane, server, shared, rng, note)
+            stop::sleep(wait);
+            strike(Fault::EioFsync, lane, server, shared, longest, rng, note)
         })?;
         drop(server);
         let base: Vec<State> = lane.states.clone();
         let mut server = self.start(lane, fault)?;
-        let picture = self.observe(&mut server, cycle)?;
+        let picture = self.observe(&server, cycle)?;
         let verdicts = self.judge(lane, cycle, &before, &picture, Contract::All, false)?;
         for (history, verdict) in before.histories.iter_mut().zip(&verdicts) {
             verdict.keep(&mut history.sent);
@@ -192,7 +200,7 @@ impl Torture {
         (after.histories, after.unsure_increments) = (joined, unsure_increments);
         lane.states = base;
         let mut server = self.restart(fault, lane, cycle, rng)?;
-        let picture = self.observe(&mut server, cycle)?;
+        let picture = self.observe(&server, cycle)?;
         let contract = fault.contract(self.plan.policy);
         let verdicts = self.judge(lane, cycle, &after, &picture, contract, true)?;
         self.go_on(lane, cycle, &after, verdicts);
@@ -211,9 +219,10 @@ impl Torture {
     ) -> Result<Loaded, Stop> {
         // `load` begins with new shared keys; here the old ones stay.
         lane.last = None;
+        let longest = self.longest();
         self.load(Fault::EioRestartCut, lane, server, cycle, rng, |lane, server, shared, rng, note| {
-            std::thread::sleep(wait);
-            strike(Fault::PowerCut, lane, server, shared, rng, note)
+            stop::sleep(wait);
+            strike(Fault::PowerCut, lane, server, shared, longest, rng, note)
         })
     }
 
@@ -226,7 +235,8 @@ impl Torture {
         match self.launch(folder).start() {
             Ok((server, took)) => {
                 cycle.start_ms = took.as_millis() as u64;
-                let value = server.connect()?.call(&[b"GET", dump::KEY])?;
+                let value = server.connect().and_then(|mut client| client.call(&[b"GET", dump::KEY]));
+                let value = value.map_err(|error| unanswered(&server, "the key of dump.rdb is read", &error))?;
                 if value.bytes() == Some(dump::VALUE) {
                     return Ok(());
                 }
@@ -238,6 +248,7 @@ impl Torture {
                 Ok(())
             }
             Err(NoStart::Failed(error)) => Err(error.into()),
+            Err(NoStart::Asked) => Err(Stop::Asked),
             Err(why) => Err(wrong(Wrong::UnnamedRefusal, why.to_string())),
         }
     }

@@ -14,7 +14,7 @@
 //! A cut of the FUSE layer is one instant, so there every acknowledgement counts.
 
 use super::lane::{Lane, Store};
-use super::{Stop, wrong};
+use super::{Stop, unanswered, wrong};
 use crate::fault::Fault;
 use crate::fuse::{FuseDisk, disk::Faults};
 use crate::judge::Crash;
@@ -24,6 +24,7 @@ use crate::report::Wrong;
 use crate::rng::Rng;
 use crate::server::{Server, ended};
 use crate::stall::Patience;
+use crate::stop;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -43,12 +44,14 @@ fn instant(server: &mut Server) -> io::Result<Crash> {
     Ok(Crash { began, ended: Instant::now(), sharp: true, refusing: None })
 }
 
-/// The fault itself, while clients write. The server is gone afterwards, or about to be killed.
+/// The fault itself, while clients write; `longest`: how long they may go on under a slow disk. The server is gone afterwards, or about to
+/// be killed.
 pub(super) fn strike(
     fault: Fault,
     lane: &Lane,
     server: &mut Server,
     shared: &Shared,
+    longest: Duration,
     rng: &mut Rng,
     note: &mut String,
 ) -> Result<Crash, Stop> {
@@ -56,7 +59,8 @@ pub(super) fn strike(
     match fault {
         Fault::KillSnapshot | Fault::KillRewrite => {
             let word: &[u8] = if fault == Fault::KillSnapshot { b"BGSAVE" } else { b"BGREWRITEAOF" };
-            let reply = server.connect()?.call(&[word])?;
+            let reply = server.connect().and_then(|mut client| client.call(&[word]));
+            let reply = reply.map_err(|error| unanswered(server, "a snapshot or rewrite is asked for", &error))?;
             if reply.is_error() {
                 *note = reply.to_string();
             }
@@ -78,7 +82,7 @@ pub(super) fn strike(
         Fault::SlowCut => {
             let fuse = lane.fuse()?;
             fuse.disk().faults.sync_delay = Some(Duration::from_millis(100 + rng.below(1900)));
-            std::thread::sleep(Duration::from_millis(200 + rng.below(4800)));
+            stop::sleep(longest.min(Duration::from_millis(200 + rng.below(4800))));
             expect_errors();
             let crash = cut(fuse, server, rng, false);
             fuse.disk().calm();
