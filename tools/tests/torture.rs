@@ -19,11 +19,10 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Begins a run whose load lasts for minutes; it has begun when this returns.
-fn started() -> (Child, u16) {
+fn started(mode: &str) -> (Child, u16) {
     let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port").port();
     let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/../torture/tests/fake-server.py");
-    // Two files "seen": the folder of the first start is gone by then, and the load is under way.
-    let server = format!("python3 -S {fake} drop {{port}} {{dir}}");
+    let server = format!("python3 -S {fake} {mode} {{port}} {{dir}}");
     let child = Command::new(env!("CARGO_BIN_EXE_firn"))
         .args(["torture", "--server", &server, "--faults", "kill", "--load", "600000", "--cycles", "7", "--seed", "1"])
         .args(["--port", &port.to_string()])
@@ -55,23 +54,40 @@ fn ended(child: Child) -> (Output, String) {
 #[test]
 fn a_signal_ends_the_load_and_the_report_says_so() {
     for (signal, code, name) in [("-INT", 130, "SIGINT"), ("-TERM", 143, "SIGTERM")] {
-        let (child, port) = started();
+        let (child, port) = started("drop");
         send(&child, signal);
         // `timeout` sends two at once.
         send(&child, signal);
         let (output, report) = ended(child);
         assert_eq!(output.status.code(), Some(code), "{report}{}", String::from_utf8_lossy(&output.stderr));
-        assert!(
-            report.contains(&format!("ended by a signal ({name}) after ")) && report.contains(" of 7 cycles"),
-            "{report}"
-        );
+        // The cycle under way was judged.
+        assert!(report.contains(&format!("ended by a signal ({name}) after 1 of 7 cycles")), "{report}");
         assert!(!is_up(port), "the server is left behind");
     }
 }
 
 #[test]
+fn a_second_signal_ends_a_cycle_that_hangs_and_nothing_stays() {
+    let (child, port) = started("hang");
+    send(&child, "-TERM");
+    // Everything is to be read back, and for a minute nothing is answered; what comes within a second is still the first signal.
+    std::thread::sleep(Duration::from_millis(2500));
+    let id = child.id();
+    send(&child, "-TERM");
+    let (output, report) = ended(child);
+    assert_eq!((output.status.code(), report.as_str()), (Some(143), ""));
+    until("the server is left behind", || !is_up(port));
+    let prefix = format!("firn-torture-{id}-");
+    let mut entries = std::fs::read_dir(std::env::temp_dir()).expect("it can be read").flatten();
+    assert!(
+        !entries.any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)),
+        "its folder is left behind"
+    );
+}
+
+#[test]
 fn a_server_does_not_outlive_a_tool_that_is_killed() {
-    let (mut child, port) = started();
+    let (mut child, port) = started("drop");
     let id = child.id();
     child.kill().expect("it is ours");
     child.wait().expect("it ends");

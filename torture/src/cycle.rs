@@ -393,9 +393,6 @@ impl Torture {
             let mut server = self.launch(lane.folder()).spawn()?;
             let within = (2 * lane.start).max(Duration::from_millis(10)).as_micros() as u64;
             std::thread::sleep(Duration::from_micros(rng.below(within)));
-            if stop::is_asked() {
-                return Err(Stop::Asked);
-            }
             if let Some(status) = server.has_ended() {
                 let said = last_lines(&server.said());
                 return Err(wrong(Wrong::RefusedStart, format!("the start ended ({}): {said}", ended(status))));

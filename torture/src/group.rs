@@ -6,12 +6,13 @@
 //! 2. Orphans of the group come to this process (it is their subreaper), so the end of every member can be waited for.
 //! 3. The first process dies with the thread that started it, however that ends (PR_SET_PDEATHSIG): [`Group::spawn`] is called by a
 //!    thread that lives as long as the run.
-//! 4. Who has left the group (setsid, a daemon) still has the variable [`MARK`] in its environment, and is found by that ([`strays`]).
+//! 4. Who has left the group (setsid, a daemon) still has the variable [`MARK`] in its environment, or, where it has overwritten that, is a child of
+//!    ours that lives in the run's folder or has files open there ([`strays`]).
 
 use rustix::process::{self as sys, Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
 /// A variable in the environment of whatever a run starts; its value is the run's folder.
@@ -86,18 +87,8 @@ impl Group {
     /// The members that run.
     pub(crate) fn members(&self) -> io::Result<Vec<u32>> {
         let own = self.pid.as_raw_nonzero().get();
-        let mut found = Vec::new();
-        for pid in processes()? {
-            // "id (name) state parent group ...": the name may hold anything. A process may end at any time.
-            let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-            let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-            let mut words = rest.split(' ');
-            let (state, group) = (words.next(), words.nth(1));
-            if !matches!(state, Some("Z" | "X")) && group.and_then(|group| group.parse().ok()) == Some(own) {
-                found.push(pid);
-            }
-        }
-        Ok(found)
+        let is_member = |stat: Stat| stat.group == own && !matches!(stat.state, 'Z' | 'X');
+        Ok(processes()?.filter(|&pid| stat(pid).is_some_and(is_member)).collect())
     }
 }
 
@@ -112,14 +103,45 @@ fn processes() -> io::Result<impl Iterator<Item = u32>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-/// The processes that a run has started and that have got away from their group.
+/// The processes that a run has started, also those that have got away from their group.
 pub(crate) fn strays(folder: &Path) -> Vec<u32> {
     let mark = format!("{MARK}={}", folder.display());
-    let is_marked = |pid: &u32| {
+    let is_marked = |pid: u32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
     };
-    processes().map_or(Vec::new(), |all| all.filter(is_marked).collect())
+    let is_in = |link: PathBuf| std::fs::read_link(link).is_ok_and(|place| place.starts_with(folder));
+    let lives_there = |pid: u32| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        is_in(format!("/proc/{pid}/cwd").into()) || files.map(|file| file.path()).any(is_in)
+    };
+    let is_one = |pid: &u32| is_marked(*pid) || (stat(*pid).is_some_and(|stat| stat.is_ours()) && lives_there(*pid));
+    processes().map_or(Vec::new(), |all| all.filter(is_one).collect())
+}
+
+/// What `/proc` tells of a process.
+struct Stat {
+    state: char,
+    parent: i32,
+    group: i32,
+}
+
+impl Stat {
+    fn is_ours(&self) -> bool {
+        self.parent == sys::getpid().as_raw_nonzero().get()
+    }
+}
+
+/// None if it has ended.
+fn stat(pid: u32) -> Option<Stat> {
+    // "id (name) state parent group ...": the name may hold anything.
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut words = text.rsplit_once(") ")?.1.split(' ');
+    Some(Stat {
+        state: words.next()?.chars().next()?,
+        parent: words.next()?.parse().ok()?,
+        group: words.next()?.parse().ok()?,
+    })
 }
 
 /// `kill -9` for [`strays`]; whether there were any.
@@ -174,12 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_is_found_by_its_environment() {
+    fn a_daemon_is_found_by_its_environment_or_its_files() {
+        for script in ["setsid sleep 1000 & exit 0", "cd \"$TORTURE_FOLDER\" && setsid env -i sleep 1000 & exit 0"] {
+            is_found(script);
+        }
+    }
+
+    fn is_found(script: &str) {
         let work = tempfile::tempdir().unwrap();
-        let mut group = started("setsid sleep 1000 & exit 0", work.path());
+        let mut group = started(script, work.path());
         until(|| group.ended().unwrap().is_some() && group.members().unwrap().is_empty());
         group.kill().unwrap();
-        assert!(end_strays(work.path()));
+        until(|| end_strays(work.path()));
         until(|| strays(work.path()).is_empty());
     }
 }

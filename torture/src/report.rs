@@ -470,7 +470,7 @@ impl Violation {
 }
 
 /// The lines of a server's output, which are parted by " | ", one below the other.
-fn lines(text: &str) -> String {
+pub(crate) fn lines(text: &str) -> String {
     const WIDTH_MAX: usize = 400;
     let short = |line: &str| match line.char_indices().nth(WIDTH_MAX) {
         Some((end, _)) => format!("{}...", &line[..end]),

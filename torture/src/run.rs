@@ -8,7 +8,7 @@ use crate::leftovers::{self, Work};
 use crate::model::Workload;
 use crate::plan::{Plan, Policy, TortureArgs};
 use crate::progress::Progress;
-use crate::report::{Report, Run, Violation, counted};
+use crate::report::{Report, Run, Violation, counted, lines};
 use crate::rng::{Rng, unix_ms};
 use crate::{damage, html, replay, server, stop};
 use std::io::{self, Write};
@@ -73,7 +73,7 @@ pub fn run(arguments: &TortureArgs, out: &mut dyn Write) -> Result<Ended, Failur
         if stop::is_asked() {
             break;
         }
-        job.try_out(at == 0).map_err(|why| Failure::Broken(format!("{}: {why}", job.command)))?;
+        job.try_out(at == 0).map_err(|why| Failure::Broken(format!("{}: {}", job.command, lines(&why))))?;
     }
     let mut report = Report::default();
     let mut kept = Kept { folder: arguments.keep.clone(), count: 0 };
@@ -111,9 +111,9 @@ pub fn run(arguments: &TortureArgs, out: &mut dyn Write) -> Result<Ended, Failur
     }
     match (report.is_fine(), trouble.or_else(|| report.proves_nothing())) {
         (true, None) => Ok(Ended::Fine),
-        (true, Some(why)) => Err(Failure::Broken(why)),
+        (true, Some(why)) => Err(Failure::Broken(lines(&why))),
         (false, trouble) => {
-            trouble.iter().for_each(|why| eprintln!("torture: {why}"));
+            trouble.iter().for_each(|why| eprintln!("torture: {}", lines(why)));
             Ok(Ended::Violations)
         }
     }
@@ -300,9 +300,9 @@ impl Job<'_> {
         } else if let Some(why) = &early {
             stopped = Some(format!("an error ({why})"));
         }
-        let of = cycles.map_or(String::new(), |cycles| format!(" of {cycles}"));
-        let done = run.cycles.len();
-        run.ended_by = stopped.map(|by| format!("ended by {by} after {done}{of} cycles"));
+        let done = run.cycles.len() as u64;
+        let done = cycles.map_or_else(|| counted(done, "cycle"), |of| format!("{done} of {}", counted(of, "cycle")));
+        run.ended_by = stopped.map(|by| format!("ended by {by} after {done}"));
         run.trouble = early.filter(|_| !stop::is_asked());
         run.seconds = began.elapsed().as_secs_f64();
         Ok(run)

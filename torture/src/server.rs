@@ -23,6 +23,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(60);
 const FREE_PORT_MAX: Duration = Duration::from_secs(2);
 /// How long a server that was never up may give an answer to PING that is none.
 const WRONG_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long a start may still take when the run is to end.
+const ASKED_MAX: Duration = Duration::from_secs(10);
 /// How much of its output is looked at.
 const SAID_LEN_MAX: usize = 16 * 1024;
 
@@ -95,9 +97,13 @@ pub(crate) fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// The last lines of an output that say something.
+/// The last lines of an output that say something; the frames of a backtrace do not ("66: main", "at main.rs:1").
 pub(crate) fn last_lines(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let is_frame = |line: &&str| {
+        line.starts_with("at ") || line.split_once(": ").is_some_and(|(number, _)| number.parse::<u16>().is_ok())
+    };
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines.filter(|line| !is_frame(line)).collect();
     lines[lines.len().saturating_sub(6)..].join(" | ")
 }
 
@@ -201,7 +207,7 @@ impl Server {
                 Ok(_) => true,
                 Err(error) => error.kind() == io::ErrorKind::InvalidData,
             };
-            if stop::is_asked() {
+            if stop::is_asked() && self.began.elapsed() > ASKED_MAX {
                 return Err(NoStart::Asked);
             }
             if !is_wrong {
