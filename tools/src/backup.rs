@@ -10,6 +10,7 @@ use crate::folder::{self, Severity};
 use crate::moment::now_ms;
 use crate::target::{Target, unreadable};
 use crate::text;
+use crate::unfinished;
 use crate::{Outcome, ToolError};
 use firn_engine::disk::real::RealDisk;
 use firn_engine::disk::{Disk, OpenMode};
@@ -20,6 +21,7 @@ use firn_engine::recovery::judge::Verdict;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Tries while retention takes files away that were listed.
@@ -36,7 +38,7 @@ pub(crate) struct BackupArgs {
     destination: PathBuf,
     /// Keep so many of the newest backups, and remove older ones.
     #[arg(long, value_name = "N")]
-    keep: Option<usize>,
+    keep: Option<NonZeroUsize>,
     /// Copy every file, also where it could be linked: a disk's decay cannot take both then.
     #[arg(long)]
     copy: bool,
@@ -73,43 +75,43 @@ impl From<ToolError> for Failure {
 
 /// Runs it.
 pub(crate) fn run(args: &BackupArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
-    fs::create_dir_all(&args.destination).map_err(failed(&args.destination))?;
+    outside(&args.path, &args.destination)?;
+    // It goes again if there is no backup in it then.
+    let destination = if args.destination.exists() {
+        None
+    } else {
+        args.destination.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed(&args.destination))?;
+        Some(unfinished::create_folder(&args.destination).map_err(failed(&args.destination))?)
+    };
     let previous = backups(&args.destination)?;
     // As in names of files: no colons.
     let name = text::time(now_ms()).replace(':', "").replace('.', "-");
     let unfinished = args.destination.join(format!("{UNFINISHED}{name}"));
     let mut tries = 0;
-    let done = loop {
-        fs::create_dir(&unfinished).map_err(failed(&unfinished))?;
+    let (done, folder) = loop {
+        let folder = unfinished::create_folder(&unfinished).map_err(failed(&unfinished))?;
         match copy(args, &unfinished, previous.last().map(PathBuf::as_path)) {
-            Ok(done) => break done,
-            Err(failure) => {
-                let _ = fs::remove_dir_all(&unfinished);
+            Ok(done) => break (done, folder),
+            Err(Failure::Vanished) => {
                 tries += 1;
-                match failure {
-                    Failure::Vanished if tries < TRIES => {}
-                    Failure::Vanished => {
-                        return Err(ToolError::Unreadable(
-                            "the server removes files faster than they can be linked".to_owned(),
-                        ));
-                    }
-                    Failure::Error(error) => return Err(error),
+                if tries == TRIES {
+                    return Err(ToolError::Unreadable(
+                        "the server removes files faster than they can be linked".to_owned(),
+                    ));
                 }
             }
+            Err(Failure::Error(error)) => return Err(error),
         }
     };
-    let verified = verify(&unfinished);
-    if verified.is_err() {
-        let _ = fs::remove_dir_all(&unfinished);
-    }
-    let lsn = verified?;
+    let lsn = verify(&unfinished)?;
     let finished = args.destination.join(&name);
-    fs::rename(&unfinished, &finished).map_err(failed(&finished))?;
+    folder.keep(|| fs::rename(&unfinished, &finished)).map_err(failed(&finished))?;
+    destination.map_or(Ok(()), |made| made.keep(|| Ok::<_, ToolError>(())))?;
     sync_folder(&args.destination)?;
     let mut removed = 0u64;
     if let Some(keep) = args.keep {
         let all = backups(&args.destination)?;
-        for old in &all[..all.len().saturating_sub(keep.max(1))] {
+        for old in &all[..all.len().saturating_sub(keep.get())] {
             fs::remove_dir_all(old).map_err(failed(old))?;
             removed += 1;
         }
@@ -137,6 +139,21 @@ pub(crate) fn run(args: &BackupArgs, out: &mut dyn Write) -> Result<Outcome, Too
         )?;
     }
     Ok(Outcome::Fine)
+}
+
+/// Refuses a destination within the store: the next start would find folders there that are none of its own, and who removes the store removes
+/// its backups.
+fn outside(store: &Path, destination: &Path) -> Result<(), ToolError> {
+    let store = fs::canonicalize(store).map_err(failed(store))?;
+    // What is not there yet lies in the nearest folder that is.
+    let absolute = std::path::absolute(destination).map_err(failed(destination))?;
+    let there = absolute.ancestors().find_map(|path| Some((path, fs::canonicalize(path).ok()?)));
+    let within = there.is_some_and(|(_, real)| real.starts_with(&store));
+    if within {
+        let (destination, store) = (destination.display(), store.display());
+        return Err(ToolError::Usage(format!("{destination} lies in the store {store}: give a folder outside of it")));
+    }
+    Ok(())
 }
 
 /// Finished backups, the newest last.

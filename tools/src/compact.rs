@@ -51,6 +51,17 @@ pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, To
             "--replace keeps all keys as they are now: filters and --to go with --output".to_owned(),
         ));
     }
+    if args.replace {
+        let dataset = Dataset::open(&args.path)?;
+        if !matches!(dataset, Dataset::Store(_)) {
+            let path = args.path.display();
+            return Err(ToolError::Usage(format!(
+                "--replace is for a Firn store's folder, and {path} is {}: firn compact {path} -o NEW makes a compact store of it, \
+                 firn convert {path} NEW one or another form",
+                dataset.kind()
+            )));
+        }
+    }
     let failed = |path: &Path, error: std::io::Error| ToolError::Unreadable(format!("{}: {error}", path.display()));
     let output = match &args.output {
         Some(output) => output.clone(),
@@ -94,11 +105,15 @@ pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, To
         },
     )?;
     let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to compact".to_owned()))?;
-    let made = made.finish(&libraries(&info, &choice.filter))?;
-    if let Some(aside) = &aside {
+    let made = made.finish_in(&libraries(&info, &choice.filter), || {
+        let Some(aside) = &aside else { return Ok(()) };
         std::fs::rename(&args.path, aside).map_err(|error| failed(&args.path, error))?;
-        std::fs::rename(&output, &args.path).map_err(|error| failed(&output, error))?;
-    }
+        std::fs::rename(&output, &args.path).map_err(|error| {
+            // As it was.
+            let _ = std::fs::rename(aside, &args.path);
+            failed(&output, error)
+        })
+    })?;
     drop(lock);
     let (before, place) = (dataset.bytes(), aside.as_ref().map_or(&output, |_| &args.path));
     if args.json {

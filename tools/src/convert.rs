@@ -5,7 +5,7 @@ use crate::dataset::{Damages, Dataset};
 use crate::moment::now_ms;
 use crate::redact::Redaction;
 use crate::sink::{Format, RDB_VERSION_DEFAULT, Sink};
-use crate::{Outcome, ToolError, text};
+use crate::{Outcome, ToolError, json, text};
 use serde_json::json;
 use std::cell::RefCell;
 use std::io::Write;
@@ -17,7 +17,7 @@ pub(crate) struct ConvertArgs {
     /// A store's folder, a snapshot, an RDB file, an append-only file or folder, JSON Lines, one of firn's tables; `-` for standard input.
     path: PathBuf,
     /// The new file or folder; `-` for standard output. It must not exist.
-    output: PathBuf,
+    pub(crate) output: PathBuf,
     /// The form; told by the output's ending (.jsonl, .csv, .parquet, .resp, .aof, .rdb, appendonlydir; without one a store) unless given.
     #[arg(long, value_enum, value_name = "FORM")]
     format: Option<Format>,
@@ -70,10 +70,18 @@ pub(crate) fn run(args: &ConvertArgs, out: &mut dyn Write) -> Result<Outcome, To
             }
         },
     )?;
+    let libraries = libraries(&info, &choice.filter);
+    let mut left_out = Vec::new();
     if let Some(sink) = sink.into_inner() {
-        sink.finish(&libraries(&info, &choice.filter))?;
+        if !sink.holds_libraries() {
+            left_out = libraries.iter().map(|(name, _)| json::bytes(name)).collect();
+        }
+        sink.finish(&libraries)?;
     }
-    let facts = json!({ "output": args.output.display().to_string(), "entries": count, "lsn": info.lsn });
+    let facts = json!({
+        "output": args.output.display().to_string(), "entries": count, "lsn": info.lsn,
+        "libraries": libraries.iter().len() - left_out.len(), "libraries_left_out": left_out,
+    });
     let line = if args.json {
         facts.to_string()
     } else {

@@ -254,7 +254,15 @@ impl Span {
                 Some((from, to)) => (number(from, 0)?, number(to.trim_start_matches('='), Lsn::MAX)?),
                 None => (number(text, 0)?, number(text, 0)?),
             };
+            if from > to || text.is_empty() {
+                return Err(ToolError::Usage(format!("--lsn {text}: give 5000, 5000..6000, 5000.. or ..6000")));
+            }
             lsns = (lsns.0.max(from), lsns.1.min(to));
+        }
+        if lsns.0 > lsns.1 || times.0 > times.1 {
+            return Err(ToolError::Usage(
+                "--since, --until and --lsn leave nothing: the beginning comes behind the end".to_owned(),
+            ));
         }
         Ok(Span { lsns: lsns.0..=lsns.1, times_ms: times.0..=times.1 })
     }
@@ -288,5 +296,16 @@ mod tests {
         let span = Span::new(&args).unwrap();
         assert_eq!(span.lsns, 7..=9);
         assert!(span.wants(Some(8), None) && !span.wants(Some(6), Some(0)));
+        for (since, until, lsn) in [
+            (None, None, Some("5..3")),
+            (Some("5"), Some("3"), None),
+            (None, Some("3"), Some("5..")),
+            (Some("1m"), Some("1h"), None),
+            (None, None, Some("")),
+        ] {
+            let args =
+                MomentArgs { since: since.map(Into::into), until: until.map(Into::into), lsn: lsn.map(Into::into) };
+            assert!(Span::new(&args).is_err(), "{args:?}");
+        }
     }
 }

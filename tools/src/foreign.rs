@@ -11,7 +11,6 @@ use crate::inspect::{InspectArgs, severity_outcome};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json, spool};
 use firn_engine::command::table;
-use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::rdb::{Dialect, Header};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -78,11 +77,12 @@ impl Foreign {
                 base.libraries()
             }
             Foreign::Rows(file) => {
-                Lines::new(file, &damages).visit(None, 1..=u64::MAX, &mut |db, _, entry| {
+                let lines = Lines::new(file, &damages);
+                lines.visit(None, 1..=u64::MAX, &mut |db, _, entry| {
                     *content.keys.entry((db, entry.value.kind().name())).or_default() += 1;
                     Ok(())
                 })?;
-                Libraries::default()
+                lines.libraries()
             }
         };
         content.libraries = libraries.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();

@@ -50,6 +50,9 @@ pub(crate) fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Outcome, To
             "say whose history: a key, or --match GLOB (all changes: firn inspect --records)".to_owned(),
         ));
     }
+    if name.is_some() && !(args.keys.patterns.is_empty() && args.keys.not_patterns.is_empty()) {
+        return Err(ToolError::Usage("give a key, or --match and --not-match: not both".to_owned()));
+    }
     let names: Vec<Vec<u8>> = name.into_iter().collect();
     let matches = |key: &[u8]| filter.wants_name(key);
     let wanted = if names.is_empty() { Wanted::Matching(&matches) } else { Wanted::Names(&names) };
@@ -70,6 +73,13 @@ pub(crate) fn run(args: &HistoryArgs, out: &mut dyn Write) -> Result<Outcome, To
             keys::replay(&base, &tail, &wanted, &damages, &mut |after, change, small| {
                 printer.change(after, change, Some(small))
             })?;
+        }
+        Dataset::Redis(files) if files.is_rdb_alone() => {
+            return Err(ToolError::Usage(
+                "an RDB file holds the keys of one moment and no history: firn get shows a key, firn diff compares it with another file, and \
+                 firn history takes a store's folder or an append-only file or folder"
+                    .to_owned(),
+            ));
         }
         Dataset::Redis(files) => {
             let (base, tail) = (files.base(&damages), files.tail(None, &damages));

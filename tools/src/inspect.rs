@@ -67,6 +67,10 @@ pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<Outcome, To
     }
     if let Some(files) = Foreign::at(&args.path)? {
         return match files {
+            Foreign::Redis(files) if args.records && files.is_rdb_alone() => Err(ToolError::Usage(format!(
+                "{} is an RDB file: it holds keys and no records of changes; --keys shows them, firn diff compares it with another",
+                args.path.display()
+            ))),
             Foreign::Redis(files) if args.records => foreign::records(&files, args, out),
             Foreign::Rows(file) if args.records => {
                 Err(ToolError::Usage(format!("{} holds keys and no changes: --keys shows them", file.kind())))

@@ -3,7 +3,8 @@
 //! A byte string that is UTF-8 is a JSON string, any other `{"hex": "..."}`. An entry is
 //! `{"db", "key", "type", "expires_ms", ..., "value"}`; values: string a byte string; list and set arrays of them; zset `[[member, score], ...]`
 //! (scores that JSON lacks are the strings "inf" and "-inf"); hash an object, or `[[field, value, expires_ms or null], ...]` if a name is not
-//! UTF-8 or a field has a deadline; stream an object with `entries` `[[id, [field, value, ...]], ...]` and `groups`.
+//! UTF-8 or a field has a deadline; stream an object with `entries` `[[id, [field, value, ...]], ...]` and `groups`. A library of functions is
+//! `{"library", "source"}`.
 
 use firn_engine::keyspace::{Entry, Value as Stored};
 use firn_engine::value::listpack::{Element, IntegerText};
@@ -183,6 +184,15 @@ fn write_stream(out: &mut dyn Write, stream: &Stream) -> io::Result<()> {
         write!(out, "{}{group}", if at > 0 { "," } else { "" })?;
     }
     out.write_all(b"]}")
+}
+
+/// Writes a library of functions as one object, without the line's end.
+pub(crate) fn write_library(out: &mut dyn Write, name: &[u8], source: &[u8]) -> io::Result<()> {
+    out.write_all(b"{\"library\":")?;
+    put(out, name)?;
+    out.write_all(b",\"source\":")?;
+    put(out, source)?;
+    out.write_all(b"}")
 }
 
 /// Writes an entry as one object, without the line's end.

@@ -38,6 +38,7 @@ mod stats;
 mod target;
 mod text;
 mod torture;
+mod unfinished;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
@@ -233,7 +234,7 @@ const INSPECT_EXAMPLES: &str = "Examples:
   firn inspect firn-data --keys --match 'session:*'        keys in the state that a start would give
   firn inspect firn-data/snap-....snap --keys --json       one JSON object a line, for jq
 
-In JSON a byte string that is not UTF-8 is given as {\"hex\": \"...\"}.
+In JSON a byte string that is not UTF-8 is given as {\"hex\": \"...\"}. With --json an error is an object with \"error\" and \"exit_code\", the last of the output.
 Exit codes: 0 fine, 1 damage was met, 2 the command line is wrong, 3 something could not be read.";
 
 const CHECK_EXAMPLES: &str = "Examples:
@@ -343,14 +344,39 @@ fn command_line() -> Cli {
         {
             let _ = error.print();
             text::tell(&format_args!("\n{why}"));
+            tell_json(&ToolError::Usage(why.to_owned()), &mut io::stdout());
             std::process::exit(error.exit_code());
+        }
+        if error.use_stderr() {
+            let message = error.to_string();
+            tell_json(&ToolError::Usage(message.trim_end().to_owned()), &mut io::stdout());
         }
         error.exit()
     })
 }
 
+/// Whether the output is to be JSON also when there is nothing but an error. The words are looked at as they are, because they may be wrong.
+fn wants_json() -> bool {
+    let mut words = std::env::args_os().skip(1);
+    let command = words.next().unwrap_or_default();
+    // There it is followed by a path.
+    command != "torture" && words.take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+/// With `--json` an error is the last JSON object of the output.
+fn tell_json(error: &ToolError, out: &mut dyn Write) {
+    if wants_json() {
+        let _ =
+            writeln!(out, "{}", serde_json::json!({ "error": error.to_string(), "exit_code": error.outcome() as u8 }));
+    }
+}
+
 fn main() -> ExitCode {
     let cli = command_line();
+    // That one ends its servers first.
+    if !matches!(cli.command, Command::Torture(_)) {
+        unfinished::listen();
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let result = match &cli.command {
         Command::Inspect(args) => inspect::run(args, &mut out),
@@ -368,11 +394,18 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, &mut out),
         Command::Torture(args) => torture::run(args, &mut out),
     };
+    unfinished::settle();
     let result = result.and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     let outcome = result.unwrap_or_else(|error| {
         // Whoever reads the output has seen enough (`head`).
         if matches!(&error, ToolError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe) {
             return Outcome::Fine;
+        }
+        // Data that goes to standard output is not followed by anything else.
+        if matches!(&cli.command, Command::Convert(args) if args.output.as_os_str() == "-") {
+            tell_json(&error, &mut io::stderr());
+        } else {
+            tell_json(&error, &mut out);
         }
         let _ = out.flush();
         text::tell(&format_args!("firn: {error}"));

@@ -10,6 +10,7 @@ use crate::dataset::firn::{libraries_of, snapshot_error};
 use crate::moment::now_ms;
 use crate::sort::Sorter;
 use crate::text;
+use crate::unfinished::{self, Form, Unfinished};
 use firn_engine::disk::real::RealDisk;
 use firn_engine::disk::{Disk, OpenMode, write_all_at};
 use firn_engine::format::{FileHeader, FileKind, StoreId};
@@ -29,14 +30,14 @@ use std::sync::Arc;
 /// A store in the making.
 pub(crate) struct NewStore {
     path: PathBuf,
-    made_folder: bool,
     disk: Arc<dyn Disk>,
     seed: HashSeed,
     header: FileHeader,
     writer: Option<OrderedWriter>,
     sorter: Option<Sorter>,
     digest: u128,
-    done: bool,
+    /// The last to be dropped: files are closed before they are removed.
+    unfinished: Option<Unfinished>,
 }
 
 /// What was made.
@@ -54,15 +55,20 @@ impl NewStore {
     /// Begins one in `path` for a state of which `info` tells LSN and order; about `expected` bytes will come, of which `memory` may be in memory.
     pub(crate) fn create(path: &Path, info: &StateInfo, expected: u64, memory: u64) -> Result<NewStore, ToolError> {
         let shown = path.display();
-        let made_folder = !path.exists();
+        let is_new = !path.exists();
         let failed = |error: std::io::Error| ToolError::Unreadable(format!("{shown}: {error}"));
-        if !made_folder && !path.is_dir() {
+        if !is_new && !path.is_dir() {
             return Err(ToolError::Usage(format!("{shown} is there, and no folder: give a new one")));
         }
-        if !made_folder && std::fs::read_dir(path).map_err(failed)?.next().is_some() {
+        if !is_new && std::fs::read_dir(path).map_err(failed)?.next().is_some() {
             return Err(ToolError::Usage(format!("{shown} is there and not empty: give a new folder")));
         }
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(path, true).map_err(failed)?);
+        let (unfinished, disk) = if is_new {
+            unfinished::begin(path, Form::Folder, || RealDisk::open(path, true)).map_err(failed)?
+        } else {
+            (Unfinished::new(path, Form::Content), RealDisk::open(path, false).map_err(failed)?)
+        };
+        let disk: Arc<dyn Disk> = Arc::new(disk);
         let entropy = Options::default().entropy;
         let seed = info.ordered.unwrap_or(HashSeed(std::array::from_fn(|at| entropy[16 + at])));
         // LSN 0 is the state before anything: a snapshot has at least 1.
@@ -80,14 +86,13 @@ impl NewStore {
         let sorter = if info.ordered.is_some() { None } else { Some(Sorter::new(path, expected, memory)?) };
         let store = NewStore {
             path: path.to_owned(),
-            made_folder,
             disk,
             seed,
             header,
             writer: None,
             sorter,
             digest: 0,
-            done: false,
+            unfinished: Some(unfinished),
         };
         Ok(store)
     }
@@ -114,7 +119,16 @@ impl NewStore {
     }
 
     /// Finishes it, with these libraries of functions, and reads it back.
-    pub(crate) fn finish(mut self, libraries: &Libraries) -> Result<Made, ToolError> {
+    pub(crate) fn finish(self, libraries: &Libraries) -> Result<Made, ToolError> {
+        self.finish_in(libraries, || Ok(()))
+    }
+
+    /// The same; `place` gives it its place then, during which no signal ends the process.
+    pub(crate) fn finish_in(
+        mut self,
+        libraries: &Libraries,
+        place: impl FnOnce() -> Result<(), ToolError>,
+    ) -> Result<Made, ToolError> {
         if let Some(sorter) = self.sorter.take() {
             let shaping = Shaping::new(self.seed);
             sorter.sorted(&mut |db, position, bytes| {
@@ -169,7 +183,9 @@ impl NewStore {
                 "{name} does not hold what was written: {found} entries of {entries}"
             )));
         }
-        self.done = true;
+        if let Some(unfinished) = self.unfinished.take() {
+            unfinished.keep(place)?;
+        }
         Ok(Made { entries, bytes: reader.footer().file_len + 128, digest })
     }
 }
@@ -177,20 +193,4 @@ impl NewStore {
 /// What an entry adds to the digest of a store.
 fn sum(db: u32, entry: &Entry<'_>) -> u128 {
     entry_digest(entry).wrapping_mul(2 * u128::from(db) + 1)
-}
-
-/// One that was not finished is taken back.
-impl Drop for NewStore {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        self.writer = None;
-        for name in self.disk.list().unwrap_or_default() {
-            let _ = self.disk.remove(&name.name);
-        }
-        if self.made_folder {
-            let _ = std::fs::remove_dir(&self.path);
-        }
-    }
 }

@@ -132,9 +132,16 @@ fn password(args: &PingArgs) -> Result<Option<Vec<u8>>, ToolError> {
             let found = std::env::var_os(name);
             Some(found.ok_or_else(|| ToolError::Usage(format!("the environment has no variable {name}")))?)
         }
-        None => PASSWORD_VARIABLES.into_iter().find_map(std::env::var_os),
+        None => return Ok(password_of_environment()),
     };
     Ok(found.map(OsStringExt::into_vec).filter(|password| !password.is_empty()))
+}
+
+/// The password that the environment has for servers.
+pub(crate) fn password_of_environment() -> Option<Vec<u8>> {
+    use std::os::unix::ffi::OsStringExt;
+    let found = PASSWORD_VARIABLES.into_iter().find_map(std::env::var_os);
+    found.map(OsStringExt::into_vec).filter(|password| !password.is_empty())
 }
 
 fn connect(

@@ -111,6 +111,8 @@ impl Redaction {
         redacted.set_ids(stream.last_id(), Some(stream.entries_added()), Some(stream.max_deleted_id()));
         for group in stream.groups() {
             redacted.add_group(group.name(), group.last_id(), group.entries_read());
+            // Names of consumers and what is pending are as they were.
+            redacted.edit_group(group.name(), |copy| *copy = group.clone());
         }
         Some(Redacted::Collection(Collection::Stream(Box::new(redacted))))
     }

@@ -20,7 +20,8 @@ pub(crate) struct RestoreArgs {
     /// Makes a new store in this folder, which must be absent or empty.
     #[arg(short, long, value_name = "NEW")]
     output: Option<PathBuf>,
-    /// Writes the keys into a running server: redis://[[user]:password@]host[:port][/db].
+    /// Writes the keys into a running server: redis://[[user]:password@]host[:port][/db]. Without a password there, FIRN_PASSWORD or REDISCLI_AUTH of
+    /// the environment is taken, which other users of the machine do not see.
     #[arg(long, value_name = "URL")]
     into: Option<String>,
     /// With --into: leave keys alone that the server has.

@@ -15,6 +15,7 @@ use crate::dataset::state::Small;
 use crate::dataset::{Damages, Dataset};
 use crate::moment::now_ms;
 use crate::show::{Resp, Shape};
+use crate::unfinished::{Form, Unfinished};
 use crate::{Outcome, ToolError, restore, text};
 use firn_engine::command::{Args, Flags, Reply, Session};
 use firn_engine::glob;
@@ -81,6 +82,7 @@ pub(crate) fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<Outcome, Tool
             let folder =
                 tempfile::tempdir().map_err(|error| ToolError::Unreadable(format!("a temporary folder: {error}")))?;
             let made = folder.path().join("mounted");
+            let _folder = Unfinished::new(folder.path(), Form::Folder);
             let damages = Damages::strict();
             let (info, _) = restore::store(&dataset, &choice, &damages, &made)?;
             let base = Dataset::newest_snapshot_of(&made)?;

@@ -6,6 +6,7 @@
 
 use crate::ToolError;
 use crate::commands;
+use crate::ping::password_of_environment;
 use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::keyspace::{Entry, Value};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,7 +21,7 @@ const PIPELINE_COMMANDS: u64 = 2048;
 const LARGE_FROM: usize = 16 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where a server is: `redis://[[user]:password@]host[:port][/db]`.
+/// Where a server is: `redis://[[user]:password@]host[:port][/db]`. Without a password the environment's is taken, as `firn ping` does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Address {
     user: Option<String>,
@@ -34,7 +35,14 @@ pub(crate) struct Address {
 impl Address {
     /// Reads one.
     pub(crate) fn parse(text: &str) -> Result<Address, ToolError> {
-        let wrong = || ToolError::Usage(format!("{text}: give redis://[[user]:password@]host[:port][/db]"));
+        // Without what was given: a password may be in it.
+        let wrong = || ToolError::Usage("--into: give redis://[[user]:password@]host[:port][/db]".to_owned());
+        if text.starts_with("rediss://") || text.starts_with("valkeys://") {
+            return Err(ToolError::Usage(
+                "--into: TLS is not spoken; firn convert ... - --format resp | redis-cli --tls --pipe writes keys into such a server"
+                    .to_owned(),
+            ));
+        }
         let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("valkey://")).ok_or_else(wrong)?;
         let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
         let (user, password) = match login.map(|login| login.split_once(':').unwrap_or(("", login))) {
@@ -99,10 +107,14 @@ impl Server {
         write.set_nodelay(true).map_err(failed)?;
         let read = BufReader::new(write.try_clone().map_err(failed)?);
         let mut server = Server { address: address.clone(), write, read, out: Vec::new(), in_flight: 0, selected: 0 };
-        if let Some(password) = &address.password {
+        let password = match &address.password {
+            Some(password) => Some(password.clone().into_bytes()),
+            None => password_of_environment(),
+        };
+        if let Some(password) = &password {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];
             words.extend(address.user.as_deref().map(str::as_bytes));
-            words.push(password.as_bytes());
+            words.push(password);
             server.send(&words)?;
         }
         server.send(&[b"PING"])?;

@@ -9,6 +9,7 @@ use crate::dataset::tables::CSV_HEAD;
 use crate::filter::memory_of;
 use crate::make::{Made, NewStore};
 use crate::parquet::{self, Cell, Table};
+use crate::unfinished::{self, NewFile, Unfinished, not_made};
 use crate::{ToolError, commands, json, text};
 use firn_engine::aof::manifest::{File as Part, Manifest, Part as PartKind};
 use firn_engine::aof::write::CommandWriter;
@@ -18,7 +19,7 @@ use firn_engine::rdb::writer::{EncodeError, Options};
 use firn_engine::rdb::{Usage, Writer};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are put together before they are written.
@@ -35,7 +36,7 @@ const AOF_NAME: &str = "appendonly.aof";
 pub(crate) enum Format {
     /// A new Firn store: a folder.
     Firn,
-    /// JSON Lines: one object a key, which can be converted back.
+    /// JSON Lines: one object a key, and one a library of functions, which can be converted back.
     Jsonl,
     /// A table: database, key, type, deadline, elements, memory, value (of collections as JSON).
     Csv,
@@ -53,7 +54,8 @@ pub(crate) enum Format {
 impl Format {
     /// The form that the name of a new path tells.
     pub(crate) fn of(path: &Path) -> Option<Format> {
-        match path.extension().and_then(|ending| ending.to_str()) {
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        match ending.as_deref() {
             Some("jsonl" | "ndjson" | "json") => Some(Format::Jsonl),
             Some("csv") => Some(Format::Csv),
             Some("parquet") => Some(Format::Parquet),
@@ -81,11 +83,10 @@ enum Kind {
 pub(crate) struct Sink {
     kind: Option<Kind>,
     path: PathBuf,
-    /// What was made so far, the innermost last.
-    made: Vec<PathBuf>,
-    /// What a file is called until it is finished.
-    unfinished: Option<PathBuf>,
-    is_folder: bool,
+    /// The file, if it is one.
+    file: Option<NewFile>,
+    /// The folder, if it is one of append-only files.
+    folder: Option<Unfinished>,
 }
 
 impl Sink {
@@ -100,7 +101,7 @@ impl Sink {
         memory: u64,
     ) -> Result<Sink, ToolError> {
         let is_folder = format == Format::Appendonlydir;
-        let mut sink = Sink { kind: None, path: path.to_owned(), made: Vec::new(), unfinished: None, is_folder };
+        let mut sink = Sink { kind: None, path: path.to_owned(), file: None, folder: None };
         if path.as_os_str() == "-" && (is_folder || format == Format::Firn) {
             return Err(ToolError::Usage("a folder cannot go to standard output".to_owned()));
         }
@@ -119,8 +120,7 @@ impl Sink {
             Format::Rdb | Format::Appendonlydir => {
                 let options = Options::new(rdb_version).map_err(|bad| ToolError::Usage(bad.to_string()))?;
                 let out = if is_folder {
-                    std::fs::create_dir(path).map_err(|error| not_made(path, &error))?;
-                    sink.made.push(path.to_owned());
+                    sink.folder = Some(unfinished::create_folder(path).map_err(|error| not_made(path, &error))?);
                     sink.open(&path.join(format!("{AOF_NAME}.1.base.rdb")))?
                 } else {
                     sink.open(path)?
@@ -139,19 +139,11 @@ impl Sink {
     fn open(&mut self, path: &Path) -> Result<Out, ToolError> {
         let to: Box<dyn Write> = if path.as_os_str() == "-" {
             Box::new(std::io::stdout())
+        } else if self.folder.is_some() {
+            Box::new(File::create_new(path).map_err(|error| not_made(path, &error))?)
         } else {
-            let mut at = path.to_owned();
-            if !self.is_folder {
-                if path.symlink_metadata().is_ok() {
-                    return Err(not_made(path, &ErrorKind::AlreadyExists.into()));
-                }
-                let mut name = path.file_name().unwrap_or_default().to_owned();
-                name.push(format!(".unfinished-{}", std::process::id()));
-                at = path.with_file_name(name);
-                self.unfinished = Some(at.clone());
-            }
-            let file = create_new(&at)?;
-            self.made.push(at);
+            let (new, file) = NewFile::create(path)?;
+            self.file = Some(new);
             Box::new(file)
         };
         Ok(BufWriter::with_capacity(BUFFER_LEN, to))
@@ -175,13 +167,38 @@ impl Sink {
         }
     }
 
-    /// Finishes it, with these libraries of functions. A store says what was made.
+    /// Whether the form has a place for libraries of functions.
+    pub(crate) fn holds_libraries(&self) -> bool {
+        match &self.kind {
+            Some(Kind::Csv(_) | Kind::Table { .. }) => false,
+            Some(Kind::Rdb { version, .. }) => *version >= RDB_VERSION_WITH_FUNCTIONS,
+            _ => true,
+        }
+    }
+
+    /// Finishes it, with these libraries of functions; a form that has no place for them is finished without, which is told. A store says what
+    /// was made.
     pub(crate) fn finish(mut self, libraries: &Libraries) -> Result<Option<Made>, ToolError> {
         let mut made = None;
+        let holds_libraries = self.holds_libraries();
+        if !holds_libraries && !libraries.is_empty() {
+            let names: Vec<String> = libraries.iter().map(|(name, _)| text::word(name, false)).collect();
+            text::tell(&format_args!(
+                "firn: left out, because this form cannot hold libraries of functions: {}",
+                names.join(", ")
+            ));
+        }
         match self.kind.take() {
             None => {}
             Some(Kind::Store(store)) => made = Some(store.finish(libraries)?),
-            Some(Kind::Lines(mut out) | Kind::Csv(mut out)) => out.flush()?,
+            Some(Kind::Lines(mut out)) => {
+                for (name, source) in libraries.iter() {
+                    json::write_library(&mut out, name, source)?;
+                    out.write_all(b"\n")?;
+                }
+                out.flush()?;
+            }
+            Some(Kind::Csv(mut out)) => out.flush()?,
             Some(Kind::Table { table, mut out }) => {
                 table.finish(&mut out)?;
                 out.flush()?;
@@ -192,8 +209,8 @@ impl Sink {
                 }
                 writer.finish()?;
             }
-            Some(Kind::Rdb { mut writer, version }) => {
-                if version >= RDB_VERSION_WITH_FUNCTIONS {
+            Some(Kind::Rdb { mut writer, .. }) => {
+                if holds_libraries {
                     for (_, source) in libraries.iter() {
                         writer.function(source)?;
                     }
@@ -201,48 +218,23 @@ impl Sink {
                 writer.finish()?.flush()?;
             }
         }
-        if self.is_folder {
+        if let Some(folder) = self.folder.take() {
             let name = |ending: &str| format!("{AOF_NAME}.1.{ending}");
-            self.open(&self.path.join(name("incr.aof")))?;
+            let new = |name: &str| {
+                let path = self.path.join(name);
+                File::create_new(&path).map_err(|error| not_made(&path, &error))
+            };
+            new(&name("incr.aof"))?;
             let part = |ending: &str, part| Part { name: name(ending), number: 1, part };
             let files = vec![part("base.rdb", PartKind::Base), part("incr.aof", PartKind::Increment)];
             // Last: without it the folder is none.
-            let mut out = self.open(&self.path.join(format!("{AOF_NAME}.manifest")))?;
-            out.write_all(Manifest { files }.text().as_bytes())?;
-            out.flush()?;
+            folder.keep(|| {
+                let mut manifest = new(&format!("{AOF_NAME}.manifest"))?;
+                Ok::<_, ToolError>(manifest.write_all(Manifest { files }.text().as_bytes())?)
+            })?;
         }
-        if let Some(unfinished) = &self.unfinished {
-            // A link, unlike a new name, replaces nothing that has come there meanwhile. Not every file system has links.
-            match std::fs::hard_link(unfinished, &self.path) {
-                Ok(()) => std::fs::remove_file(unfinished),
-                Err(_) if self.path.symlink_metadata().is_err() => std::fs::rename(unfinished, &self.path),
-                Err(error) => Err(error),
-            }
-            .map_err(|error| not_made(&self.path, &error))?;
-        }
-        self.made.clear();
+        self.file.map_or(Ok(()), NewFile::finish)?;
         Ok(made)
-    }
-}
-
-/// One that was not finished is taken back.
-impl Drop for Sink {
-    fn drop(&mut self) {
-        for path in self.made.drain(..).rev() {
-            let _ = if path.is_dir() { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
-        }
-    }
-}
-
-/// A new file: nothing that is there is overwritten.
-pub(crate) fn create_new(path: &Path) -> Result<File, ToolError> {
-    File::create_new(path).map_err(|error| not_made(path, &error))
-}
-
-fn not_made(path: &Path, error: &std::io::Error) -> ToolError {
-    match error.kind() {
-        ErrorKind::AlreadyExists => ToolError::Usage(format!("{} is there: give a new path", path.display())),
-        _ => ToolError::Unreadable(format!("{}: {error}", path.display())),
     }
 }
 
@@ -280,16 +272,18 @@ fn table_row(table: &mut Table, out: &mut dyn Write, db: usize, entry: &Entry<'_
 /// One row of a table.
 fn row(out: &mut dyn Write, db: usize, entry: &Entry<'_>) -> Result<(), ToolError> {
     let (elements, value) = match entry.value {
-        Value::String(bytes) => (String::new(), shown(bytes).into_owned()),
+        Value::String(bytes) => (String::new(), shown(bytes)),
         Value::Collection(view) => {
             let mut value = Vec::new();
             json::write_value(&mut value, entry)?;
-            (view.len().to_string(), String::from_utf8_lossy(&value).into_owned())
+            let value = String::from_utf8(value).map_err(std::io::Error::other)?;
+            (view.len().to_string(), Cow::Owned(value))
         }
     };
     let deadline = entry.deadline.map_or(String::new(), |at| at.to_string());
     let kind = entry.value.kind().name();
-    let (key, value) = (cell(&shown(entry.key)), cell(&value));
+    let key = shown(entry.key);
+    let (key, value) = (cell(&key), cell(&value));
     write!(out, "{db},{key},{kind},{deadline},{elements},{},{value}\r\n", memory_of(entry))?;
     Ok(())
 }
@@ -303,6 +297,10 @@ fn shown(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// A cell as RFC 4180 has it.
-fn cell(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+fn cell(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\r', '\n']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
+    }
 }

@@ -1,20 +1,19 @@
 //! JSON Lines as a base: one entry a line, as `firn convert --format jsonl` and `firn get --json` write them (see `json`); and the rows of tables
 //! ([`tables`]), which are the same objects.
 //!
-//! A line becomes the commands that make its entry, which an engine of one key runs: so whatever a line says is checked as a client's words
-//! are.
+//! A line becomes the commands that make its entry ([`rows`]), which an engine of one key runs: so whatever a line says is checked as a client's
+//! words are.
 
-use super::change::Change;
+use super::rows::{self, Row};
 use super::state::Small;
 use super::{Base, Damages, Visit, tables};
+use crate::ToolError;
 use crate::folder::{Finding, Severity};
 use crate::moment::now_ms;
-use crate::{ToolError, json};
 use firn_engine::key::HashSeed;
+use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::limits::DATABASES_MAX;
-use firn_engine::value::stream::Id;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::RangeInclusive;
@@ -22,8 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// Longest line.
 const LINE_LEN_MAX: u64 = 2 << 30;
-/// Items of one command.
-const ITEMS_MAX: usize = 64;
 
 /// How rows are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +51,12 @@ impl RowFile {
             () if start.starts_with(tables::CSV_HEAD.as_bytes()) => Form::Csv,
             () if start.starts_with(crate::parquet::MAGIC) => Form::Parquet,
             // Of a dataset without keys.
-            () if start.is_empty() && path.is_file() && path.extension().is_some_and(|it| it == "jsonl") => Form::Json,
+            () if start.is_empty()
+                && path.is_file()
+                && path.extension().is_some_and(|it| it.eq_ignore_ascii_case("jsonl")) =>
+            {
+                Form::Json
+            }
             () => return None,
         };
         Some(RowFile { path: path.to_owned(), form })
@@ -74,8 +76,8 @@ impl RowFile {
         self.path.metadata().map_or(0, |it| it.len())
     }
 
-    /// Visits the objects.
-    fn objects(&self, row: &mut tables::Row<'_, ToolError>) -> Result<(), ToolError> {
+    /// Visits the rows.
+    fn rows(&self, row: &mut rows::Take<'_, ToolError>) -> Result<(), ToolError> {
         let failed = |error: io::Error| ToolError::Unreadable(format!("{}: {error}", crate::spool::name(&self.path)));
         match self.form {
             Form::Csv => return tables::csv(&self.path, row),
@@ -91,7 +93,7 @@ impl RowFile {
                 return Ok(());
             }
             if !line.iter().all(u8::is_ascii_whitespace) {
-                row(number, serde_json::from_slice(&line).map_err(|error| error.to_string()))?;
+                row(number, Row::of_line(&line))?;
             }
         }
     }
@@ -101,12 +103,14 @@ impl RowFile {
 pub(crate) struct Lines<'d> {
     file: &'d RowFile,
     damages: &'d Damages,
+    /// Known when all entries have been visited.
+    libraries: RefCell<Libraries>,
 }
 
 impl<'d> Lines<'d> {
     /// Of a file.
     pub(crate) fn new(file: &'d RowFile, damages: &'d Damages) -> Self {
-        Lines { file, damages }
+        Lines { file, damages, libraries: RefCell::default() }
     }
 }
 
@@ -133,6 +137,10 @@ impl Base for Lines<'_> {
         (0, 0)
     }
 
+    fn libraries(&self) -> Libraries {
+        self.libraries.borrow().clone()
+    }
+
     fn visit(&self, db: Option<usize>, range: RangeInclusive<u64>, visit: &mut Visit<'_>) -> Result<(), ToolError> {
         let name = crate::spool::name(&self.file.path);
         let what = if self.file.form == Form::Json { "line" } else { "row" };
@@ -143,8 +151,18 @@ impl Base for Lines<'_> {
             small
         };
         let mut small = empty();
-        self.file.objects(&mut |number, object| {
-            let (at, key, access) = match object.and_then(|object| entry_of(&object, &name, number, &mut small)) {
+        self.libraries.borrow_mut().flush();
+        self.file.rows(&mut |number, row| {
+            let row = match row {
+                Ok(Row::Library(source)) => {
+                    let loaded = self.libraries.borrow_mut().load(&source).map_err(|bad| bad.to_string());
+                    let Err(message) = loaded else { return Ok(()) };
+                    Err(message)
+                }
+                Ok(Row::Key(object)) => object.make(&name, number, &mut small),
+                Err(message) => Err(message),
+            };
+            let (at, key, access) = match row {
                 Ok(made) => made,
                 Err(message) => {
                     let (severity, file) = (Severity::Damage, name.clone());
@@ -169,156 +187,4 @@ impl Base for Lines<'_> {
             Ok(())
         })
     }
-}
-
-/// Makes the entry of a line in `small`; says its database, key and access.
-fn entry_of(object: &Value, file: &str, number: u64, small: &mut Small) -> Result<(usize, Vec<u8>, u32), String> {
-    let member = |name: &str| object.get(name).ok_or_else(|| format!("\"{name}\" is missing"));
-    let db = object.get("db").map_or(Some(0), Value::as_u64).and_then(|db| usize::try_from(db).ok());
-    let db = db.filter(|db| *db < small.engine.keyspace.databases()).ok_or("\"db\" is no database")?;
-    let key = json::to_bytes(member("key")?).ok_or("\"key\" is neither a string nor {\"hex\": ...}")?;
-    let kind = member("type")?.as_str().ok_or("\"type\" is no string")?.to_owned();
-    let value = member("value")?;
-    let mut run = |words: &[Vec<u8>]| -> Result<(), String> {
-        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        let change = Change { file, offset: number, lsn: None, time_ms: None, db, words: &words };
-        small.run(&change, &words, &Damages::strict()).map_err(|error| error.to_string())
-    };
-    let bytes = |value: &Value| json::to_bytes(value).ok_or_else(|| format!("{value} is no byte string"));
-    let list = |value: &Value| value.as_array().cloned().ok_or_else(|| "the value is no array".to_owned());
-    let word = |text: &str| text.as_bytes().to_vec();
-    let mut batches = |name: &str, items: Vec<Vec<Vec<u8>>>| -> Result<(), String> {
-        if items.is_empty() {
-            return Err("a collection without elements".to_owned());
-        }
-        for batch in items.chunks(ITEMS_MAX) {
-            let head = [word(name), key.clone()];
-            run(&head.into_iter().chain(batch.iter().flatten().cloned()).collect::<Vec<_>>())?;
-        }
-        Ok(())
-    };
-    match kind.as_str() {
-        "string" => run(&[word("SET"), key.clone(), bytes(value)?])?,
-        "list" => batches("RPUSH", list(value)?.iter().map(|it| Ok(vec![bytes(it)?])).collect::<Result<_, String>>()?)?,
-        "set" => batches("SADD", list(value)?.iter().map(|it| Ok(vec![bytes(it)?])).collect::<Result<_, String>>()?)?,
-        "zset" => {
-            let item = |it: &Value| -> Result<Vec<Vec<u8>>, String> {
-                let (member, score) = (it.get(0).ok_or("a member is missing")?, it.get(1).ok_or("a score is missing")?);
-                let score = score.as_str().map_or_else(|| score.to_string(), str::to_owned);
-                Ok(vec![score.into_bytes(), bytes(member)?])
-            };
-            batches("ZADD", list(value)?.iter().map(item).collect::<Result<_, String>>()?)?;
-        }
-        "hash" => {
-            let mut deadlines = Vec::new();
-            let mut items = Vec::new();
-            if let Some(fields) =
-                value.as_object().filter(|_| json::to_bytes(value).is_none() || value.get("hex").is_some())
-            {
-                for (name, value) in fields {
-                    items.push(vec![word(name), bytes(value)?]);
-                }
-            } else {
-                for it in list(value)? {
-                    let name = bytes(it.get(0).ok_or("a field is missing")?)?;
-                    items.push(vec![name.clone(), bytes(it.get(1).ok_or("a value is missing")?)?]);
-                    if let Some(at) = it.get(2).and_then(Value::as_u64) {
-                        deadlines.push((name, at));
-                    }
-                }
-            }
-            batches("HSET", items)?;
-            for (name, at) in deadlines {
-                let words = ["HPEXPIREAT", "", &at.to_string(), "FIELDS", "1"].map(word);
-                let mut words = words.to_vec();
-                words[1] = key.clone();
-                words.push(name);
-                run(&words)?;
-            }
-        }
-        "stream" => stream(value, &key, &mut run)?,
-        other => return Err(format!("\"{other}\" is no type")),
-    }
-    if let Some(at) = object.get("expires_ms").and_then(Value::as_u64) {
-        run(&[word("PEXPIREAT"), key.clone(), word(&at.to_string())])?;
-    }
-    let access = object.get("access").and_then(Value::as_u64).unwrap_or(0);
-    Ok((db, key, (access & 0x00ff_ffff) as u32))
-}
-
-/// Runs a command.
-type RunWords<'r> = dyn FnMut(&[Vec<u8>]) -> Result<(), String> + 'r;
-
-fn stream(value: &Value, key: &[u8], run: &mut RunWords<'_>) -> Result<(), String> {
-    let text = |value: &Value, name: &str| -> Result<Vec<u8>, String> {
-        let text =
-            value.get(name).and_then(Value::as_str).ok_or_else(|| format!("\"{name}\" of a stream is missing"))?;
-        Ok(text.as_bytes().to_vec())
-    };
-    let bytes = |value: &Value| json::to_bytes(value).ok_or_else(|| format!("{value} is no byte string"));
-    let word = |text: &str| text.as_bytes().to_vec();
-    let key = || key.to_vec();
-    let each = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let last = text(value, "last_id")?;
-    let id_of = |row: &Value| -> Result<Id, String> {
-        let id = row.get(0).and_then(Value::as_str).and_then(|id| Id::parse(id.as_bytes(), 0));
-        id.ok_or_else(|| "the ID of an entry is missing, or is none".to_owned())
-    };
-    let (entries, groups) = (each(value, "entries"), each(value, "groups"));
-    // An entry may be pending and deleted. XCLAIM takes only such as are there: it is made, and deleted when it is pending.
-    let mut made: BTreeMap<Id, Option<&Value>> = BTreeMap::new();
-    let pending: Vec<Value> = groups.iter().flat_map(|group| each(group, "pending")).collect();
-    for row in &pending {
-        made.insert(id_of(row)?, None);
-    }
-    for entry in &entries {
-        made.insert(id_of(entry)?, Some(entry));
-    }
-    if made.is_empty() {
-        let id = if last == b"0-0" { word("0-1") } else { last.clone() };
-        run(&[word("XADD"), key(), word("MAXLEN"), word("0"), id, word("x"), word("y")])?;
-    }
-    for (id, entry) in &made {
-        let mut words = vec![word("XADD"), key(), id.text().to_vec()];
-        match entry.map(|entry| entry.get(1).and_then(Value::as_array).ok_or("an entry's fields are missing")) {
-            Some(fields) => words.extend(fields?.iter().map(bytes).collect::<Result<Vec<_>, _>>()?),
-            None => words.extend([word("x"), word("y")]),
-        }
-        run(&words)?;
-    }
-    for group in groups {
-        let name = bytes(group.get("name").ok_or("a group's name is missing")?)?;
-        let read = group.get("entries_read").and_then(Value::as_u64).map_or("-1".to_owned(), |read| read.to_string());
-        let create = [word("XGROUP"), word("CREATE"), key(), name.clone(), text(&group, "last_id")?];
-        run(&[&create[..], &[word("ENTRIESREAD"), word(&read)]].concat())?;
-        for consumer in each(&group, "consumers") {
-            let consumer = bytes(consumer.get("name").ok_or("a consumer's name is missing")?)?;
-            run(&[word("XGROUP"), word("CREATECONSUMER"), key(), name.clone(), consumer])?;
-        }
-        for pending in each(&group, "pending") {
-            let at = |index: usize| pending.get(index).ok_or("a pending entry is not whole");
-            let id = at(0)?.as_str().ok_or("a pending entry's ID is no string")?;
-            let (time, times) = (at(2)?.to_string(), at(3)?.to_string());
-            run(&[
-                word("XCLAIM"),
-                key(),
-                name.clone(),
-                bytes(at(1)?)?,
-                word("0"),
-                word(id),
-                word("TIME"),
-                word(&time),
-                word("RETRYCOUNT"),
-                word(&times),
-                word("JUSTID"),
-                word("FORCE"),
-            ])?;
-        }
-    }
-    for (id, _) in made.iter().filter(|(_, entry)| entry.is_none()) {
-        run(&[word("XDEL"), key(), id.text().to_vec()])?;
-    }
-    let added = value.get("entries_added").and_then(Value::as_u64).unwrap_or(0).to_string();
-    let deleted = text(value, "max_deleted_id").unwrap_or_else(|_| word("0-0"));
-    run(&[word("XSETID"), key(), last, word("ENTRIESADDED"), word(&added), word("MAXDELETEDID"), deleted])
 }

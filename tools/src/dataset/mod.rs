@@ -11,6 +11,7 @@ pub(crate) mod firn;
 pub(crate) mod keys;
 pub(crate) mod lines;
 pub(crate) mod redis;
+mod rows;
 mod spread;
 pub(crate) mod state;
 pub(crate) mod tables;
@@ -385,12 +386,14 @@ impl Dataset {
                 if to.is_some() {
                     return Err(ToolError::Usage(format!("{} holds one state and knows no moments", file.kind())));
                 }
-                let info = StateInfo::default();
+                let mut info = StateInfo::default();
                 begin(&info)?;
                 let mut wanted = |db: usize, position: u64, entry: &Entry<'_>| {
                     if filter.wants(db, entry) { visit(db, position, entry) } else { Ok(()) }
                 };
-                Lines::new(file, damages).visit(None, 1..=u64::MAX, &mut wanted)?;
+                let lines = Lines::new(file, damages);
+                lines.visit(None, 1..=u64::MAX, &mut wanted)?;
+                info.libraries = lines.libraries();
                 Ok(info)
             }
             Dataset::Segment(segment) => Err(ToolError::Usage(format!(

@@ -2,8 +2,9 @@
 //!
 //! Only Firn's own tables can be read: others have other columns, and Parquet's other encodings are no part of this.
 
-use crate::{json, parquet, text};
-use serde_json::{Map, Value};
+use super::rows::{Content, Object, Row, Take};
+use crate::{parquet, text};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -13,21 +14,8 @@ pub(crate) const CSV_HEAD: &str = "db,key,type,expires_ms,elements,memory_bytes,
 /// Longest cell.
 const CELL_LEN_MAX: usize = 2 << 30;
 
-/// Takes rows: number, and the object or what is wrong.
-pub(crate) type Row<'r, E> = dyn FnMut(u64, Result<Value, String>) -> Result<(), E> + 'r;
-
-fn object(db: Value, key: &[u8], kind: &str, expires_ms: Option<u64>, value: Value) -> Value {
-    let mut object = Map::new();
-    object.insert("db".to_owned(), db);
-    object.insert("key".to_owned(), json::bytes(key));
-    object.insert("type".to_owned(), kind.into());
-    object.insert("expires_ms".to_owned(), expires_ms.into());
-    object.insert("value".to_owned(), value);
-    Value::Object(object)
-}
-
 /// Visits the rows of a CSV file.
-pub(crate) fn csv<E: From<std::io::Error>>(path: &Path, row: &mut Row<'_, E>) -> Result<(), E> {
+pub(crate) fn csv<E: From<std::io::Error>>(path: &Path, row: &mut Take<'_, E>) -> Result<(), E> {
     let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
     let mut cells = Vec::new();
     let mut number = 0;
@@ -87,31 +75,35 @@ fn csv_record(reader: &mut impl BufRead, cells: &mut Vec<Vec<u8>>) -> std::io::R
     }
 }
 
-fn csv_row(cells: &[Vec<u8>]) -> Result<Value, String> {
+fn csv_row(cells: &[Vec<u8>]) -> Result<Row<'_>, String> {
     let [db, key, kind, deadline, _, _, value] = cells else {
         return Err(format!("{} cells instead of 7", cells.len()));
     };
-    let text = |cell: &[u8]| String::from_utf8(cell.to_vec()).map_err(|_| "a cell is not UTF-8".to_owned());
+    fn text(cell: &[u8]) -> Result<&str, String> {
+        std::str::from_utf8(cell).map_err(|_| "a cell is not UTF-8".to_owned())
+    }
     let number = |cell: &[u8]| text(cell)?.parse::<u64>().map_err(|_| "a number is none".to_owned());
     // Bytes that are no text, or begin with a quote, are as redis-cli quotes them.
-    let bytes = |cell: &[u8]| -> Result<Vec<u8>, String> {
+    fn bytes(cell: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         if cell.starts_with(b"\"") {
-            text::unquoted(&text(cell)?).map_err(|error| error.to_string())
+            text::unquoted(text(cell)?).map(Cow::Owned).map_err(|error| error.to_string())
         } else {
-            Ok(cell.to_vec())
+            Ok(Cow::Borrowed(cell))
         }
-    };
+    }
     let kind = text(kind)?;
-    let value = match kind.as_str() {
-        "string" => json::bytes(&bytes(value)?),
-        _ => serde_json::from_slice(value).map_err(|error| error.to_string())?,
-    };
-    let deadline = if deadline.is_empty() { None } else { Some(number(deadline)?) };
-    Ok(object(number(db)?.into(), &bytes(key)?, &kind, deadline, value))
+    Ok(Row::Key(Object {
+        db: number(db)?,
+        key: bytes(key)?,
+        kind: Cow::Borrowed(kind),
+        expires_ms: if deadline.is_empty() { None } else { Some(number(deadline)?) },
+        access: 0,
+        value: if kind == "string" { Content::Bytes(bytes(value)?) } else { Content::Json(text(value)?) },
+    }))
 }
 
 /// Visits the rows of a Parquet file; what is wrong with the file as a whole is one row that is wrong.
-pub(crate) fn parquet<E: From<std::io::Error>>(path: &Path, row: &mut Row<'_, E>) -> Result<(), E> {
+pub(crate) fn parquet<E: From<std::io::Error>>(path: &Path, row: &mut Take<'_, E>) -> Result<(), E> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     let len = file.get_ref().metadata()?.len();
     let mut tail = [0; 8];
@@ -161,20 +153,23 @@ pub(crate) fn parquet<E: From<std::io::Error>>(path: &Path, row: &mut Row<'_, E>
 }
 
 /// The next row of a group; `None` if its cells are not whole.
-fn parquet_row(columns: &mut [parquet::Cells]) -> Option<Result<Value, String>> {
+fn parquet_row(columns: &mut [parquet::Cells]) -> Option<Result<Row<'_>, String>> {
     let [db, key, kind, deadline, elements, memory, value] = columns else { return None };
     let db = db.int32()?;
     let (deadline, _, _) = (deadline.optional()?, elements.optional()?, memory.optional()?);
     let (key, kind, value) = (key.bytes()?, kind.bytes()?, value.bytes()?);
-    let kind = String::from_utf8_lossy(kind).into_owned();
-    let value = match kind.as_str() {
-        "string" => json::bytes(value),
-        _ => match serde_json::from_slice(value) {
-            Ok(value) => value,
-            Err(error) => return Some(Err(error.to_string())),
+    let kind = String::from_utf8_lossy(kind);
+    let value = match &*kind {
+        "string" => Content::Bytes(Cow::Borrowed(value)),
+        _ => match std::str::from_utf8(value) {
+            Ok(text) => Content::Json(text),
+            Err(_) => return Some(Err("the value of a collection is no JSON".to_owned())),
         },
     };
-    Some(Ok(object(db.into(), key, &kind, deadline.and_then(|at| u64::try_from(at).ok()), value)))
+    Some(u64::try_from(db).map_err(|_| "\"db\" is no database".to_owned()).map(|db| {
+        let expires_ms = deadline.and_then(|at| u64::try_from(at).ok());
+        Row::Key(Object { db, key: Cow::Borrowed(key), kind, expires_ms, access: 0, value })
+    }))
 }
 
 #[cfg(test)]

@@ -61,10 +61,12 @@ pub(super) fn page(path: &str, kind: &str, info: &StateInfo, stats: &Stats) -> S
     card(&mut page, &text::size(total.bytes.checked_div(total.keys).unwrap_or(0)), "a key on average");
     card(&mut page, &format!("{:.0} %", share(total.mortal, total.keys)), "of the keys expire some day");
     card(&mut page, &text::size(stats.file_bytes), "on disk");
-    let note = if saved >= 1.0 {
-        format!("after compaction, about {saved:.0} % less")
+    let note = if stats.partial {
+        "what was chosen, as a compact store".into()
+    } else if saved >= 1.0 {
+        format!("as a compact store, about {saved:.0} % less")
     } else {
-        "after compaction: it is compact".into()
+        "as a compact store: no less".into()
     };
     card(&mut page, &text::size(stats.compact_bytes), &note);
     page.push_str("</div>");

@@ -10,8 +10,8 @@ use crate::choice::{StateArgs, when};
 use crate::dataset::{Damages, Dataset, StateInfo};
 use crate::filter::memory_of;
 use crate::moment::now_ms;
-use crate::sink::create_new;
 use crate::text::{self, Style};
+use crate::unfinished::NewFile;
 use crate::{Outcome, ToolError, json};
 use firn_engine::command::{encoding, idle_seconds};
 use firn_engine::keyspace::{Entry, Value as Stored};
@@ -116,8 +116,10 @@ pub(super) struct Stats {
     pub(super) biggest: BinaryHeap<Reverse<Big>>,
     /// Length of the files.
     pub(super) file_bytes: u64,
-    /// What a compact store would take, about.
+    /// What `firn compact` would make of what was chosen, without what has expired: about so many bytes.
     pub(super) compact_bytes: u64,
+    /// Some keys were chosen, or a moment, so that the files hold more.
+    pub(super) partial: bool,
     sample: Sample,
     top: usize,
     separators: Vec<char>,
@@ -125,7 +127,7 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    fn add(&mut self, db: usize, entry: &Entry<'_>) {
+    fn add(&mut self, db: usize, position: u64, entry: &Entry<'_>) {
         let bytes = memory_of(entry);
         let elements = match entry.value {
             Stored::String(_) => None,
@@ -163,7 +165,10 @@ impl Stats {
                 self.biggest.pop();
             }
         }
-        self.sample.add(entry);
+        // Compaction leaves out what has expired.
+        if entry.deadline.is_none_or(|at| at > now_ms) {
+            self.sample.add(db, position, entry);
+        }
     }
 
     /// The biggest keys, the biggest first.
@@ -258,6 +263,8 @@ fn is_identifier(word: &str) -> bool {
 /// Runs it.
 pub(crate) fn run(args: &StatsArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     let choice = args.state.choice()?;
+    // Whether it can be made is known before everything is read.
+    let html = args.html.as_deref().map(NewFile::create).transpose()?;
     let dataset = Dataset::open(&args.path)?;
     let mut stats = Stats {
         total: Count::default(),
@@ -275,22 +282,22 @@ pub(crate) fn run(args: &StatsArgs, out: &mut dyn Write) -> Result<Outcome, Tool
         biggest: BinaryHeap::new(),
         file_bytes: dataset.bytes(),
         compact_bytes: 0,
+        partial: args.state.is_partial() || choice.to.is_some(),
         sample: Sample::default(),
         top: args.top,
         separators: args.separators.chars().collect(),
         now_ms: now_ms(),
     };
     let damages = Damages::strict();
-    let info = dataset.state(&choice, &damages, &mut |_| Ok(()), &mut |db, _, entry| {
-        stats.add(db, entry);
+    let info = dataset.state(&choice, &damages, &mut |_| Ok(()), &mut |db, position, entry| {
+        stats.add(db, position, entry);
         Ok(())
     })?;
     stats.compact_bytes = stats.sample.estimate();
-    if let Some(path) = &args.html {
+    if let Some((new, mut file)) = html {
         let page = html::page(&args.path.display().to_string(), dataset.kind(), &info, &stats);
-        create_new(path)?
-            .write_all(page.as_bytes())
-            .map_err(|error| ToolError::Unreadable(format!("{}: {error}", path.display())))?;
+        file.write_all(page.as_bytes())?;
+        new.finish()?;
     }
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &facts(&stats, &info))?;
@@ -339,6 +346,7 @@ fn facts(stats: &Stats, info: &StateInfo) -> Value {
         "biggest": biggest,
         "file_bytes": stats.file_bytes,
         "compact_bytes": stats.compact_bytes,
+        "partial": stats.partial,
     })
 }
 
@@ -379,8 +387,9 @@ fn print(stats: &Stats, info: &StateInfo, out: &mut dyn Write) -> Result<(), Too
     )?;
     writeln!(
         out,
-        "The files take {}; compact they would take about {}.",
+        "The files take {}; as a compact store {} would take about {}.",
         text::size(stats.file_bytes),
+        if stats.partial { "what was chosen" } else { "they" },
         text::size(stats.compact_bytes)
     )?;
     head(out, "types")?;

@@ -290,7 +290,7 @@ impl RedisFiles {
     }
 
     /// Whether the first file is nothing but an RDB file.
-    fn is_rdb_alone(&self) -> bool {
+    pub(crate) fn is_rdb_alone(&self) -> bool {
         self.paths.len() == 1 && self.kind == "an RDB file"
     }
 }
