@@ -2,7 +2,7 @@
 //!
 //! Blocks of a snapshot hold neighbours in hash order, which compress less well than neighbours in a file that is sorted by key. So what is
 //! compressed is a stretch of that order: entries up to a position, which is lowered when they become too many. Up to [`KEPT_MAX`] bytes of entries the
-//! estimate is what a snapshot takes, but for some bytes. Values as long as a block have blocks of their own, one in [`ONE_IN`] of which is compressed.
+//! estimate is what a snapshot takes, but for some bytes. Values as long as a block have blocks of their own: the first [`EXACT_MAX`] bytes of these are compressed, then one block in [`ONE_IN`].
 
 use firn_engine::format::{Seed, StoreId};
 use firn_engine::keyspace::{Entry, Value, entry};
@@ -11,7 +11,9 @@ use firn_engine::snapshot::block::{BlockInfo, BlockKind, encode_block};
 
 /// Bytes of entries that are kept to be compressed.
 const KEPT_MAX: usize = 16 * 1024 * 1024;
-/// One block of a long value in so many is compressed.
+/// Bytes of long values that are compressed all.
+const EXACT_MAX: u64 = 64 * 1024 * 1024;
+/// Behind them one block in so many is.
 const ONE_IN: u64 = 8;
 /// Header, footer, identity, the block that names the release.
 const BESIDE: u64 = 128 + 64 + 128 + 100;
@@ -48,10 +50,12 @@ pub(super) struct Sample {
     last: u64,
     /// Of all small entries.
     raw: u64,
-    /// Of all blocks of long values.
-    long_raw: u64,
     long_blocks: u64,
-    long: Tried,
+    /// Of long values that were all compressed.
+    exact: Tried,
+    /// Of the later ones.
+    later_raw: u64,
+    later: Tried,
     part: Vec<u8>,
     out: Vec<u8>,
 }
@@ -63,9 +67,10 @@ impl Default for Sample {
             kept_bytes: 0,
             last: u64::MAX,
             raw: 0,
-            long_raw: 0,
             long_blocks: 0,
-            long: Tried::default(),
+            exact: Tried::default(),
+            later_raw: 0,
+            later: Tried::default(),
             part: Vec::new(),
             out: Vec::new(),
         }
@@ -82,9 +87,13 @@ impl Sample {
             return self.small(db, position);
         }
         loop {
-            self.long_raw += self.part.len() as u64;
-            if self.long_blocks.is_multiple_of(ONE_IN) {
-                self.long.add(&self.part, &mut self.out);
+            if self.exact.raw < EXACT_MAX {
+                self.exact.add(&self.part, &mut self.out);
+            } else {
+                self.later_raw += self.part.len() as u64;
+                if self.long_blocks.is_multiple_of(ONE_IN) {
+                    self.later.add(&self.part, &mut self.out);
+                }
             }
             self.long_blocks += 1;
             let Some(from) = next else { break };
@@ -130,6 +139,7 @@ impl Sample {
         }
         let share = if tried.raw == 0 { 1.0 } else { self.raw as f64 / tried.raw as f64 };
         let blocks = (blocks as f64 * share).ceil() as u64 + self.long_blocks;
-        tried.of(self.raw) + self.long.of(self.long_raw) + BESIDE + blocks * ROW_LEN
+        let later = if self.later.raw == 0 { &self.exact } else { &self.later };
+        tried.of(self.raw) + self.exact.stored + later.of(self.later_raw) + BESIDE + blocks * ROW_LEN
     }
 }
