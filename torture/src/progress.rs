@@ -1,5 +1,6 @@
 //! How far a run is, on standard error: a bar on a terminal, elsewhere a line now and then.
 
+use crate::report::counted;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -36,14 +37,15 @@ impl Progress {
 
     /// Before a cycle.
     pub(crate) fn tell(&mut self, done: u64, fault: &str, violations: usize) {
+        let violations = counted(violations as u64, "violation");
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            bar.set_message(format!("{fault}, {violations} violations"));
+            bar.set_message(format!("{fault}, {violations}"));
         } else if self.told.elapsed() >= LINE {
             self.told = Instant::now();
             let of = self.cycles.map_or(String::new(), |cycles| format!(" of {cycles}"));
             let seconds = self.began.elapsed().as_secs();
-            eprintln!("torture: {}: {done}{of} cycles, {violations} violations, {seconds} s", self.title);
+            eprintln!("torture: {}: {done}{of} cycles, {violations}, {seconds} s", self.title);
         }
     }
 }

@@ -23,6 +23,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(60);
 const FREE_PORT_MAX: Duration = Duration::from_secs(2);
 /// How long a server that was never up may give an answer to PING that is none.
 const WRONG_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// From when on a first start that does not end is told of.
+const QUIET_MAX: Duration = Duration::from_secs(5);
 /// How long a start may still take when the run is to end.
 const ASKED_MAX: Duration = Duration::from_secs(10);
 /// How much of its output is looked at.
@@ -194,6 +196,7 @@ impl Server {
     /// Waits until it answers PING with PONG.
     pub(crate) fn wait_until_up(&mut self) -> Result<Duration, NoStart> {
         let (mut patience, mut wrong) = (Patience::new(self.start_max), Patience::new(WRONG_ANSWER_MAX));
+        let mut is_told = !self.is_first;
         loop {
             if let Some(status) = self.has_ended() {
                 return Err(NoStart::Refused { status, said: self.said() });
@@ -216,6 +219,13 @@ impl Server {
             if patience.is_over() || (self.is_first && is_wrong && wrong.is_over()) {
                 let answer = answer.map_or_else(|error| format!("nothing ({error})"), |answer| answer.to_string());
                 return Err(NoStart::TooLong { answer, said: self.said() });
+            }
+            if !is_told && self.began.elapsed() > QUIET_MAX {
+                is_told = true;
+                let limit = self.start_max;
+                eprintln!(
+                    "torture: the first start has not ended after {QUIET_MAX:?}, and may take {limit:?} (--start-limit)"
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         }

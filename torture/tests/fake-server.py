@@ -5,6 +5,7 @@ no-auth     everything is answered with NOAUTH
 no-resp     everything is answered with a line of HTTP
 quiet       connections are accepted, and nothing is answered
 drop        reads find nothing, the tool's first SET is accepted, and a connection that writes is closed
+stall       as drop, but writes are never answered
 hang        as drop at the first start in a folder; at later ones PING is answered, and nothing else
 break       as drop in a folder named "first"; in others the start ends with a reason
 """
@@ -63,7 +64,7 @@ class Connection(socketserver.StreamRequestHandler):
             return b"+OK\r\n"
         if words[0] == b"DEL" and words[1].startswith(b"log:"):
             return b":0\r\n"
-        return READS.get(words[0])
+        return READS.get(words[0], b"" if mode == "stall" else None)
 
 
 class Server(socketserver.ThreadingTCPServer):

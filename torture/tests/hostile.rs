@@ -16,13 +16,19 @@ fn fake(mode: &str) -> String {
     format!("python3 -S {}/tests/fake-server.py {mode} {{port}} {{dir}}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs it; gives how it ended and the report.
+/// Runs it; gives how it ended and the report. What `words` do not say is short.
 fn torture(words: &[&str]) -> (Result<Ended, Failure>, String) {
     let keep = tempfile::tempdir().expect("a folder");
-    let keep = ["--keep", keep.path().to_str().expect("UTF-8")];
-    let keep = keep.into_iter().filter(|_| !words.contains(&"--keep"));
-    let short = ["--faults", "kill", "--seed", "1", "--load", "20", "--clients", "2", "--answer-limit", "1"];
-    let cli = Cli::parse_from(["torture"].into_iter().chain(short).chain(keep).chain(words.iter().copied()));
+    let usual = [
+        ["--faults", "kill"],
+        ["--seed", "1"],
+        ["--load", "20"],
+        ["--clients", "2"],
+        ["--answer-limit", "1"],
+        ["--keep", keep.path().to_str().expect("UTF-8")],
+    ];
+    let usual = usual.into_iter().filter(|[option, _]| !words.contains(option)).flatten();
+    let cli = Cli::parse_from(["torture"].into_iter().chain(usual).chain(words.iter().copied()));
     let mut out = Vec::new();
     let ended = firn_torture::run(&cli.arguments, &mut out);
     (ended, String::from_utf8(out).expect("a report is text"))
@@ -79,6 +85,14 @@ fn a_server_that_hangs_after_its_restart_is_a_violation_with_a_replay() {
     {
         assert!(report.contains(part), "{part}: {report}");
     }
+}
+
+#[test]
+fn a_server_that_hangs_under_load_is_a_violation() {
+    // Seed 1 draws a load that is longer than the limit.
+    let (ended, report) = torture(&["--server", &fake("stall"), "--cycles", "1", "--load", "4000"]);
+    assert_eq!(ended, Ok(Ended::Violations), "{report}");
+    assert!(report.contains("before the fault: client 0: no answer within 1s"), "{report}");
 }
 
 #[test]
