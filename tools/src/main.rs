@@ -283,6 +283,7 @@ impl Outcome {
             Outcome::Unreadable => 2,
             Outcome::Damage => 3,
             Outcome::Usage => 4,
+            Outcome::Interrupted | Outcome::Terminated => 5,
         }
     }
 }
