@@ -268,7 +268,9 @@ pub(crate) enum Outcome {
     Unreadable = 3,
     /// The answer is no: a key is not there, two datasets differ.
     Differs = 4,
-    /// A signal ended it, as shells tell of that: 128 and the number of SIGINT.
+    /// A signal ended it, as shells tell of that: 128 and the number of SIGHUP.
+    HungUp = 129,
+    /// The same of SIGINT.
     Interrupted = 130,
     /// The same of SIGTERM.
     Terminated = 143,
@@ -283,7 +285,7 @@ impl Outcome {
             Outcome::Unreadable => 2,
             Outcome::Damage => 3,
             Outcome::Usage => 4,
-            Outcome::Interrupted | Outcome::Terminated => 5,
+            Outcome::HungUp | Outcome::Interrupted | Outcome::Terminated => 5,
         }
     }
 }

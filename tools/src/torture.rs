@@ -2,6 +2,7 @@
 
 use crate::{Outcome, ToolError};
 use firn_torture::{Ended, Failure, TortureArgs};
+use signal_hook::consts::{SIGHUP, SIGINT};
 use std::io::Write;
 
 pub(crate) const EXAMPLES: &str = "Examples:
@@ -14,16 +15,15 @@ The server is told to listen on {port} and to keep its data in {dir}; {policy} i
 times, on folders of the tool's own. Power cuts and failing disks need root and /dev/fuse (or loop devices and mkfs.ext4).
 
 Exit codes: 0 nothing was found, 1 there are violations, 2 the command line is wrong, 3 nothing is proven or the run broke off (a fault cannot be made
-here, the server does not start, no write was ever acknowledged), 130 or 143 it was ended by SIGINT or SIGTERM. Whatever was seen by then is reported.";
-
-/// Its number on Linux.
-const SIGINT: i32 = 2;
+here, the server does not start, no write was ever acknowledged), 129, 130 or 143 SIGHUP, SIGINT or SIGTERM ended it. Whatever was seen by then is reported.";
 
 pub(crate) fn run(args: &TortureArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     match firn_torture::run(args, out) {
         Ok(Ended::Fine) => Ok(Outcome::Fine),
         Ok(Ended::Violations) => Ok(Outcome::Damage),
-        Ok(Ended::Signal(signal)) => Ok(if signal == SIGINT { Outcome::Interrupted } else { Outcome::Terminated }),
+        Ok(Ended::Signal(SIGHUP)) => Ok(Outcome::HungUp),
+        Ok(Ended::Signal(SIGINT)) => Ok(Outcome::Interrupted),
+        Ok(Ended::Signal(_)) => Ok(Outcome::Terminated),
         Err(Failure::Usage(why)) => Err(ToolError::Usage(why)),
         Err(Failure::Broken(why)) => Err(ToolError::Unreadable(why)),
     }

@@ -53,7 +53,7 @@ fn ended(child: Child) -> (Output, String) {
 
 #[test]
 fn a_signal_ends_the_load_and_the_report_says_so() {
-    for (signal, code, name) in [("-INT", 130, "SIGINT"), ("-TERM", 143, "SIGTERM")] {
+    for (signal, code, name) in [("-INT", 130, "SIGINT"), ("-TERM", 143, "SIGTERM"), ("-HUP", 129, "SIGHUP")] {
         let (child, port) = started("drop");
         send(&child, signal);
         // `timeout` sends two at once.

@@ -169,7 +169,7 @@ impl Kept {
         };
         self.count += 1;
         // What an earlier run left there stays.
-        let free = (1..).map(|number| home.join(format!("{number}-{fault}"))).find(|place| !place.exists());
+        let free = (self.count..).map(|number| home.join(format!("{number}-{fault}"))).find(|place| !place.exists());
         let place = free.unwrap_or_else(|| home.join(fault));
         damage::copy(folder, &place)?;
         std::fs::copy(log, place.join("server-output.txt"))?;
@@ -295,8 +295,7 @@ impl Job<'_> {
         }
         drop(progress);
         if let Some(signal) = stop::signal() {
-            let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
-            stopped = Some(format!("a signal ({name})"));
+            stopped = Some(format!("a signal ({})", stop::name(signal)));
         } else if let Some(why) = &early {
             stopped = Some(format!("an error ({why})"));
         }

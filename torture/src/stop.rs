@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM end a run: the load under way ends at once, its cycle is judged, and nothing stays behind. A second signal, a second or
+//! Ctrl-C, SIGTERM and the end of the terminal end a run: the load under way ends at once, its cycle is judged, and nothing stays behind. A second signal, a second or
 //! more after the first, ends the process at once; `timeout` and others send two together, which are one.
 
 use crate::leftovers;
@@ -26,9 +26,14 @@ pub(crate) fn listen() {
     static LISTEN: Once = Once::new();
     LISTEN.call_once(|| {
         let handler: extern "C" fn(i32) = asked;
-        for signal in [libc::SIGINT, libc::SIGTERM] {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
             // SAFETY: the handler only touches atomics, which is safe at any moment.
-            unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+            let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+            // `nohup` asked for that.
+            if signal == libc::SIGHUP && before == libc::SIG_IGN {
+                // SAFETY: the disposition is the one that was there.
+                unsafe { libc::signal(signal, before) };
+            }
         }
         std::thread::spawn(watch);
     });
@@ -51,6 +56,15 @@ fn watch() {
 /// The signal that asks the run to end.
 pub(crate) fn signal() -> Option<i32> {
     Some(SIGNAL.load(Ordering::SeqCst)).filter(|&signal| signal != 0)
+}
+
+/// A signal's name.
+pub(crate) fn name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGINT => "SIGINT",
+        libc::SIGHUP => "SIGHUP",
+        _ => "SIGTERM",
+    }
 }
 
 /// Whether the run is to end.
