@@ -17,6 +17,7 @@ pub enum Fault {
     PowerCut,
     PowerCutReordered,
     PowerCutExt4,
+    PowerCutXfs,
     EioFsync,
     EioWrite,
     EioRestartCut,
@@ -45,6 +46,8 @@ pub(crate) enum Medium {
     Fuse,
     /// ext4 in a file.
     Ext4,
+    /// XFS in a file.
+    Xfs,
 }
 
 impl Medium {
@@ -54,6 +57,7 @@ impl Medium {
             Folder => "a folder of this machine",
             Fuse => "FUSE layer of the tool's own, in memory",
             Ext4 => "ext4 on a loop mount, shutdown ioctl without log flush",
+            Xfs => "XFS on a loop mount, shutdown ioctl without log flush",
         }
     }
 }
@@ -70,9 +74,9 @@ const fn row(fault: Fault, name: &'static str, group: &'static str, medium: Medi
     Row { fault, name, group, medium, what }
 }
 
-use Medium::{Ext4, Folder, Fuse};
+use Medium::{Ext4, Folder, Fuse, Xfs};
 
-const FAULTS: [Row; 26] = [
+const FAULTS: [Row; 27] = [
     row(Fault::Kill, "kill", "kills", Folder, "kill -9 at a random moment"),
     row(Fault::KillSnapshot, "kill-snapshot", "kills", Folder, "kill -9 during a BGSAVE"),
     row(Fault::KillRewrite, "kill-rewrite", "kills", Folder, "kill -9 during a BGREWRITEAOF"),
@@ -100,6 +104,7 @@ const FAULTS: [Row; 26] = [
         "a power cut of a disk that keeps any of the unsynced writes, and not those before them",
     ),
     row(Fault::PowerCutExt4, "power-cut-ext4", "ext4", Ext4, "a power cut of a real ext4"),
+    row(Fault::PowerCutXfs, "power-cut-xfs", "xfs", Xfs, "a power cut of a real XFS"),
     row(
         Fault::EioFsync,
         "eio-fsync",
@@ -153,7 +158,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Fault>, String> {
     let found: Vec<Fault> = FAULTS.iter().filter(fits).map(|row| row.fault).collect();
     let names = || FAULTS.iter().map(|row| row.name).collect::<Vec<_>>().join(" ");
     if found.is_empty() {
-        return Err(format!("groups: all kills power reordered ext4 disk damage machine; faults: {}", names()));
+        return Err(format!("groups: all kills power reordered ext4 xfs disk damage machine; faults: {}", names()));
     }
     Ok(found)
 }
@@ -180,8 +185,8 @@ impl Fault {
 
     /// Whether the last thing that happens is a power cut.
     pub(crate) fn is_cut(self) -> bool {
-        use Fault::{EioRestartCut, PowerCut, PowerCutExt4, PowerCutReordered, SlowCut};
-        matches!(self, PowerCut | PowerCutReordered | PowerCutExt4 | EioRestartCut | SlowCut)
+        use Fault::{EioRestartCut, PowerCut, PowerCutExt4, PowerCutReordered, PowerCutXfs, SlowCut};
+        matches!(self, PowerCut | PowerCutReordered | PowerCutExt4 | PowerCutXfs | EioRestartCut | SlowCut)
     }
 
     /// Whether the server may refuse writes before it is crashed.
@@ -203,8 +208,11 @@ impl Fault {
     pub(crate) fn load(self, policy: Policy) -> (Duration, Duration) {
         let (least, most) = match (self, policy) {
             // Long enough that there is something older than what everysec may lose.
-            (Fault::PowerCut | Fault::PowerCutExt4 | Fault::PowerCutReordered, Policy::Everysec) => (100, 3000),
-            (Fault::PowerCutExt4, _) => (50, 500),
+            (
+                Fault::PowerCut | Fault::PowerCutExt4 | Fault::PowerCutXfs | Fault::PowerCutReordered,
+                Policy::Everysec,
+            ) => (100, 3000),
+            (Fault::PowerCutExt4 | Fault::PowerCutXfs, _) => (50, 500),
             (Fault::PowerCut | Fault::PowerCutReordered, _) => (10, 300),
             (Fault::SlowSync | Fault::SlowCut, _) => (300, 2500),
             _ => (5, 250),

@@ -165,7 +165,7 @@ pub struct Cycle {
     pub lost_age_ms: Option<u64>,
     /// The same without the time in which the disk or the machine stalled; none where that cannot be seen.
     pub lost_unstalled_ms: Option<u64>,
-    /// Commands acknowledged after an ext4 cut had begun that met a running server, and gone.
+    /// Commands acknowledged after the cut of a real file system had begun that met a running server, and gone.
     pub unsure: u64,
     /// Commands that were refused while the fault was in force.
     pub refused: u64,
@@ -411,7 +411,7 @@ impl Run {
         if self.sum(|cycle| cycle.unsure) > 0 {
             let _ = writeln!(
                 out,
-                "  {} writes acknowledged after an ext4 cut had begun that met a running server, and gone (ext4's shutdown lets a running fdatasync \
+                "  {} writes acknowledged after the cut of a real file system had begun that met a running server, and gone (its shutdown lets a running fdatasync \
                  return 0)",
                 self.sum(|cycle| cycle.unsure)
             );

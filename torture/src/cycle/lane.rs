@@ -1,8 +1,8 @@
 //! A store that lives through the cycles of one medium, and what its clients know of it. It is judged nowhere here.
 
-use crate::ext4::Ext4;
 use crate::fault::Medium;
 use crate::fuse::FuseDisk;
+use crate::image::{FileSystem, Image};
 use crate::model::State;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn remove(folder: &Path) -> io::Result<()> {
 pub(super) enum Store {
     Folder(PathBuf),
     Fuse(FuseDisk),
-    Ext4(Ext4),
+    Image(Image),
 }
 
 /// A store that lives through many cycles, on one medium, and what the clients know of it.
@@ -49,11 +49,8 @@ impl Lane {
         let store = match medium {
             Medium::Folder => Store::Folder(work.join("folder")),
             Medium::Fuse => Store::Fuse(FuseDisk::create(&work.join("fuse"))?),
-            Medium::Ext4 => {
-                let folder = work.join("ext4");
-                std::fs::create_dir_all(&folder)?;
-                Store::Ext4(Ext4::create(&folder)?)
-            }
+            Medium::Ext4 => Store::Image(Image::create(FileSystem::Ext4, &work.join("ext4"))?),
+            Medium::Xfs => Store::Image(Image::create(FileSystem::Xfs, &work.join("xfs"))?),
         };
         let lane = Lane {
             store,
@@ -72,7 +69,7 @@ impl Lane {
         match &self.store {
             Store::Folder(path) => path.clone(),
             Store::Fuse(disk) => disk.path().join("data"),
-            Store::Ext4(disk) => disk.path().join("data"),
+            Store::Image(disk) => disk.path().join("data"),
         }
     }
 
@@ -80,7 +77,7 @@ impl Lane {
         match &mut self.store {
             Store::Folder(_) => Ok(()),
             Store::Fuse(disk) => disk.power_on(),
-            Store::Ext4(disk) => {
+            Store::Image(disk) => {
                 disk.unmount()?;
                 disk.mount()
             }

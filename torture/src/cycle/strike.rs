@@ -1,6 +1,6 @@
 //! The faults themselves, as they meet a server under load. What must hold afterwards is not known here.
 //!
-//! A power cut of ext4 takes time (1 to 3 ms), and its shutdown call has a window that no real cut has: an fdatasync that passed
+//! A power cut of ext4 or XFS takes time (1 to 3 ms), and the shutdown call has a window that no real cut has: an fdatasync that passed
 //! ext4's first look before the journal was aborted can find no transaction left to wait for, and returns 0 although its
 //! bytes are gone (Linux 6.18: seen in 10 of 120 cuts of a program that only writes and flushes). A machine without power
 //! acknowledges nothing; here the server still runs and passes that 0 on. So:
@@ -88,8 +88,10 @@ pub(super) fn strike(
             fuse.disk().calm();
             crash
         }
-        Fault::PowerCutExt4 => {
-            let Store::Ext4(disk) = &lane.store else { return Err(io::Error::other("no ext4").into()) };
+        Fault::PowerCutExt4 | Fault::PowerCutXfs => {
+            let Store::Image(disk) = &lane.store else {
+                return Err(io::Error::other("no file system in a file").into());
+            };
             expect_errors();
             let frozen = rng.one_in(2);
             if frozen {

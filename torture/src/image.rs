@@ -1,4 +1,4 @@
-//! A real ext4 in a file, mounted through a loop device, whose power can be cut: needs root.
+//! A real ext4 or XFS in a file, mounted through a loop device, whose power can be cut: needs root.
 //!
 //! The cut is the file system's own shutdown call without a flush of its journal: from then on nothing reaches the
 //! image, and what was not flushed before is gone after the next mount. What the image's own host still caches is not
@@ -12,37 +12,57 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// `_IOR('X', 125, __u32)`, fs/ext4/ext4.h.
-const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587D;
-/// `EXT4_GOING_FLAGS_NOLOGFLUSH`: neither data nor journal are flushed.
+/// `_IOR('X', 125, __u32)`: `EXT4_IOC_SHUTDOWN` (fs/ext4/ext4.h) and `XFS_IOC_GOINGDOWN` (fs/xfs/libxfs/xfs_fs.h).
+const SHUTDOWN: libc::c_ulong = 0x8004_587D;
+/// `EXT4_GOING_FLAGS_NOLOGFLUSH`, `XFS_FSOP_GOING_FLAGS_NOLOGFLUSH`: neither data nor journal are flushed.
 const NO_LOG_FLUSH: u32 = 2;
-/// How large the image is; it is sparse.
+/// How large the image is; it is sparse. The smallest XFS that its tools make takes 300 MB.
 const IMAGE_LEN: u64 = 512 * 1024 * 1024;
+
+/// What is in the image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FileSystem {
+    Ext4,
+    Xfs,
+}
+
+impl FileSystem {
+    fn make(self, image: &Path) -> io::Result<()> {
+        match self {
+            FileSystem::Ext4 => run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image.as_os_str()]),
+            FileSystem::Xfs => run("mkfs.xfs", &["-q".as_ref(), "-f".as_ref(), image.as_os_str()]),
+        }
+    }
+}
 
 /// The image and where it is mounted; unmounted when dropped.
 #[derive(Debug)]
-pub(crate) struct Ext4 {
+pub(crate) struct Image {
     image: PathBuf,
     mount: PathBuf,
     mounted: bool,
 }
 
 fn run(program: &str, arguments: &[&OsStr]) -> io::Result<()> {
-    let output = Command::new(program).args(arguments).output()?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|error| io::Error::other(format!("{program}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
     Err(io::Error::other(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())))
 }
 
-impl Ext4 {
+impl Image {
     /// Makes a file system under `folder` and mounts it.
-    pub(crate) fn create(folder: &Path) -> io::Result<Ext4> {
+    pub(crate) fn create(kind: FileSystem, folder: &Path) -> io::Result<Image> {
         let (image, mount) = (folder.join("disk.img"), folder.join("disk"));
+        std::fs::create_dir_all(folder)?;
         File::create(&image)?.set_len(IMAGE_LEN)?;
         std::fs::create_dir_all(&mount)?;
-        run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image.as_os_str()])?;
-        let mut disk = Ext4 { image, mount, mounted: false };
+        kind.make(&image)?;
+        let mut disk = Image { image, mount, mounted: false };
         disk.mount()?;
         Ok(disk)
     }
@@ -78,12 +98,12 @@ impl Ext4 {
         let folder = File::open(&self.mount)?;
         let flags: u32 = NO_LOG_FLUSH;
         // SAFETY: the descriptor is open, and the call reads one u32 behind the pointer, which outlives it.
-        let status = unsafe { libc::ioctl(folder.as_raw_fd(), EXT4_IOC_SHUTDOWN as _, &raw const flags) };
+        let status = unsafe { libc::ioctl(folder.as_raw_fd(), SHUTDOWN as _, &raw const flags) };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
 
-impl Drop for Ext4 {
+impl Drop for Image {
     fn drop(&mut self) {
         if self.mounted {
             let _ = self.unmount();
