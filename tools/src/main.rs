@@ -27,6 +27,7 @@ mod ping;
 mod records;
 mod redact;
 mod repair;
+mod reply;
 mod restore;
 mod serve;
 mod server;

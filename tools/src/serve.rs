@@ -1,4 +1,4 @@
-//! `firn serve`: a state mounted read-only over RESP2, so that redis-cli and other clients can query a file.
+//! `firn serve`: a state mounted read-only over RESP2 or RESP3, so that redis-cli and other clients can query a file.
 //!
 //! Not a server as a child process: that would load everything, and could be written to. Here a key is read from the snapshot when it is asked
 //! for (one block), so that a file larger than memory is there at once; the engine's own commands then answer. What is not a snapshot is made
@@ -14,13 +14,13 @@ use crate::dataset::firn::snapshot_error;
 use crate::dataset::state::Small;
 use crate::dataset::{Damages, Dataset};
 use crate::moment::now_ms;
-use crate::show::{Resp, Shape};
+use crate::reply::Writer;
 use crate::unfinished::{Form, Unfinished};
 use crate::{Outcome, ToolError, restore, text};
 use firn_engine::command::{Args, Flags, Reply, Session};
 use firn_engine::glob;
 use firn_engine::key::HashSeed;
-use firn_engine::number::{parse_cursor, parse_integer, print_double};
+use firn_engine::number::{parse_cursor, parse_integer};
 use firn_engine::snapshot::reader::{BlockBuffer, SnapshotReader};
 use firn_engine::value::Kind;
 use std::collections::HashSet;
@@ -131,7 +131,7 @@ pub(crate) fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<Outcome, Tool
 fn connection(stream: &TcpStream, mounted: &Mutex<Mounted>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    let mut db = 0;
+    let (mut db, mut protocol) = (0, 2);
     let mut out = Vec::new();
     loop {
         let words = match request(&mut reader)? {
@@ -146,7 +146,7 @@ fn connection(stream: &TcpStream, mounted: &Mutex<Mounted>) -> io::Result<()> {
         if !words.is_empty() {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             let mut mounted = mounted.lock().unwrap_or_else(PoisonError::into_inner);
-            mounted.answer(&mut db, &words, &mut out);
+            mounted.answer(&mut db, &mut protocol, &words, &mut out);
             drop(mounted);
             if words[0].eq_ignore_ascii_case(b"QUIT") {
                 let mut stream = stream;
@@ -212,14 +212,18 @@ fn request(reader: &mut BufReader<&TcpStream>) -> io::Result<Request> {
 
 impl Mounted {
     /// Runs one command.
-    fn answer(&mut self, db: &mut usize, words: &[&[u8]], out: &mut Vec<u8>) {
+    fn answer(&mut self, db: &mut usize, protocol: &mut u8, words: &[&[u8]], out: &mut Vec<u8>) {
         let name = words[0].to_ascii_uppercase();
-        let mut reply = Writer(out);
+        let mut reply = Writer { out, protocol: *protocol };
         let argument = |at: usize| words.get(at).copied();
         match (name.as_slice(), words.len()) {
             (b"PING", 1) => reply.simple("PONG"),
             (b"PING" | b"ECHO", 2) => reply.bulk(words[1]),
-            (b"QUIT", _) | (b"RESET", 1) | (b"READONLY" | b"READWRITE", 1) => reply.ok(),
+            (b"RESET", 1) => {
+                (*db, *protocol) = (0, 2);
+                reply.simple("RESET");
+            }
+            (b"QUIT", _) | (b"READONLY" | b"READWRITE", 1) => reply.ok(),
             (b"SELECT", 2) => match parse_integer(words[1]).and_then(|number| usize::try_from(number).ok()) {
                 Some(number) if number < self.databases => {
                     *db = number;
@@ -228,7 +232,9 @@ impl Mounted {
                 _ => reply.error("ERR DB index is out of range"),
             },
             (b"HELLO", _) => match argument(1) {
-                None | Some(b"2") => {
+                version @ (None | Some(b"2" | b"3")) => {
+                    *protocol = version.map_or(*protocol, |version| version[0] - b'0');
+                    reply.protocol = *protocol;
                     let pairs = [("server", "redis"), ("version", "7.2.4"), ("mode", "standalone"), ("role", "master")];
                     reply.map(pairs.len() + 1);
                     for (name, value) in pairs {
@@ -236,7 +242,7 @@ impl Mounted {
                         reply.bulk(value.as_bytes());
                     }
                     reply.bulk(b"proto");
-                    reply.integer(2);
+                    reply.integer(i64::from(*protocol));
                 }
                 _ => reply.error("NOPROTO unsupported protocol version"),
             },
@@ -268,7 +274,8 @@ impl Mounted {
         let Some((command, touches)) = touched(words, &mut keys) else {
             return reply.error(&format!("ERR unknown command '{}'", words[0].escape_ascii()));
         };
-        if !command.spec.flags.has(Flags::READONLY) {
+        let sub = words.get(1).and_then(|word| command.spec.subcommand(word));
+        if !sub.unwrap_or(&command.spec).flags.has(Flags::READONLY) {
             return reply.error("READONLY You can't write against a file that is mounted read-only.");
         }
         if !command.spec.arity.fits(words.len()) {
@@ -401,63 +408,5 @@ impl Mounted {
             }
         }
         reply.null();
-    }
-}
-
-/// RESP2 into memory.
-struct Writer<'o>(&'o mut Vec<u8>);
-
-/// Writing into memory cannot fail.
-macro_rules! put {
-    ($to:expr, $($what:tt)*) => { let _ = write!($to.0, $($what)*); };
-}
-
-impl Reply for Writer<'_> {
-    fn simple(&mut self, text: &'static str) {
-        put!(self, "+{text}\r\n");
-    }
-    fn error(&mut self, text: &str) {
-        put!(self, "-{}\r\n", text.replace(['\r', '\n'], " "));
-    }
-    fn integer(&mut self, value: i64) {
-        put!(self, ":{value}\r\n");
-    }
-    fn bulk(&mut self, bytes: &[u8]) {
-        let _ = Resp(self.0).bulk(bytes);
-    }
-    fn null(&mut self) {
-        put!(self, "$-1\r\n");
-    }
-    fn null_array(&mut self) {
-        put!(self, "*-1\r\n");
-    }
-    fn array(&mut self, n: usize) {
-        put!(self, "*{n}\r\n");
-    }
-    fn map(&mut self, n: usize) {
-        put!(self, "*{}\r\n", n * 2);
-    }
-    fn set(&mut self, n: usize) {
-        put!(self, "*{n}\r\n");
-    }
-    fn push(&mut self, n: usize) {
-        put!(self, "*{n}\r\n");
-    }
-    fn double(&mut self, value: f64) {
-        let mut text = Vec::new();
-        print_double(value, &mut text);
-        self.bulk(&text);
-    }
-    fn boolean(&mut self, value: bool) {
-        self.integer(i64::from(value));
-    }
-    fn big_number(&mut self, digits: &str) {
-        self.bulk(digits.as_bytes());
-    }
-    fn verbatim(&mut self, _: &'static str, text: &[u8]) {
-        self.bulk(text);
-    }
-    fn protocol(&self) -> u8 {
-        2
     }
 }

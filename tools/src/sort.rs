@@ -51,6 +51,8 @@ impl Sorter {
 
     /// Gives all entries back, encoded, in the order of position range, database, position.
     pub(crate) fn sorted(self, visit: &mut VisitBytes<'_>) -> Result<(), ToolError> {
+        // Perhaps as long as the longest entry.
+        drop(self.bytes);
         for part in self.parts {
             let mut file = part.into_inner().map_err(|error| failed(error.error()))?;
             let len = file.stream_position().map_err(|error| failed(&error))?;

@@ -223,6 +223,11 @@ fn a_mounted_state_answers_clients_and_cannot_be_written() {
     assert!(served.cli(&["NOPE"]).contains("unknown command"));
     assert_eq!(served.cli(&["GET", "key:7"]), "old\n");
     assert!(served.cli(&["RANDOMKEY"]).len() > 3);
+    assert_eq!(served.cli(&["OBJECT", "ENCODING", "list"]), "listpack\n");
+    // Newer clients begin with HELLO 3.
+    assert_eq!(served.cli(&["-3", "-n", "2", "--json", "HGETALL", "hash"]), "{\"f\":\"v\"}\n");
+    assert_eq!(served.cli(&["-3", "GET", "nothing"]), "\n");
+    assert!(served.cli(&["HELLO", "4"]).contains("NOPROTO"));
     // Requests that make no sense end the connection, not the mount.
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", served.1)).expect("it listens");
     stream.write_all(b"*2\r\n$99999999999\r\n").expect("written");

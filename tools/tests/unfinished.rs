@@ -152,3 +152,17 @@ fn only_a_store_is_compacted_in_its_place() {
     assert_eq!(digests_of(&folder), known);
     assert_eq!(names(at.path()), ["dump.RDB", "store", "store.before-compaction"]);
 }
+
+#[test]
+fn a_large_value_of_a_row_takes_a_few_times_its_length() {
+    let at = tempfile::tempdir().expect("a folder");
+    let (lines, out) = (at.path().join("one.jsonl"), at.path().join("out.rdb"));
+    let members: Vec<String> = (0..500_000).map(|number| format!("\"member:{number}:of a set\"")).collect();
+    let text = format!("{{\"key\":\"s\",\"type\":\"set\",\"value\":[{}]}}\n", members.join(","));
+    fs::write(&lines, &text).expect("writable");
+    // 15 MB of text: a tree of it would be ten times as large.
+    let script =
+        format!("ulimit -d 110000; exec {} convert {} {}", env!("CARGO_BIN_EXE_firn"), shown(&lines), shown(&out));
+    let run = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
+}
