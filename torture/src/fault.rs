@@ -21,6 +21,7 @@ pub enum Fault {
     EioFsync,
     EioWrite,
     EioRestartCut,
+    EioBlock,
     FullDisk,
     SlowSync,
     SlowCut,
@@ -48,6 +49,8 @@ pub(crate) enum Medium {
     Ext4,
     /// XFS in a file.
     Xfs,
+    /// ext4 on a block device that can fail.
+    Block,
 }
 
 impl Medium {
@@ -57,6 +60,7 @@ impl Medium {
             Folder => "a folder of this machine",
             Fuse => "FUSE layer of the tool's own, in memory",
             Ext4 => "ext4 on a loop mount, shutdown ioctl without log flush",
+            Block => "ext4 on a block device behind nbdkit's error filter",
             Xfs => "XFS on a loop mount, shutdown ioctl without log flush",
         }
     }
@@ -74,9 +78,9 @@ const fn row(fault: Fault, name: &'static str, group: &'static str, medium: Medi
     Row { fault, name, group, medium, what }
 }
 
-use Medium::{Ext4, Folder, Fuse, Xfs};
+use Medium::{Block, Ext4, Folder, Fuse, Xfs};
 
-const FAULTS: [Row; 27] = [
+const FAULTS: [Row; 28] = [
     row(Fault::Kill, "kill", "kills", Folder, "kill -9 at a random moment"),
     row(Fault::KillSnapshot, "kill-snapshot", "kills", Folder, "kill -9 during a BGSAVE"),
     row(Fault::KillRewrite, "kill-rewrite", "kills", Folder, "kill -9 during a BGREWRITEAOF"),
@@ -120,6 +124,13 @@ const FAULTS: [Row; 27] = [
         Fuse,
         "one fsync fails with EIO, a restart, more writes, a power cut",
     ),
+    row(
+        Fault::EioBlock,
+        "eio-block",
+        "block",
+        Block,
+        "a real ext4 whose disk fails all writes for a while; then kill -9, and what the kernel kept in memory is gone",
+    ),
     row(Fault::FullDisk, "full-disk", "disk", Fuse, "the disk is full for a while, then kill -9"),
     row(Fault::SlowSync, "slow-sync", "disk", Fuse, "fsyncs take seconds, and kill -9 falls into one"),
     row(Fault::SlowCut, "slow-cut", "disk", Fuse, "fsyncs take up to seconds, and a power cut falls into one"),
@@ -158,7 +169,10 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Fault>, String> {
     let found: Vec<Fault> = FAULTS.iter().filter(fits).map(|row| row.fault).collect();
     let names = || FAULTS.iter().map(|row| row.name).collect::<Vec<_>>().join(" ");
     if found.is_empty() {
-        return Err(format!("groups: all kills power reordered ext4 xfs disk damage machine; faults: {}", names()));
+        return Err(format!(
+            "groups: all kills power reordered ext4 xfs block disk damage machine; faults: {}",
+            names()
+        ));
     }
     Ok(found)
 }
@@ -183,16 +197,16 @@ impl Fault {
         row_of(self).group == "damage" && self != Fault::DumpPresent
     }
 
-    /// Whether the last thing that happens is a power cut.
+    /// Whether the last thing that happens is a power cut, or takes as much.
     pub(crate) fn is_cut(self) -> bool {
-        use Fault::{EioRestartCut, PowerCut, PowerCutExt4, PowerCutReordered, PowerCutXfs, SlowCut};
-        matches!(self, PowerCut | PowerCutReordered | PowerCutExt4 | PowerCutXfs | EioRestartCut | SlowCut)
+        use Fault::{EioBlock, EioRestartCut, PowerCut, PowerCutExt4, PowerCutReordered, PowerCutXfs, SlowCut};
+        matches!(self, PowerCut | PowerCutReordered | PowerCutExt4 | PowerCutXfs | EioBlock | EioRestartCut | SlowCut)
     }
 
     /// Whether the server may refuse writes before it is crashed.
     pub(crate) fn refuses(self) -> bool {
-        use Fault::{EioFsync, EioRestartCut, EioWrite, FullDisk, ShortWrite};
-        matches!(self, EioFsync | EioRestartCut | EioWrite | FullDisk | ShortWrite)
+        use Fault::{EioBlock, EioFsync, EioRestartCut, EioWrite, FullDisk, ShortWrite};
+        matches!(self, EioBlock | EioFsync | EioRestartCut | EioWrite | FullDisk | ShortWrite)
     }
 
     /// What of the acknowledged writes must be there afterwards; after damage see [`crate::damage::Done::contract`].

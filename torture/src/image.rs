@@ -29,8 +29,8 @@ pub(crate) enum FileSystem {
 impl FileSystem {
     fn make(self, image: &Path) -> io::Result<()> {
         match self {
-            FileSystem::Ext4 => run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image.as_os_str()]),
-            FileSystem::Xfs => run("mkfs.xfs", &["-q".as_ref(), "-f".as_ref(), image.as_os_str()]),
+            FileSystem::Ext4 => run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image.as_os_str()], 0),
+            FileSystem::Xfs => run("mkfs.xfs", &["-q".as_ref(), "-f".as_ref(), image.as_os_str()], 0),
         }
     }
 }
@@ -41,14 +41,17 @@ pub(crate) struct Image {
     image: PathBuf,
     mount: PathBuf,
     mounted: bool,
+    /// Whether the page cache is passed by, so that errors of the image are errors of the device.
+    direct: bool,
 }
 
-fn run(program: &str, arguments: &[&OsStr]) -> io::Result<()> {
+/// Runs a program to its end; an exit code up to `most` is a success.
+pub(crate) fn run(program: &str, arguments: &[&OsStr], most: i32) -> io::Result<()> {
     let output = Command::new(program)
         .args(arguments)
         .output()
         .map_err(|error| io::Error::other(format!("{program}: {error}")))?;
-    if output.status.success() {
+    if output.status.code().is_some_and(|code| code <= most) {
         return Ok(());
     }
     Err(io::Error::other(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())))
@@ -57,12 +60,21 @@ fn run(program: &str, arguments: &[&OsStr]) -> io::Result<()> {
 impl Image {
     /// Makes a file system under `folder` and mounts it.
     pub(crate) fn create(kind: FileSystem, folder: &Path) -> io::Result<Image> {
-        let (image, mount) = (folder.join("disk.img"), folder.join("disk"));
         std::fs::create_dir_all(folder)?;
+        let image = folder.join("disk.img");
         File::create(&image)?.set_len(IMAGE_LEN)?;
+        Image::make(kind, image, folder.join("disk"), false)
+    }
+
+    /// The same in a file that is there and may fail.
+    pub(crate) fn on_device(kind: FileSystem, image: PathBuf, mount: PathBuf) -> io::Result<Image> {
+        Image::make(kind, image, mount, true)
+    }
+
+    fn make(kind: FileSystem, image: PathBuf, mount: PathBuf, direct: bool) -> io::Result<Image> {
         std::fs::create_dir_all(&mount)?;
         kind.make(&image)?;
-        let mut disk = Image { image, mount, mounted: false };
+        let mut disk = Image { image, mount, mounted: false, direct };
         disk.mount()?;
         Ok(disk)
     }
@@ -74,7 +86,20 @@ impl Image {
 
     /// Mounts it; the journal is replayed.
     pub(crate) fn mount(&mut self) -> io::Result<()> {
-        run("mount", &["-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), self.mount.as_os_str()])?;
+        if self.direct {
+            let setup = ["--find", "--show", "--direct-io=on"];
+            let output = Command::new("losetup").args(setup).arg(&self.image).output()?;
+            if !output.status.success() {
+                return Err(io::Error::other(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim())));
+            }
+            let device = String::from_utf8_lossy(&output.stdout).trim().to_string();
+            let mounted = run("mount", &[device.as_ref(), self.mount.as_os_str()], 0);
+            // It goes when nobody uses it any more.
+            run("losetup", &["-d".as_ref(), device.as_ref()], 0)?;
+            mounted?;
+        } else {
+            run("mount", &["-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), self.mount.as_os_str()], 0)?;
+        }
         self.mounted = true;
         Ok(())
     }
@@ -82,7 +107,7 @@ impl Image {
     /// Unmounts it; a process that has just ended may hold it for a moment.
     pub(crate) fn unmount(&mut self) -> io::Result<()> {
         let mut tries = 0;
-        while let Err(error) = run("umount", &[self.mount.as_os_str()]) {
+        while let Err(error) = run("umount", &[self.mount.as_os_str()], 0) {
             tries += 1;
             if tries == 200 {
                 return Err(error);
@@ -103,10 +128,17 @@ impl Image {
     }
 }
 
-impl Drop for Image {
-    fn drop(&mut self) {
+impl Image {
+    /// Unmounts it if it is mounted.
+    pub(crate) fn release(&mut self) {
         if self.mounted {
             let _ = self.unmount();
         }
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        self.release();
     }
 }

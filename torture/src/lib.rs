@@ -10,6 +10,7 @@
 //!
 //! The server is known by its command line and its replies only; nothing here knows Firn's engine.
 
+mod block;
 mod check;
 pub mod client;
 mod clock;

@@ -1,5 +1,6 @@
 //! A store that lives through the cycles of one medium, and what its clients know of it. It is judged nowhere here.
 
+use crate::block::BlockDisk;
 use crate::fault::Medium;
 use crate::fuse::FuseDisk;
 use crate::image::{FileSystem, Image};
@@ -29,6 +30,7 @@ pub(super) enum Store {
     Folder(PathBuf),
     Fuse(FuseDisk),
     Image(Image),
+    Block(BlockDisk),
 }
 
 /// A store that lives through many cycles, on one medium, and what the clients know of it.
@@ -50,6 +52,7 @@ impl Lane {
             Medium::Folder => Store::Folder(work.join("folder")),
             Medium::Fuse => Store::Fuse(FuseDisk::create(&work.join("fuse"))?),
             Medium::Ext4 => Store::Image(Image::create(FileSystem::Ext4, &work.join("ext4"))?),
+            Medium::Block => Store::Block(BlockDisk::create(&work.join("block"))?),
             Medium::Xfs => Store::Image(Image::create(FileSystem::Xfs, &work.join("xfs"))?),
         };
         let lane = Lane {
@@ -70,6 +73,7 @@ impl Lane {
             Store::Folder(path) => path.clone(),
             Store::Fuse(disk) => disk.path().join("data"),
             Store::Image(disk) => disk.path().join("data"),
+            Store::Block(disk) => disk.path().join("data"),
         }
     }
 
@@ -77,6 +81,7 @@ impl Lane {
         match &mut self.store {
             Store::Folder(_) => Ok(()),
             Store::Fuse(disk) => disk.power_on(),
+            Store::Block(disk) => disk.remount(),
             Store::Image(disk) => {
                 disk.unmount()?;
                 disk.mount()

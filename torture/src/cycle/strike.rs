@@ -119,6 +119,21 @@ pub(super) fn strike(
             std::thread::sleep(Duration::from_millis(100 + rng.below(300)));
             under_fault(fuse, server, note).map(refusing)
         }
+        Fault::EioBlock => {
+            expect_errors();
+            let Store::Block(disk) = &lane.store else { return Err(io::Error::other("no block device").into()) };
+            disk.fail(true)?;
+            std::thread::sleep(Duration::from_millis(5 + rng.below(400)));
+            disk.fail(false)?;
+            // It is well again, and nobody tells the server what the kernel has dropped.
+            std::thread::sleep(Duration::from_millis(rng.below(300)));
+            let status = server.has_ended();
+            let crash = instant(server)?;
+            if let Some(status) = status {
+                *note = format!("the process ended ({})", ended(status));
+            }
+            Ok(refusing(crash))
+        }
         Fault::FullDisk => full_disk(lane, server, shared, rng, note),
         Fault::SlowSync => {
             let fuse = lane.fuse()?;
