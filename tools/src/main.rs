@@ -158,7 +158,8 @@ const CONVERT_EXAMPLES: &str = "Examples:
   firn convert firn-data - --format resp | redis-cli --pipe    into any server
   firn convert firn-data users.csv --match 'user:*' --redact '*password*' --redact '*token*'
 
-What a form cannot hold is an error (deadlines of fields before RDB 12), but for small print of streams: as commands (resp, aof, a live server) entries that
+Libraries of functions go into every form but CSV, Parquet and RDB 9, where it is told that they do not; with chosen keys none go along. When a key was used last
+is kept by stores and JSON Lines. What else a form cannot hold is an error (deadlines of fields before RDB 12), but for small print of streams: as commands (resp, aof, a live server) entries that
 are pending and deleted are not pending any more, as in Redis' own rewrite, and only stores and RDB files know when a consumer was last seen.
 
 Exit codes: 0 done, 1 damage was met (nothing was made), 2 the command line is wrong, 3 something could not be read or written.";

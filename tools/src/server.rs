@@ -241,5 +241,8 @@ mod tests {
         for text in ["h:1", "redis://", "redis://h:x", "redis://h/x", "http://h"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
+        for text in ["redis://:secret@h:x", "rediss://u:secret@h", "http://:secret@h", "redis://:secret@h/x"] {
+            assert!(!Address::parse(text).unwrap_err().to_string().contains("secret"), "{text}");
+        }
     }
 }
