@@ -111,6 +111,9 @@ impl Report {
         }
         let (damage, unreadable) = (self.count(Severity::Damage) as u64, self.count(Severity::Unreadable) as u64);
         match self.outcome() {
+            Outcome::Fine if self.findings.iter().any(is_torn_tail) => {
+                writeln!(out, "{}", style.note("No damage found, but a torn tail."))?;
+            }
             Outcome::Fine => writeln!(out, "{}", style.good("No damage found."))?,
             _ if damage + unreadable == 0 => writeln!(out, "{}", style.bad("The store would not open."))?,
             _ => {
@@ -195,7 +198,7 @@ fn check_snapshot(disk: &dyn Disk, name: &str) -> Report {
             let (verified, findings) = folder::verify_snapshot(&reader, &bar);
             bar.finish_and_clear();
             report.findings = findings;
-            report.files.push(snapshot_line(name, Some(&reader), verified.is_some()));
+            report.files.push(snapshot_line(name, Some(&reader), verified.is_some_and(|verified| verified.bad == 0)));
         }
         Err(error) => {
             report.findings.push(folder::snapshot_finding(name, &error));
@@ -271,6 +274,14 @@ fn segment_line(view: &SegmentView) -> FileLine {
     FileLine { name: view.name.clone(), kind: "segment", details, facts }
 }
 
+/// How the finding of a torn tail begins.
+const TORN_TAIL: &str = "a torn tail";
+
+/// Whether this is an end that nobody was promised.
+pub(crate) fn is_torn_tail(finding: &Finding) -> bool {
+    finding.severity == Severity::Note && finding.message.starts_with(TORN_TAIL)
+}
+
 /// What the end of a segment means by itself: `durable` is the highest LSN known durable.
 pub(crate) fn end_finding(name: &str, scan: &Scan, durable: Lsn) -> Option<Finding> {
     let finding = |severity, offset, message: String| {
@@ -286,7 +297,7 @@ pub(crate) fn end_finding(name: &str, scan: &Scan, durable: Lsn) -> Option<Findi
             let behind = scan.behind.map_or_else(String::new, |behind| {
                 format!("; behind it {} that nobody was promised", text::counted(behind.frames, "frame", "frames"))
             });
-            finding(Severity::Note, scan.offset, format!("a torn tail, promised to nobody: {why}{behind}"))
+            finding(Severity::Note, scan.offset, format!("{TORN_TAIL}, promised to nobody: {why}{behind}"))
         }
         End::Broken(why) => {
             finding(Severity::Damage, scan.offset, format!("{why}; records up to {durable} were on the device"))
@@ -363,7 +374,15 @@ const KEYS_NAMED: usize = 10;
 
 /// Adds what is damaged behind the first damage of a segment, and the keys that damaged frames seem to name.
 fn look_closer(disk: &Arc<dyn Disk>, findings: &mut Vec<Finding>) -> Result<(), ToolError> {
-    let Ok(store) = realigned(disk).and_then(FirnStore::open) else { return Ok(()) };
+    let Ok((disk, shifted)) = realigned(disk) else { return Ok(()) };
+    let Ok(store) = FirnStore::open(disk) else { return Ok(()) };
+    for finding in shifted {
+        let is_snapshot = store.survey.snapshots.iter().any(|(_, _, name, _)| *name == finding.file);
+        if let (true, Ok(reader)) = (is_snapshot, store.snapshot(&finding.file)) {
+            findings.extend(folder::verify_snapshot(&reader, &indicatif::ProgressBar::hidden()).1);
+        }
+        findings.push(finding);
+    }
     for stretch in store.damaged_stretches()? {
         let found =
             frames_in(&*store.disk, Some(store.identity.store), &stretch.file, stretch.offset..stretch.to_offset)?;
@@ -388,7 +407,11 @@ fn check_folder(disk: &Arc<dyn Disk>) -> Result<Report, ToolError> {
     let mut findings = folder_findings(&**disk, &view);
     let mut files = Vec::new();
     for snapshot in view.snapshots.iter().rev() {
-        files.push(snapshot_line(&snapshot.name, snapshot.reader.as_ref().ok(), snapshot.verified.is_some()));
+        files.push(snapshot_line(
+            &snapshot.name,
+            snapshot.reader.as_ref().ok(),
+            snapshot.verified.is_some_and(|verified| verified.bad == 0),
+        ));
         findings.extend(snapshot.findings.iter().cloned());
     }
     for (at, segment) in view.segments.iter().enumerate() {

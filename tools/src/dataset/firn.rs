@@ -4,7 +4,7 @@
 //! as recovery would replay them. A state at a moment needs a snapshot at or before it and every record between.
 
 use super::change::Change;
-use super::{Base, Damages, StateInfo, Tail, Visit, VisitChange};
+use super::{Base, Damages, Loss, StateInfo, Tail, Visit, VisitChange};
 use crate::ToolError;
 use crate::folder::{self, Finding, Severity, snapshot_finding};
 use crate::moment::Moment;
@@ -546,6 +546,10 @@ impl Tail for FirnTail<'_> {
                 let (severity, message) = folder::gap(&*self.store.disk, &self.store.survey, next, link.first);
                 let file = name.clone();
                 self.damages.report(Finding { severity, file, offset: None, lsn: Some(next), message })?;
+                if severity == Severity::Damage {
+                    // By the LSN it is told apart from what else is lost of this file.
+                    self.damages.lose(Loss { from: next, ..Loss::unknown(name.into(), link.first - next) });
+                }
             }
             let covered = if self.damages.is_lenient() { Lsn::MAX } else { self.covered };
             let file = self.store.disk.open(name, OpenMode::Read).map_err(unreadable(name))?;
@@ -554,6 +558,22 @@ impl Tail for FirnTail<'_> {
             let range = next..=self.to.min(link.until.saturating_sub(1));
             let scan = segment_changes(reader, name, range, self.damages, visit)?;
             report_end(name, &scan, self.to, at + 1 == links.len(), self.damages)?;
+            if matches!(scan.end, End::Sealed { .. })
+                && at + 1 == links.len()
+                && self.damages.is_lenient()
+                && self.to == Lsn::MAX
+            {
+                let message =
+                    format!("it is sealed, and the segment that goes on with record {} is not there", scan.next);
+                let (severity, file, lsn) = (Severity::Damage, name.clone(), Some(scan.next));
+                self.damages.report(Finding { severity, file, offset: None, lsn, message })?;
+                self.damages.lose(Loss { from: scan.next, ..Loss::unknown(name.into(), 1) });
+            }
+            if matches!(scan.end, End::BadHeader(_)) {
+                // Nothing of it was read.
+                let records = links.get(at + 1).map_or(1, |next| next.first - link.first);
+                self.damages.lose(Loss::unknown(name.into(), records));
+            }
             next = next.max(scan.next);
         }
         Ok(())
@@ -591,6 +611,7 @@ fn segment_changes(
                 Ok(record) => (record.time_ms, record.commands()),
                 Err(error) => {
                     damages.report(bad(error.to_string()))?;
+                    damages.lose(Loss { from: frame.offset, ..Loss::unknown(name.into(), 1) });
                     continue;
                 }
             };
@@ -607,6 +628,7 @@ fn segment_changes(
                     })?,
                     Err(error) => {
                         damages.report(bad(error.to_string()))?;
+                        damages.lose(Loss { from: frame.offset, ..Loss::unknown(name.into(), 1) });
                         break;
                     }
                 }

@@ -99,6 +99,14 @@ pub(crate) struct Loss {
     pub(crate) harmless: bool,
 }
 
+impl Loss {
+    /// Of a file, or of records in it, of which nothing is left: so many.
+    pub(crate) fn unknown(path: PathBuf, records: u64) -> Loss {
+        let unnamed = Unnamed { about: records, perhaps: true };
+        Loss { path, from: 0, to: 0, keys: Vec::new(), unnamed, harmless: false }
+    }
+}
+
 /// Keys that were lost and whose names nobody can tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Unnamed {

@@ -67,6 +67,8 @@ impl Survey {
         let (seed, (entries, bytes)) = (base.seed(), base.size());
         let mean = bytes.checked_div(entries).unwrap_or(0) + BESIDE_KEY;
         let mut keys = Vec::new();
+        // Damage that comes behind it counts more.
+        let mut unreadable = None;
         tail.visit(&mut |change| {
             survey.changes += 1;
             let databases = change.db.max(named(change));
@@ -78,7 +80,10 @@ impl Survey {
             }
             survey.grow(databases + 1);
             let Some((_, touches)) = touched(change.words, &mut keys) else {
-                return damages.report(unknown(change));
+                if let Err(error) = damages.report(unknown(change)) {
+                    unreadable.get_or_insert(error);
+                }
+                return Ok(());
             };
             match touches {
                 Touches::Nothing if change.words[0].eq_ignore_ascii_case(b"FUNCTION") => {
@@ -101,7 +106,7 @@ impl Survey {
             }
             Ok(())
         })?;
-        Ok(survey)
+        unreadable.map_or(Ok(survey), Err)
     }
 
     /// The libraries in the end. The base knows its own when it has been visited.

@@ -9,8 +9,9 @@ use crate::dataset::change::touched;
 use crate::target::unreadable;
 use firn_engine::disk::{Disk, OpenMode, read_full_at};
 use firn_engine::format::{FileName, Seed, StoreId};
+use firn_engine::log::Record;
 use firn_engine::log::frame::{FLAG_LZ4, FRAME_HEADER_LEN, FrameHeader};
-use firn_engine::log::reader::Frame;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// So much of a damaged stretch is looked at.
@@ -21,6 +22,7 @@ const WITHIN: u64 = 64 * 1024 * 1024;
 pub(crate) struct Names {
     /// Keys, each once.
     pub(crate) keys: Vec<Vec<u8>>,
+    seen: HashSet<Vec<u8>>,
     /// Records that gave them.
     pub(crate) records: u64,
     /// Every record of every frame in the stretch could be read.
@@ -68,39 +70,49 @@ impl Names {
     /// Takes the keys of a frame whose payload does not verify.
     fn add(&mut self, stored: &[u8], header: FrameHeader) {
         let unpacked;
-        let payload = if header.flags & FLAG_LZ4 == 0 {
+        let mut payload = if header.flags & FLAG_LZ4 == 0 {
             stored
         } else {
             unpacked = decompress(stored, header.raw_len);
             &unpacked
         };
-        let mut found = Vec::new();
-        for record in (Frame { offset: 0, header, payload }).records() {
-            let Ok(record) = record else {
-                self.is_whole = false;
-                return;
-            };
-            let (mut commands, mut words, mut named) = (record.commands(), Vec::new(), false);
-            loop {
-                match commands.next(&mut words) {
-                    Ok(Some(_)) if touched(&words, &mut found).is_some() => {
-                        for at in &found {
-                            named = true;
-                            self.is_whole &=
-                                std::str::from_utf8(words[*at]).is_ok_and(|it| !it.contains(char::is_control));
-                            if !self.keys.iter().any(|key| key == words[*at]) {
-                                self.keys.push(words[*at].to_vec());
-                            }
-                        }
-                    }
-                    Ok(None) => break,
-                    _ => {
-                        self.is_whole = false;
-                        break;
-                    }
+        for _ in 0..header.count {
+            match Record::take(&mut payload, header.first, header.time_ms) {
+                Ok(record) => self.add_record(&record),
+                Err(_) => {
+                    self.is_whole = false;
+                    // Its length reaches beyond what is there; its commands may begin all the same, behind that and a number.
+                    let body = payload.get(4..).unwrap_or_default();
+                    let number = body.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+                    let commands = body.get(number..).unwrap_or_default();
+                    self.add_record(&Record { lsn: header.first, time_ms: header.time_ms, commands });
+                    return;
                 }
             }
-            self.records += u64::from(named);
         }
+        self.is_whole &= payload.is_empty();
+    }
+
+    fn add_record(&mut self, record: &Record<'_>) {
+        let (mut commands, mut words, mut found, mut named) = (record.commands(), Vec::new(), Vec::new(), false);
+        loop {
+            match commands.next(&mut words) {
+                Ok(Some(_)) if touched(&words, &mut found).is_some() => {
+                    for at in &found {
+                        named = true;
+                        self.is_whole &= std::str::from_utf8(words[*at]).is_ok_and(|it| !it.contains(char::is_control));
+                        if self.seen.insert(words[*at].to_vec()) {
+                            self.keys.push(words[*at].to_vec());
+                        }
+                    }
+                }
+                Ok(None) => break,
+                _ => {
+                    self.is_whole = false;
+                    break;
+                }
+            }
+        }
+        self.records += u64::from(named);
     }
 }

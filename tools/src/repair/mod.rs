@@ -17,6 +17,7 @@ mod realign;
 mod report;
 mod walked;
 
+use crate::check::is_torn_tail;
 use crate::choice::{MemoryArgs, libraries, when};
 use crate::dataset::firn::{FirnStore, SnapshotBase};
 use crate::dataset::lines::RowFile;
@@ -34,6 +35,7 @@ use firn_engine::disk::{Disk, OpenMode, read_full_at};
 use firn_engine::format::{FileHeader, FileKind, FileName, HEADER_LEN, Seed, StoreId};
 use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::log::Lsn;
+use firn_engine::log::chain::needed;
 use firn_engine::recovery::survey::Survey;
 use firn_engine::snapshot::reader::read_header;
 pub(crate) use frames::frames_in;
@@ -138,10 +140,12 @@ pub(crate) fn run(args: &RepairArgs, out: &mut dyn Write) -> Result<Outcome, Too
             file.kind()
         )));
     }
-    let report = match RedisFiles::at(&args.path)? {
+    let mut report = match RedisFiles::at(&args.path)? {
         Some(files) => of_redis(args, &files, &filter, memory)?,
         None => of_store(args, &filter, memory)?,
     };
+    // Something is lost, and nothing gave a name.
+    report.unnamed.perhaps |= report.losses() > 0 && report.lost_keys.is_empty() && filter.wants_all_keys();
     report.print(out)?;
     Ok(if report.losses() > 0 { Outcome::Damage } else { Outcome::Fine })
 }
@@ -193,7 +197,8 @@ fn of_store<'a>(args: &'a RepairArgs, filter: &Filter, memory: u64) -> Result<Re
     {
         let message = "a log was on when it was made, and not one segment of it is there".to_owned();
         let (severity, file, lsn) = (Severity::Damage, reader.name().to_owned(), Some(covered + 1));
-        damages.report(Finding { severity, file, offset: None, lsn, message })?;
+        damages.report(Finding { severity, file: file.clone(), offset: None, lsn, message })?;
+        damages.lose(Loss::unknown(file.into(), 0));
     }
     let (tail, last, time_ms) = store.tail_behind(covered, &damages)?;
     report.covered = covered;
@@ -214,8 +219,7 @@ fn of_store<'a>(args: &'a RepairArgs, filter: &Filter, memory: u64) -> Result<Re
     )?;
     report.entries = made.finish(&libraries(&report.info, filter))?.entries;
 
-    let is_torn = |it: &Finding| it.severity == Severity::Note && it.message.starts_with("a torn tail");
-    (report.cut_off, report.findings) = damages.take().into_iter().partition(is_torn);
+    (report.cut_off, report.findings) = damages.take().into_iter().partition(is_torn_tail);
     let mut lost_keys: BTreeSet<Vec<u8>> = BTreeSet::new();
     for loss in damages.take_losses() {
         report.unnamed = report.unnamed.and(loss.unnamed);
@@ -358,8 +362,8 @@ fn of_redis<'a>(
     Ok(report)
 }
 
-/// The folder with the frames of its segments in their places, behind missing or added bytes too.
-pub(crate) fn realigned(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>, ToolError> {
+/// The folder with frames and blocks in their places, behind missing or added bytes too, and where these are.
+pub(crate) fn realigned(disk: &Arc<dyn Disk>) -> Result<(Arc<dyn Disk>, Vec<Finding>), ToolError> {
     let mut patched = PatchedDisk::new(Arc::clone(disk));
     let survey = Survey::of(&**disk).map_err(|error| ToolError::Unreadable(error.to_string()))?;
     for (first, epoch, name, _) in &survey.segments {
@@ -367,7 +371,18 @@ pub(crate) fn realigned(disk: &Arc<dyn Disk>) -> Result<Arc<dyn Disk>, ToolError
             patched.realign_segment(name, *first, *epoch, identity.store).map_err(unreadable(name))?;
         }
     }
-    Ok(Arc::new(patched))
+    for (_, _, name, _) in &survey.snapshots {
+        patched.realign_snapshot(name).map_err(unreadable(name))?;
+    }
+    let shifted = patched.shifts().map(|(name, shift)| Finding {
+        severity: Severity::Damage,
+        file: name.clone(),
+        offset: Some(shift.at),
+        lsn: None,
+        message: format!("{shift} (what firn repair would read behind it is told as if that were right)"),
+    });
+    let shifted = shifted.collect();
+    Ok((Arc::new(patched), shifted))
 }
 
 /// The same of one segment, and whose it is: as its header says, or else the other files of its folder.
@@ -438,7 +453,11 @@ fn mend(patched: &mut PatchedDisk, disk: &dyn Disk) -> Result<(), ToolError> {
 /// The base that loses least.
 fn choose<'d>(store: &FirnStore, damages: &'d Damages) -> Result<Chosen<'d>, ToolError> {
     let whole = store.whole_snapshot(damages)?;
-    if whole.reader().is_some() || store.links.first().is_some_and(|link| link.first == 1) {
+    // A log that leads on from it, or the newest one, loses nothing; else more of a newer one may be left.
+    let lsn = whole.info().lsn.unwrap_or(0);
+    let newest = store.survey.snapshots.first().map_or(0, |(lsn, ..)| *lsn);
+    let leads_on = needed(&store.links, Some(lsn)).first().is_some_and(|link| link.first <= lsn + 1);
+    if whole.reader().is_some() && (leads_on || lsn == newest) || lsn == 0 && leads_on {
         return Ok(Chosen::Whole(whole));
     }
     for (_, _, name, _) in &store.survey.snapshots {
@@ -446,7 +465,7 @@ fn choose<'d>(store: &FirnStore, damages: &'d Damages) -> Result<Chosen<'d>, Too
             return Ok(Chosen::Partial(PartialSnapshot::new(reader, &store.disk, damages)));
         }
     }
-    if let Some((lsn, epoch, name, _)) = store.survey.snapshots.first() {
+    if let (Some((lsn, epoch, name, _)), None) = (store.survey.snapshots.first(), whole.reader()) {
         let file = store.disk.open(name, OpenMode::Read).map_err(unreadable(name))?;
         let header: Option<FileHeader> = read_header(&*file, name, Some(store.identity.store)).ok();
         let made = header.map_or(0, |header| header.created_ms);

@@ -30,6 +30,13 @@ pub(crate) struct Shift {
     pub(crate) by: i64,
 }
 
+impl std::fmt::Display for Shift {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = crate::text::counted(self.by.unsigned_abs(), "byte", "bytes");
+        write!(out, "{count} {} before byte {}", if self.by > 0 { "missing" } else { "too many" }, self.at)
+    }
+}
+
 /// A folder in which some bytes are put right; nothing can be written to it.
 pub(crate) struct PatchedDisk {
     inner: Arc<dyn Disk>,

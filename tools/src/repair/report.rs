@@ -121,12 +121,9 @@ impl<'a> Report<'a> {
             writeln!(out, "{} {line}", style.good("mended  "))?;
         }
         for (file, shift) in &self.shifts {
-            let count = text::counted(shift.by.unsigned_abs(), "byte", "bytes");
-            let what = if shift.by > 0 { "missing" } else { "too many" };
-            let at = shift.at;
             writeln!(
                 out,
-                "{} {file}: {count} {what} before byte {at}; what follows is read all the same (and offsets told as if they were right)",
+                "{} {file}: {shift}; what follows is read all the same (and told as if that were right)",
                 style.good("shifted ")
             )?;
         }
@@ -155,10 +152,11 @@ impl<'a> Report<'a> {
                 out,
                 "Whether these are all, and read as they were, nothing tells: names may be missing where bytes are."
             )?,
-            (about, _) => {
+            (about, perhaps) => {
                 let (keys, names) =
                     (text::counted(about, "key", "keys"), if about == 1 { "its name" } else { "their names" });
-                writeln!(out, "About {keys} more may be lost, and nothing that can be read tells {names}.")?;
+                let more = if perhaps { "; perhaps there are others" } else { "" };
+                writeln!(out, "About {keys} more may be lost, and nothing that can be read tells {names}{more}.")?;
             }
         }
         if !self.stretches.is_empty() {
@@ -172,6 +170,7 @@ impl<'a> Report<'a> {
             text::counted(self.entries, "key", "keys"),
             if self.other_form { "" } else { ", read back whole" },
             match losses {
+                0 if !self.made_again.is_empty() => style.good("Nothing was lost of the files that are there."),
                 0 if self.cut_off.is_empty() && self.stretches.is_empty() => style.good("Nothing was lost."),
                 0 if self.cut_off.is_empty() => style.good("No key was lost."),
                 0 => style.good("Nothing was lost but a tail that was torn off, or never written."),

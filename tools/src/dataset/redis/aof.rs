@@ -7,7 +7,7 @@ use super::super::change::{Change, odd, touched};
 use super::super::{Damages, Loss, Tail, Unnamed, VisitChange};
 use super::rdb::RdbBase;
 use super::resync::{self, Broken, is_known};
-use super::{RedisFiles, absent, bytes_at, failed, finding, is_rdb, open_at, start, with_keys, zeros_from};
+use super::{RedisFiles, bytes_at, failed, finding, is_rdb, open_at, start, with_keys, zeros_from};
 use crate::folder::Severity;
 use crate::{ToolError, spool, text};
 use firn_engine::aof::{AofError, BadAof, Command, CommandReader, Groups};
@@ -76,7 +76,7 @@ impl<'d> AofTail<'d> {
             if !path.exists() {
                 let message = "the manifest names it, and it is not there".to_owned();
                 self.damages.report(finding(path, Severity::Damage, 0, message))?;
-                self.damages.lose(absent(path));
+                self.damages.lose(Loss::unknown(path.clone(), 0));
                 *place = Place { file: place.file + 1, ..Place::default() };
                 continue;
             }
@@ -106,19 +106,43 @@ impl<'d> AofTail<'d> {
         let mut groups = Groups::new(CommandReader::new(open_at(path, place.offset)?, place.offset));
         let mut group: Vec<Command> = Vec::new();
         let (begin, mut count) = (place.offset, 0);
+        // The last command waits until the next has begun: it may have taken the beginning of that for a part of its own.
+        let mut held: Option<Command> = None;
         loop {
             let error = match groups.take(&mut group) {
-                Ok(false) => return Ok(true),
-                Ok(true) => None,
-                Err(error) => Some(error),
-            };
-            if error.is_none() || matches!(error, Some(AofError::Bad { .. })) && self.damages.is_lenient() {
-                for command in &group {
-                    count += 1;
-                    if !self.command(command, place.file, &shown, &mut place.db, visit)? {
+                Ok(found) => {
+                    if !self.commands(held.as_slice(), place, &shown, visit)? {
                         return Ok(false);
                     }
+                    held = None;
+                    if !found {
+                        return Ok(true);
+                    }
+                    None
                 }
+                Err(error) => Some(error),
+            };
+            count += group.len() as u64;
+            let mut swallowed = None;
+            if self.damages.is_lenient() {
+                match &error {
+                    Some(AofError::Bad { offset, why: BadAof::NotACommand(_) }) if *offset == groups.good() => {
+                        let last = if group.is_empty() { held.as_ref() } else { group.last() };
+                        if last.is_some_and(resync::has_swallowed) {
+                            swallowed = if group.is_empty() { held.take() } else { group.pop() };
+                        }
+                    }
+                    Some(AofError::Bad { .. }) => {}
+                    Some(_) => group.clear(),
+                    None => held = group.pop(),
+                }
+                let before = if error.is_some() { held.take() } else { None };
+                if !self.commands(before.as_slice(), place, &shown, visit)? {
+                    return Ok(false);
+                }
+            }
+            if (error.is_none() || self.damages.is_lenient()) && !self.commands(&group, place, &shown, visit)? {
+                return Ok(false);
             }
             let Some(error) = error else {
                 place.offset = groups.offset();
@@ -133,7 +157,8 @@ impl<'d> AofTail<'d> {
                     None => return Ok(true),
                 },
                 AofError::Cut { .. } | AofError::Bad { .. } => {
-                    groups = match self.behind(path, &error, &groups, (len, mean), &mut place.db)? {
+                    let broken = swallowed.as_ref().unwrap_or(groups.broken());
+                    groups = match self.behind(path, &error, &groups, broken, (len, mean), &mut place.db)? {
                         Some(groups) => groups,
                         None => return Ok(true),
                     };
@@ -205,6 +230,22 @@ impl<'d> AofTail<'d> {
         Ok(None)
     }
 
+    /// Hands commands over; says whether more are wanted.
+    fn commands(
+        &self,
+        commands: &[Command],
+        place: &mut Place,
+        file: &str,
+        visit: &mut VisitChange<'_>,
+    ) -> Result<bool, ToolError> {
+        for command in commands {
+            if !self.command(command, place.file, file, &mut place.db, visit)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Hands a command over; says whether more are wanted.
     fn command(
         &self,
@@ -251,10 +292,13 @@ impl<'d> AofTail<'d> {
         path: &Path,
         error: &AofError,
         groups: &Groups<File>,
+        words: &Command,
         (len, mean): (u64, u64),
         db: &mut usize,
     ) -> Result<Option<Groups<File>>, ToolError> {
-        let (offset, good) = (error.offset(), groups.good());
+        // Of one that was read and has swallowed others, all is damaged.
+        let good = if std::ptr::eq(words, groups.broken()) { groups.good() } else { words.offset };
+        let offset = error.offset();
         if !self.damages.is_lenient() {
             let message = match error {
                 AofError::Bad { why, .. } => why.to_string(),
@@ -293,7 +337,7 @@ impl<'d> AofTail<'d> {
             self.damages.report(finding(path, Severity::Damage, offset, message))?;
             return Ok(Some(Groups::behind_damage(CommandReader::new(open_at(path, to)?, to), false)));
         }
-        let broken = Broken { path, len, good, offset, why: *why, words: groups.broken(), mean };
+        let broken = Broken { path, len, good, offset, why: *why, words, mean };
         let found = broken.behind()?;
         let to = found.unwrap_or(len);
         let (keys, mut unnamed) = broken.lost(to)?;

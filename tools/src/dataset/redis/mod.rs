@@ -16,7 +16,7 @@ pub(crate) use aof::{AofTail, Place};
 pub(crate) use rdb::{Notes, RdbBase};
 
 use super::lines::RowFile;
-use super::{Damages, Loss, Tail, Unnamed};
+use super::{Damages, Loss, Tail};
 use crate::folder::{Finding, Severity};
 use crate::moment::Moment;
 use crate::{ToolError, spool};
@@ -185,7 +185,7 @@ impl RedisFiles {
             }
             damages.report(wrong.finding.clone())?;
             if let Some(path) = &wrong.lost {
-                damages.lose(absent(path));
+                damages.lose(Loss::unknown(path.clone(), 0));
             }
         }
         Ok(())
@@ -327,12 +327,6 @@ fn bytes_at(path: &Path, offset: u64, most: u64) -> Result<Vec<u8>, ToolError> {
 /// Something that is wrong in a file.
 fn finding(path: &Path, severity: Severity, offset: u64, message: String) -> Finding {
     Finding { severity, file: spool::name(path), offset: Some(offset), lsn: None, message }
-}
-
-/// What is lost with a file that is not there.
-fn absent(path: &Path) -> Loss {
-    let unnamed = Unnamed { about: 0, perhaps: true };
-    Loss { path: path.to_owned(), from: 0, to: 0, keys: Vec::new(), unnamed, harmless: false }
 }
 
 /// Whether a file is all zeros from `offset` on.

@@ -143,8 +143,10 @@ impl Parts {
         parts.paths = base.iter().chain(increments.values()).map(|name| folder.join(name)).collect();
         if !added.is_empty() {
             let names: Vec<&str> = base.iter().chain(increments.values()).map(String::as_str).collect();
-            let message =
-                format!("it lacks lines; the list of files was made again with their names: {}", names.join(", "));
+            let message = format!(
+                "it lacks files, or names them wrongly; the list was made again from their names: {}",
+                names.join(", ")
+            );
             parts.tell(Severity::Damage, shown, message);
         }
         parts

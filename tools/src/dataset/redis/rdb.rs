@@ -243,8 +243,19 @@ impl<'d> RdbBase<'d> {
                                 );
                                 self.damages.report(finding(path, Severity::Damage, sofar.good, message))?;
                             }
-                            if !unfinished {
-                                (sofar.good, sofar.last) = (reader.offset(), given);
+                            if unfinished {
+                                continue;
+                            }
+                            (sofar.good, sofar.last) = (reader.offset(), given);
+                            let place = match given.filter(|_| lenient && (self.doubtful || sofar.damaged)) {
+                                Some((start, _)) => sofar.reaches_over(path, &reader, start)?,
+                                None => None,
+                            };
+                            if let Some((start, to)) = place {
+                                visit(Told::Withdrawn)?;
+                                self.swallowed(path, &mut sofar, start, to)?;
+                                reader = Reader::resume(self.source(path, to)?, reader.header(), to, reader.db());
+                                (sofar.good, sofar.last) = (to, None);
                             }
                             continue;
                         }
@@ -295,7 +306,7 @@ impl<'d> RdbBase<'d> {
                 return self.settle(path, &sofar);
             };
             reader = Reader::resume(self.source(path, to)?, reader.header(), to, reader.db());
-            (sofar.good, sofar.last, sofar.resumed) = (to, None, true);
+            (sofar.good, sofar.last, sofar.resumed, sofar.is_first) = (to, None, true, true);
         }
     }
 
@@ -367,6 +378,28 @@ impl<'d> RdbBase<'d> {
         self.damages.lose(Loss { unnamed, ..loss(path, from, until, keys) });
         sofar.named += u64::from(!is_phantom);
         Ok(to)
+    }
+
+    /// Leaves out an entry that has taken others for a part of its value.
+    fn swallowed(&self, path: &Path, sofar: &mut Sofar, start: u64, to: u64) -> Result<(), ToolError> {
+        sofar.given -= 1;
+        sofar.named += 1;
+        sofar.damaged = true;
+        let mut keys = vec![sofar.last_key.clone()];
+        for name in names_between(path, start, to)? {
+            if !keys.contains(&name) {
+                keys.push(name);
+            }
+        }
+        let unnamed = Unnamed { about: 0, perhaps: true };
+        let message = format!(
+            "a length in it reaches over entries behind it; {} bytes{} are left out{unnamed}",
+            to - start,
+            with_keys(&keys)
+        );
+        self.damages.report(finding(path, Severity::Damage, start, message))?;
+        self.damages.lose(Loss { unnamed, ..loss(path, start, to, keys) });
+        Ok(())
     }
 
     /// Compares what the file announced with what it gave, if something was left out.

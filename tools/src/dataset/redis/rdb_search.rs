@@ -81,6 +81,38 @@ fn believed(mut reader: Reader<&[u8]>, offset: u64, bytes: &[u8], is_last: bool,
     true
 }
 
+/// Where entries begin within the entry from `start` to `end` that lead exactly to its end: those that it has taken for a part of its value.
+pub(super) fn nested(path: &Path, reader: &Reader<Source>, start: u64, end: u64) -> Result<Option<u64>, ToolError> {
+    const WITHIN: u64 = 16 << 20;
+    const ENTRIES: usize = 2;
+    if end - start > WITHIN {
+        return Ok(None);
+    }
+    let bytes = bytes_at(path, start, end - start)?;
+    for at in 1..bytes.len() {
+        if !matches!(bytes[at], 0..=25 | 248 | 249 | 252 | 253) {
+            continue;
+        }
+        let mut probe = Reader::probe(&bytes[at..], reader.header(), start + at as u64, reader.db());
+        let mut entries = 0;
+        let leads = loop {
+            match probe.next_event() {
+                Ok(Some(Event::Entry(part))) if is_text(part.stored.key) => {
+                    entries += usize::from(!part.stored.continued);
+                }
+                _ => break false,
+            }
+            if probe.offset() == end {
+                break entries >= ENTRIES;
+            }
+        };
+        if leads {
+            return Ok(Some(start + at as u64));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether commands of an append-only file begin here.
 fn begins_commands(bytes: &[u8]) -> bool {
     matches!(bytes, [b'*', digit, ..] if digit.is_ascii_digit()) || bytes.starts_with(b"#TS:")

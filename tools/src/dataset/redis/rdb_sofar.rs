@@ -1,6 +1,13 @@
 //! What reading an RDB file has come to: how far it is whole, what it announced and gave, and what cannot be read or believed.
 
-use firn_engine::rdb::{Event, Skipped};
+use super::Source;
+use super::rdb_search::nested;
+use crate::ToolError;
+use firn_engine::rdb::{Event, Reader, Skipped};
+use std::path::Path;
+
+/// Entries that are so many times as long as others are looked into where something was changed.
+const LONG: u64 = 4;
 
 /// What reading has come to.
 #[derive(Default)]
@@ -14,6 +21,8 @@ pub(super) struct Sofar {
     /// Where the last entry begins, if nothing came between, and whether the visitor has it.
     pub(super) last: Option<(u64, bool)>,
     pub(super) last_key: Vec<u8>,
+    /// The next entry is the first behind damage.
+    pub(super) is_first: bool,
     /// Entries that the file announced, if it did, that it gave, and that were left out by name.
     pub(super) announced: Option<u64>,
     pub(super) given: u64,
@@ -40,6 +49,20 @@ impl Sofar {
             _ => {}
         }
         (None, false)
+    }
+
+    /// Whether the entry that begins at `start`, the last that was read, has taken others for a part of its value: where it begins, and where they go on.
+    pub(super) fn reaches_over(
+        &mut self,
+        path: &Path,
+        reader: &Reader<Source>,
+        start: u64,
+    ) -> Result<Option<(u64, u64)>, ToolError> {
+        let mean = self.good / self.given.max(1);
+        if !std::mem::take(&mut self.is_first) && self.good - start <= LONG * mean {
+            return Ok(None);
+        }
+        Ok(nested(path, reader, start, self.good)?.map(|to| (start, to)))
     }
 
     /// Whether this says that another database begins, whose number was left out.

@@ -115,6 +115,12 @@ impl Broken<'_> {
     }
 }
 
+/// Whether a command that was read may have taken the beginning of the next for a part of its last word: bytes of that word are missing then.
+pub(super) fn has_swallowed(command: &Command) -> bool {
+    let word = command.words().next_back().unwrap_or_default();
+    memchr::memmem::find_iter(word, b"\r\n*").any(|at| word.get(at + 3).is_some_and(u8::is_ascii_digit))
+}
+
 /// What a SELECT in bytes that are left out chooses: `None` if there is none, `Some(None)` if that cannot be read.
 pub(super) fn selects(left_out: &[u8]) -> Option<Option<usize>> {
     let at =
