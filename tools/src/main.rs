@@ -72,7 +72,8 @@ enum Command {
     ///
     /// It takes no filters: which key damaged bytes belong to is often what the damage has taken.
     /// For a folder it also says what a server would do with it at its start: which snapshot it would load, which records
-    /// it would replay, or why it would refuse.
+    /// it would replay, or why it would refuse. An end that a server was just writing when it died (a torn tail, of a log of Firn's or an append-only
+    /// file) is told and is no damage: a server cuts it off, and nobody was promised it. Zeros behind an end are told as damage.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Gets keys out of a folder or a snapshot, without a server.
@@ -107,8 +108,10 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Makes a mended copy of a damaged store, which loses only what cannot be read, and names that.
     ///
-    /// Single changed bytes are found by their checksums and put right. Else frames and blocks that do not verify are left out one by one; the
-    /// damaged bytes are set aside. The damaged store itself is only read.
+    /// Single changed bytes are found by their checksums and put right. Else frames, blocks, commands and entries that cannot be read are left out one by
+    /// one, and reading goes on behind them; where bytes were cut out or put in too. A list of append-only files that is damaged is made again from
+    /// their names. The damaged bytes are set aside, in a folder that must be empty. Keys that are lost are named as far as their names can be read;
+    /// whether these are all is said too (`names_complete`, `unnamed_keys` in JSON). The damaged store itself is only read.
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(repair::RepairArgs),
     /// Writes the keys in another form: a Firn store, RDB, AOF, JSON Lines, CSV, Parquet, commands for redis-cli --pipe.
@@ -148,7 +151,8 @@ const REPAIR_EXAMPLES: &str = "Examples:
   firn repair firn-data -o mended --json | jq .lost_keys
   firn repair dump.rdb -o mended.rdb --match 'user:*'    of these keys only; damage is told all the same
 
-Exit codes: 0 nothing was lost, 1 something was lost and is named, 2 the command line is wrong, 3 something could not be read or written.";
+Exit codes: 0 nothing was lost (but a torn tail, which is told), 1 something was lost, and is named or said to have no name that can be read, 2 the command
+line is wrong, 3 something could not be read or written.";
 
 const CONVERT_EXAMPLES: &str = "Examples:
   firn convert firn-data all.jsonl                          one JSON object a key
@@ -244,8 +248,8 @@ const CHECK_EXAMPLES: &str = "Examples:
   firn check firn-data --json | jq .problems
   firn check /backup/snap-00000000000000001000-0000000003.snap
 
-Exit codes: 0 all is whole, 1 damage was found or the store would not open, 2 the command line is wrong, 3 something could
-not be read (the disk, permissions, a newer format).";
+Exit codes: 0 all is whole (but a torn tail, which is told), 1 damage was found or the store would not open, 2 the command line is wrong, 3 something
+could not be read (the disk, permissions, a newer format) and no damage was found.";
 
 #[derive(clap::Args)]
 struct CheckArgs {

@@ -8,6 +8,7 @@
 
 pub(crate) mod change;
 pub(crate) mod firn;
+pub(crate) mod firn_tail;
 pub(crate) mod keys;
 pub(crate) mod lines;
 pub(crate) mod redis;
@@ -22,13 +23,14 @@ use crate::moment::Moment;
 use crate::target::{Kind, Target};
 use crate::{Outcome, ToolError, spool};
 use change::Change;
-use firn::{FirnStore, SegmentHistory, SnapshotBase};
+use firn::{FirnStore, SnapshotBase};
 use firn_engine::disk::Disk;
 use firn_engine::key::HashSeed;
 use firn_engine::keyspace::Entry;
 use firn_engine::keyspace::libraries::Libraries;
 use firn_engine::log::Lsn;
 use firn_engine::snapshot::reader::SnapshotReader;
+use firn_tail::SegmentHistory;
 use lines::{Lines, RowFile};
 use redis::RedisFiles;
 use std::cell::RefCell;

@@ -54,12 +54,12 @@ const NAMES_MAX: usize = 1000;
 /// What to repair, and where to.
 #[derive(clap::Args)]
 pub(crate) struct RepairArgs {
-    /// The damaged store's folder, or files of Redis; they are only read.
+    /// The damaged store's folder, a snapshot, or files of Redis; they are only read. `-` for standard input.
     path: PathBuf,
     /// Makes the mended store in this folder, which must be absent or empty; of Redis' files also a file of another form.
     #[arg(short, long, value_name = "NEW")]
     output: PathBuf,
-    /// Where damaged bytes are set aside: NEW-set-aside without it.
+    /// Where damaged bytes are set aside, a folder that is absent or empty: NEW-set-aside without it.
     #[arg(long, value_name = "FOLDER")]
     set_aside: Option<PathBuf>,
     /// The form of what is made of Redis' files: told by the output's ending (.rdb, .aof, .jsonl, ...; without one a store) unless given.

@@ -2,8 +2,9 @@
 //!
 //! 1. A file with data that the manifest should name and does not is told, and read: the state at the beginning (`NAME.NUMBER.base.rdb` or
 //!    `.base.aof`), then the commands after it (`NAME.NUMBER.incr.aof`) in order of their numbers.
-//! 2. What a server leaves on its way from one manifest to the next is no damage: files that are older than those which the manifest names, a base of a
-//!    rewrite that did not end, an increment that nothing was written to.
+//! 2. What a server leaves on its way from one manifest to the next is no damage: files that are older than the base, a base of a rewrite that did not
+//!    end, an increment that nothing was written to. An increment between the base and the first that is named may be such a one, or a loss: it is
+//!    told as one, and not read, because what it did may be in the base.
 //! 3. With several bases the oldest one counts, and all increments: what a rewrite has made superfluous goes away oldest first.
 
 use super::failed;
@@ -80,6 +81,15 @@ impl Parts {
                 Manifest::parse(&bytes).map_err(|bad: BadManifest| bad.to_string())
             }
         };
+        let contradicts = |manifest: &Manifest| {
+            let mut files = manifest.to_read();
+            files
+                .find_map(|file| Named::of(&file.name, 0).filter(|it| (it.part, it.number) != (file.part, file.number)))
+        };
+        let parsed = parsed.and_then(|manifest| match contradicts(&manifest) {
+            Some(named) => Err(format!("it says of {} what its name does not", named.name)),
+            None => Ok(manifest),
+        });
         let parts = match parsed {
             Ok(manifest) => Parts::listed(folder, &shown, &manifest, &present),
             Err(why) if present.is_empty() => return Err(ToolError::Damage(format!("{shown}: {why}"))),
@@ -124,6 +134,17 @@ impl Parts {
                     continue;
                 }
                 Part::Base if file.number > base_number => "of a rewrite that did not end",
+                Part::Increment if file.number >= base_number && file.len > 0 => {
+                    // Left of a rewrite before, or lost from the manifest: what it holds may be in the base already.
+                    let message = format!(
+                        "{shown} does not name it: unless it is left of an earlier rewrite, its commands are lost; it is not read"
+                    );
+                    let (severity, name) = (Severity::Damage, file.name.clone());
+                    let lost = Some(folder.join(&name));
+                    let finding = Finding { severity, file: name, offset: None, lsn: None, message };
+                    parts.wrong.push(Wrong { finding, lost });
+                    continue;
+                }
                 _ if file.len == 0 => "and nothing was written to it",
                 _ => "and it is older than what is named",
             };

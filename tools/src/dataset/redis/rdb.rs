@@ -5,7 +5,7 @@
 //! and be found out only behind them: so what is within the last entry is searched first, for a place from which on reading comes past the damage.
 
 use super::super::{Base, Damages, Loss, Unnamed, Visit};
-use super::rdb_search::{Names, is_end, is_text, names_between, search};
+use super::rdb_search::{Names, is_end, names_between, search};
 use super::rdb_sofar::{Sofar, Wrong};
 use super::rdb_tally::{BATCHES_MAX, Batch, Tally, build};
 use super::{SEED, Source, bytes_at, failed, finding, open_at, with_keys};
@@ -138,7 +138,9 @@ impl<'d> RdbBase<'d> {
         let message = format!("{why}; key {} is left out", text::word(key, false));
         self.damages.report(finding(path, Severity::Damage, offset, message))?;
         let keys = vec![key.to_vec()];
-        self.damages.lose(loss(path, offset, offset, keys));
+        // Under a checksum that is right it is nothing but this value.
+        let unnamed = Unnamed { about: 0, perhaps: self.doubtful };
+        self.damages.lose(Loss { unnamed, ..loss(path, offset, offset, keys) });
         Ok(())
     }
 
@@ -292,8 +294,10 @@ impl<'d> RdbBase<'d> {
                 let keys: Vec<Vec<u8>> = wrong.key.iter().map(|key| key.to_vec()).collect();
                 let Wrong { why, offset, .. } = &wrong;
                 let (from, to) = (sofar.good, reader.offset());
-                let unnamed = Unnamed { about: 0, perhaps: !keys.iter().all(|key| is_text(key)) };
-                let message = format!("{why} (byte {offset}); {} bytes{} are left out", to - from, with_keys(&keys));
+                // Bytes may be missing, and entries with them.
+                let unnamed = Unnamed { about: 0, perhaps: true };
+                let message =
+                    format!("{why} (byte {offset}); {} bytes{} are left out{unnamed}", to - from, with_keys(&keys));
                 self.damages.report(finding(path, Severity::Damage, from, message))?;
                 sofar.last_key = keys.first().cloned().unwrap_or_default();
                 self.damages.lose(Loss { unnamed, ..loss(path, from, to, keys) });
