@@ -76,13 +76,15 @@ impl From<ToolError> for Failure {
 /// Runs it.
 pub(crate) fn run(args: &BackupArgs, out: &mut dyn Write) -> Result<Outcome, ToolError> {
     outside(&args.path, &args.destination)?;
-    // It goes again if there is no backup in it then.
-    let destination = if args.destination.exists() {
-        None
-    } else {
-        args.destination.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed(&args.destination))?;
-        Some(unfinished::create_folder(&args.destination).map_err(failed(&args.destination))?)
-    };
+    // What is missing of the path goes again if there is no backup in it then: the innermost first.
+    let missing = args.destination.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+    let mut made = missing
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .map(|path| unfinished::create_folder(path).map_err(failed(path)))
+        .collect::<Result<Vec<_>, _>>()?;
+    made.reverse();
     let previous = backups(&args.destination)?;
     // As in names of files: no colons.
     let name = text::time(now_ms()).replace(':', "").replace('.', "-");
@@ -106,7 +108,7 @@ pub(crate) fn run(args: &BackupArgs, out: &mut dyn Write) -> Result<Outcome, Too
     let lsn = verify(&unfinished)?;
     let finished = args.destination.join(&name);
     folder.keep(|| fs::rename(&unfinished, &finished)).map_err(failed(&finished))?;
-    destination.map_or(Ok(()), |made| made.keep(|| Ok::<_, ToolError>(())))?;
+    made.into_iter().try_for_each(|folder| folder.keep(|| Ok::<_, ToolError>(())))?;
     sync_folder(&args.destination)?;
     let mut removed = 0u64;
     if let Some(keep) = args.keep {

@@ -3,8 +3,8 @@
 use crate::ToolError;
 use firn_engine::aof::rewrite::Rewriter;
 use firn_engine::aof::write::put_command;
-use firn_engine::keyspace::Entry;
 use firn_engine::keyspace::entry::{self, Stored};
+use firn_engine::keyspace::{Entry, Value};
 use firn_engine::limits::BLOCK_LEN_TARGET;
 use std::io::{self, Write};
 
@@ -16,6 +16,12 @@ pub(crate) fn parts(
     entry: &Entry<'_>,
     take: &mut dyn FnMut(&Stored<'_>) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
+    if let Value::String(body) = entry.value {
+        // It may be as long as all memory: no copy is made.
+        let (key, kind) = (entry.key, entry.value.kind());
+        let (deadline, access) = (entry.deadline, entry.access);
+        return take(&Stored { key, kind, body, deadline, access, continues: false, continued: false });
+    }
     let (mut bytes, mut from) = (Vec::new(), Some(0));
     while let Some(at) = from {
         bytes.clear();

@@ -129,7 +129,7 @@ fn a_backup_does_not_go_into_the_store_and_keeps_at_least_one() {
     firn(&["backup", shown(&folder), shown(&at.path().join("a/b"))]).ended(0);
     // What fails leaves no empty folder.
     fs::remove_file(folder.join("STORE")).expect("removed");
-    firn(&["backup", shown(&folder), shown(&at.path().join("c"))]).ended(1);
+    firn(&["backup", shown(&folder), shown(&at.path().join("c/d/e"))]).ended(1);
     assert!(!at.path().join("c").exists());
 }
 
