@@ -108,13 +108,16 @@ impl<'d> AofTail<'d> {
         let (begin, mut count) = (place.offset, 0);
         // The last command waits until the next has begun: it may have taken the beginning of that for a part of its own.
         let mut held: Option<Command> = None;
+        // One that is done with, whose memory the next take.
+        let mut done: Option<Command> = None;
         loop {
+            group.extend(done.take());
             let error = match groups.take(&mut group) {
                 Ok(found) => {
                     if !self.commands(held.as_slice(), place, &shown, visit)? {
                         return Ok(false);
                     }
-                    held = None;
+                    done = held.take();
                     if !found {
                         return Ok(true);
                     }
