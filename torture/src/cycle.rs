@@ -222,12 +222,19 @@ impl Torture {
         let began = Instant::now();
         let mut cycle = Cycle::new(number, seed, fault.name(), self.began.elapsed().as_millis() as u64);
         let mut lane = self.lanes.remove(&fault.medium()).ok_or("the fault was not provided for")?;
-        let result = match fault {
+        let mut result = match fault {
             Fault::DumpPresent => self.dump_present(&mut cycle),
             Fault::EioRestartCut => self.eio_restart_cut(&mut lane, &mut cycle, &mut rng),
             _ if fault.is_damage() => self.damaged(fault, &mut lane, &mut cycle, &mut rng),
             _ => self.crashed(fault, &mut lane, &mut cycle, &mut rng),
         };
+        // A dump.rdb lies in a folder of its own.
+        if let (Err(Stop::Violation(violation)), true) = (&mut result, fault != Fault::DumpPresent) {
+            lane.trace(violation, &mut cycle);
+        }
+        if lane.last == Some(number) {
+            lane.newest = Some((fault, number));
+        }
         self.lanes.insert(fault.medium(), lane);
         cycle.took_ms = began.elapsed().as_millis() as u64;
         match result {
@@ -238,7 +245,7 @@ impl Torture {
             Err(Stop::Broken(text)) => Err(format!("cycle {number} ({}): {text}", fault.name())),
             Err(Stop::Violation(mut violation)) => {
                 cycle.outcome = Outcome::Violation;
-                (violation.cycle, violation.seed, violation.fault) = (number, seed, fault.name().into());
+                (violation.cycle, violation.seed, violation.fault) = (number, seed, cycle.fault.clone());
                 // A start that was refused has told already.
                 if violation.said.is_empty() && !violation.text.contains("the start ended") {
                     let log = std::fs::read(self.work.join("log")).unwrap_or_default();
@@ -273,7 +280,7 @@ impl Torture {
             Err(why @ NoStart::TooLong { .. }) => Err(wrong(Wrong::StartDoesNotEnd, why.to_string())),
             // Nothing was ever asked of this store.
             Err(why) if lane.last.is_none() => Err(Stop::Broken(format!("the server does not start: {why}"))),
-            Err(why) => Err(wrong(Wrong::RefusedStart, format!("undamaged files, {}: {why}", fault.name()))),
+            Err(why) => Err(wrong(Wrong::RefusedStart, format!("files as the server left them: {why}"))),
         }
     }
 

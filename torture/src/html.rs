@@ -85,8 +85,14 @@ pub(crate) fn page(report: &Report) -> String {
         if let Some(ended) = &run.ended_by {
             let _ = write!(out, "<p class=\"bad\">It was {}.</p>", escape(ended));
         }
+        if let Some(faults) = run.not_made() {
+            let _ = write!(out, "<p>{}.</p>", escape(&faults).replacen("not made", "Not made", 1));
+        }
         timeline(&mut out, number, run);
         violations(&mut out, number, run);
+    }
+    for run in &report.not_begun {
+        let _ = write!(out, "<p class=\"bad\">{}: not begun.</p>", escape(run));
     }
     out.push_str("</html>\n");
     out
@@ -304,20 +310,22 @@ mod tests {
             command: "s --port {port}".into(),
             policy: "always".into(),
             seed: 1,
-            mechanisms: BTreeMap::new(),
+            mechanisms: BTreeMap::from(["kill", "term"].map(|fault| (fault.into(), "a folder".into()))),
             seconds: 1.0,
             cycles: cycles.to_vec(),
             violations: vec![*violation, *second],
             ended_by: Some("ended by a signal <9>".into()),
             trouble: None,
         };
-        let page = page(&Report { runs: vec![run], not_begun: Vec::new() });
+        let page = page(&Report { runs: vec![run], not_begun: vec!["t <u>, no".into()] });
         assert!(page.contains("SET &lt;k&gt; v") && page.contains("client 1 &amp; others"), "{page}");
         for part in [
             "In 2 cycles nothing was acknowledged",
             "It was ended by a signal &lt;9&gt;.",
             "<h3>kill: acknowledged writes lost (2 times)</h3>",
             "<summary>1 more</summary>",
+            "Not made in 2 cycles, so nothing is known of: term.",
+            "t &lt;u&gt;, no: not begun.",
             "2 acknowledged writes lost</div>",
         ] {
             assert!(page.contains(part), "{part} in {page}");

@@ -294,10 +294,12 @@ impl Case<'_> {
         let mut wrong: Vec<bool> = (0..KEYS).map(|key| wrong_at(&state, key)).collect();
         let mut broken: Vec<Option<usize>> = vec![None; KEYS];
         for (at, sent) in history.sent[..length].iter().enumerate() {
+            let held: Vec<bool> = state.keys.iter().map(Option::is_some).collect();
             state.apply(&sent.change, client, sent.number);
             for key in State::touched(&sent.change) {
                 let now = wrong_at(&state, key);
-                if now && !wrong[key] {
+                // A deletion ends whatever was wrong: what is there in spite of it came back.
+                if now && (!wrong[key] || held[key] && state.keys[key].is_none()) {
                     broken[key] = Some(at);
                 }
                 wrong[key] = now;

@@ -91,6 +91,26 @@ fn each_kind_of_wrong_state_is_named() {
 }
 
 #[test]
+fn what_came_back_behind_a_deletion_is_no_half_of_what_was_before_it() {
+    let (mut history, crash) = history(&[
+        (set(0), 1, Some(2)),
+        (set(1), 2, Some(3)),
+        (Change::Rename { from: 1, to: 0 }, 3, Some(4)),
+        (set(2), 4, Some(5)),
+        (Change::Delete { key: 0 }, 5, Some(6)),
+    ]);
+    let wrong = |history: &History| {
+        let length = history.sent.len();
+        let mut state = after(history, length);
+        state.keys[0].clone_from(&after(history, 1).keys[0]);
+        explain(history, &crash, length, &shown(&state)).unwrap_err().wrong
+    };
+    assert_eq!(wrong(&history), Wrong::CameBack);
+    history.sent.pop();
+    assert_eq!(wrong(&history), Wrong::Torn, "a RENAME that took its source, and did not give it");
+}
+
+#[test]
 fn a_key_may_be_gone_from_its_deadline_on_and_not_before() {
     let set = |deadline| Change::Set { key: 16, len: 0, deadline: Some(deadline) };
     for (deadline, may_be_gone, may_be_there) in

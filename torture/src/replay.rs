@@ -13,6 +13,12 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// This program as it was called, which need not be on PATH.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if std::path::Path::new(&called).file_name().is_some_and(|name| name == "firn") { called } else { "firn".into() }
+}
+
 /// Its cycle on an empty store, and everything from the first cycle on.
 pub(crate) fn lines(
     arguments: &TortureArgs,
@@ -22,7 +28,8 @@ pub(crate) fn lines(
     seed: u64,
 ) -> [String; 2] {
     let (clients, policy) = (arguments.clients.to_string(), policy.name());
-    let mut words: Vec<&str> = vec!["firn", "torture", "--server", command, "--policy", policy, "--clients", &clients];
+    let firn = program();
+    let mut words: Vec<&str> = vec![&firn, "torture", "--server", command, "--policy", policy, "--clients", &clients];
     let workloads: Vec<_> = arguments.workload.iter().filter_map(ValueEnum::to_possible_value).collect();
     let workloads: Vec<&str> = workloads.iter().map(clap::builder::PossibleValue::get_name).collect();
     let workloads = workloads.join(",");

@@ -246,6 +246,14 @@ impl Run {
         self.cycles.iter().filter(|cycle| cycle.acknowledged == 0 && cycle.fault != Fault::DumpPresent.name())
     }
 
+    /// The faults that were asked for and not made: there were too few cycles for all of them.
+    pub(crate) fn not_made(&self) -> Option<String> {
+        let is_missing = |fault: &&String| self.cycles.iter().all(|cycle| cycle.fault != **fault);
+        let names: Vec<&str> = self.mechanisms.keys().filter(is_missing).map(String::as_str).collect();
+        let cycles = counted(self.cycles.len() as u64, "cycle");
+        (!names.is_empty()).then(|| format!("not made in {cycles}, so nothing is known of: {}", names.join(", ")))
+    }
+
     /// Why a medium's cycles prove nothing, if on one of them nothing was ever acknowledged.
     fn proves_nothing(&self) -> Option<String> {
         let by_medium = |cycle: &Cycle| self.mechanisms.get(&cycle.fault).cloned().unwrap_or_default();
@@ -425,6 +433,9 @@ impl Run {
             let how = self.mechanisms.get(fault).map_or("", String::as_str);
             let _ = writeln!(out, "  {fault:<20} {}  [{how}]", self.cell(fault, |text| text.to_uppercase()));
         }
+        if let Some(faults) = self.not_made() {
+            let _ = writeln!(out, "  {faults}");
+        }
         let mut told: BTreeMap<(&str, Wrong), u64> = BTreeMap::new();
         for violation in &self.violations {
             let count = told.entry((&violation.fault, violation.wrong)).or_default();
@@ -462,7 +473,9 @@ impl Violation {
             let _ = writeln!(out, "  the server said last:\n    | {}", lines(&self.said));
         }
         let _ = writeln!(out, "  replay: {}", self.replay[0]);
-        let _ = writeln!(out, "  with all that led to it: {}", self.replay[1]);
+        if self.replay[1] != self.replay[0] {
+            let _ = writeln!(out, "  with all that led to it: {}", self.replay[1]);
+        }
         if let Some(kept) = &self.kept {
             let _ = writeln!(out, "  its files: {kept}");
         }

@@ -9,7 +9,7 @@ use crate::model::Workload;
 use crate::plan::{Plan, Policy, TortureArgs};
 use crate::progress::Progress;
 use crate::report::{Report, Run, Violation, counted, lines};
-use crate::rng::{Rng, unix_ms};
+use crate::rng::{Rng, mix, unix_ms};
 use crate::{damage, html, replay, server, stop};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ pub fn run(arguments: &TortureArgs, out: &mut dyn Write) -> Result<Ended, Failur
     let mut trouble = None;
     for job in &jobs {
         if stop::is_asked() || trouble.is_some() || (arguments.fail_fast && !report.is_fine()) {
-            report.not_begun.push(format!("{}, {}", name_of(job.command), job.policy.name()));
+            report.not_begun.push(job.title());
             continue;
         }
         match job.run(&mut kept) {
@@ -88,7 +88,10 @@ pub fn run(arguments: &TortureArgs, out: &mut dyn Write) -> Result<Ended, Failur
                 trouble.clone_from(&run.trouble);
                 report.runs.push(run);
             }
-            Err(why) => trouble = Some(why),
+            Err(why) => {
+                report.not_begun.push(job.title());
+                trouble = Some(why);
+            }
         }
     }
     if arguments.json {
@@ -189,6 +192,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// What it is called where there is no run of it to name.
+    fn title(&self) -> String {
+        let number = self.number.map_or(String::new(), |number| format!(" #{number}"));
+        format!("{}{number}, {}", name_of(self.command), self.policy.name())
+    }
+
     fn plan(&self, faults: Vec<Fault>) -> Result<Plan, String> {
         let arguments = self.arguments;
         let all = arguments.workload.is_empty();
@@ -264,8 +273,7 @@ impl Job<'_> {
                 stopped = Some("--minutes".into());
                 break;
             }
-            let mut rng = Rng(self.seed.wrapping_add(number));
-            let fault = *rng.one_of(&faults);
+            let fault = dealt(&faults, self.seed, number);
             progress.tell(number, fault.name(), run.violations.len());
             if stop::is_asked() {
                 break;
@@ -280,6 +288,10 @@ impl Job<'_> {
                     let (folder, log) = torture.files(fault);
                     kept.keep(&mut violation, &folder, &log);
                     violation.replay = replay::lines(arguments, self.command, self.policy, &violation, self.seed);
+                    if violation.fault != fault.name() {
+                        // An earlier cycle's: this one alone shows nothing.
+                        violation.replay[0] = violation.replay[1].clone();
+                    }
                     run.violations.push(violation);
                     early = torture.reset(fault).err();
                     number += 1;
@@ -317,9 +329,43 @@ fn provide(torture: &mut Torture, fault: Fault) -> Result<Fault, String> {
     }
 }
 
+/// The fault of a cycle. They are dealt like cards, in an order of each round's own: every one has its turn before any comes again.
+fn dealt(faults: &[Fault], seed: u64, number: u64) -> Fault {
+    let count = faults.len() as u64;
+    let mut rng = Rng(mix(seed ^ mix(number / count)));
+    let mut deck = faults.to_vec();
+    for last in (1..count).rev() {
+        deck.swap(last as usize, rng.below(last + 1) as usize);
+    }
+    deck[(number % count) as usize]
+}
+
 /// The program of a command line, without its folder and without `env NAME=VALUE` before it.
 fn name_of(command: &str) -> String {
     let is_program = |word: &&str| *word != "env" && !word.contains('=');
     let program = command.split_whitespace().find(is_program).unwrap_or("server");
     program.rsplit('/').next().unwrap_or(program).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_its_turn_in_every_round() {
+        let faults = fault::parse("all").unwrap();
+        let count = faults.len() as u64;
+        let round = |seed, round| (round * count..(round + 1) * count).map(|at| dealt(&faults, seed, at)).collect();
+        for seed in [0, 1, u64::MAX] {
+            let rounds: [Vec<Fault>; 2] = [round(seed, 0), round(seed, 1)];
+            for dealt in &rounds {
+                let mut sorted = dealt.clone();
+                sorted.sort_unstable();
+                assert_eq!(sorted, faults, "seed {seed}");
+            }
+            assert_ne!(rounds[0], rounds[1], "the order is each round's own");
+        }
+        assert_ne!(round(1, 0), round(2, 0), "the order is the seed's");
+        assert_eq!(dealt(&[Fault::Term], 7, 3), Fault::Term);
+    }
 }

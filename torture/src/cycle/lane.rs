@@ -1,10 +1,11 @@
 //! A store that lives through the cycles of one medium, and what its clients know of it. It is judged nowhere here.
 
 use crate::block::BlockDisk;
-use crate::fault::Medium;
+use crate::fault::{Fault, Medium};
 use crate::fuse::FuseDisk;
 use crate::image::{FileSystem, Image};
 use crate::model::State;
+use crate::report::{Cycle, Violation};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -42,6 +43,10 @@ pub(super) struct Lane {
     pub(super) last: Option<u64>,
     /// Whether a start on it has ever ended in a server that answers.
     pub(super) is_known: bool,
+    /// The newest fault that was made on it, and its cycle.
+    pub(super) newest: Option<(Fault, u64)>,
+    /// Damage that a server has started on: which, and in which cycle.
+    pub(super) damage: Option<String>,
     /// How long the newest start took.
     pub(super) start: Duration,
 }
@@ -61,6 +66,8 @@ impl Lane {
             numbers: vec![1; clients],
             last: None,
             is_known: false,
+            newest: None,
+            damage: None,
             start: Duration::from_millis(30),
         };
         std::fs::create_dir_all(lane.folder())?;
@@ -74,6 +81,19 @@ impl Lane {
             Store::Fuse(disk) => disk.path().join("data"),
             Store::Image(disk) => disk.path().join("data"),
             Store::Block(disk) => disk.path().join("data"),
+        }
+    }
+
+    /// What is wrong before a cycle has made its fault is the doing of the one before it on this store, and damage from which a server had
+    /// gone on may show in any later cycle.
+    pub(super) fn trace(&self, violation: &mut Violation, cycle: &mut Cycle) {
+        let is_made = cycle.sent > 0 || self.last == Some(cycle.cycle);
+        if let (false, Some((fault, number))) = (is_made, self.newest) {
+            violation.text = format!("when {} was to follow on cycle {number}: {}", cycle.fault, violation.text);
+            cycle.fault = fault.name().into();
+        }
+        if let Some(damage) = &self.damage {
+            violation.text = format!("the server had gone on from damage ({damage}); {}", violation.text);
         }
     }
 
@@ -107,6 +127,37 @@ impl Lane {
         std::fs::create_dir_all(self.folder())?;
         let clients = self.states.len();
         (self.states, self.last) = (vec![State::new(); clients], None);
+        (self.newest, self.damage) = (None, None);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Wrong;
+
+    #[test]
+    fn what_is_wrong_before_a_fault_was_made_is_told_of_the_one_before_it() {
+        let work = tempfile::tempdir().unwrap();
+        let mut lane = Lane::create(Medium::Folder, work.path(), 1).unwrap();
+        let traced = |lane: &Lane, sent| {
+            let mut cycle = Cycle::new(9, 1, "kill-start", 0);
+            cycle.sent = sent;
+            let mut violation = Violation::new(Wrong::RefusedStart, "no start".into());
+            lane.trace(&mut violation, &mut cycle);
+            (cycle.fault, violation.text)
+        };
+        assert_eq!(traced(&lane, 0), ("kill-start".into(), "no start".into()));
+        (lane.newest, lane.last) = (Some((Fault::Truncate, 7)), Some(7));
+        lane.damage = Some("cycle 7, truncate: a file".into());
+        let text = "the server had gone on from damage (cycle 7, truncate: a file); ";
+        let follow = "when kill-start was to follow on cycle 7: no start";
+        assert_eq!(traced(&lane, 0), ("truncate".into(), format!("{text}{follow}")));
+        assert_eq!(traced(&lane, 1), ("kill-start".into(), format!("{text}no start")));
+        lane.last = Some(9);
+        assert_eq!(traced(&lane, 0).0, "kill-start");
+        lane.reset().unwrap();
+        assert_eq!(traced(&lane, 0), ("kill-start".into(), "no start".into()));
     }
 }

@@ -131,6 +131,7 @@ impl Torture {
                     other => other,
                 })?;
                 self.go_on(lane, cycle, &loaded, verdicts);
+                lane.damage = Some(format!("cycle {}, {}: {}", cycle.cycle, fault.name(), done.what));
                 server.kill()?;
                 return Ok(());
             }
