@@ -33,6 +33,11 @@ pub(crate) fn check(arguments: &TortureArgs) -> Result<Checked, Failure> {
             policies.push(policy);
         }
     }
+    for command in arguments.server.iter().filter(|command| policies.len() > 1 && !command.contains("{policy}")) {
+        eprintln!(
+            "torture: --server '{command}' has no {{policy}}: it is started alike for each of the policies it is judged by"
+        );
+    }
     Ok(Checked { policies, page })
 }
 

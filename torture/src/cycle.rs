@@ -54,6 +54,8 @@ fn wrong(wrong: Wrong, text: impl Into<String>) -> Stop {
 
 /// How long clients may go on after the end of the server: as long as it takes to read what it had sent.
 const CLIENTS_END_MAX: Duration = Duration::from_secs(15);
+/// How long the first load of a store waits for the first acknowledgement, whatever --load says.
+const FIRST_MAX: Duration = Duration::from_secs(5);
 /// How long a process that has closed a connection may take to end, if that is why.
 const END_MAX: Duration = Duration::from_secs(3);
 /// A slow disk of our own may hold an answer up for longer than the server is given to answer.
@@ -232,6 +234,7 @@ impl Torture {
         if let (Err(Stop::Violation(violation)), true) = (&mut result, fault != Fault::DumpPresent) {
             lane.trace(violation, &mut cycle);
         }
+        lane.is_proven |= cycle.acknowledged > 0;
         if lane.last == Some(number) {
             lane.newest = Some((fault, number));
         }
@@ -341,6 +344,16 @@ impl Torture {
             let operator = operated.then(|| scope.spawn(move || load::operate(load, shared, operator_rng)));
             let (pids, done) = (server.pids(), &done);
             let watch = watched.then(|| scope.spawn(move || stall::watch(&pids.ok()?, done)));
+            // Faults that come before any acknowledgement prove nothing: the first one on a store has something to lose.
+            let began = Instant::now();
+            while !lane.is_proven
+                && !shared.any.load(Ordering::Relaxed)
+                && began.elapsed() < FIRST_MAX
+                && !writers.iter().all(|writer| writer.is_finished())
+                && !stop::is_asked()
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let struck = strike(lane, server, shared, rng, &mut cycle.note);
             done.store(true, Ordering::Relaxed);
             // Whatever happened: the clients end when the server does.

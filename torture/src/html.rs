@@ -298,9 +298,9 @@ mod tests {
         (violation.cycle, violation.fault) = (3, "kill".into());
         let mut second = violation.clone();
         second.cycle = 4;
-        let cycles = [3, 4].map(|number| {
+        let cycles = [3, 4, 5].map(|number| {
             let mut cycle = Cycle::new(number, 1, "kill", 10 * number);
-            cycle.outcome = Outcome::Violation;
+            cycle.outcome = if number < 5 { Outcome::Violation } else { Outcome::Held };
             cycle
         });
         let run = Run {
@@ -320,11 +320,11 @@ mod tests {
         let page = page(&Report { runs: vec![run], not_begun: vec!["t <u>, no".into()] });
         assert!(page.contains("SET &lt;k&gt; v") && page.contains("client 1 &amp; others"), "{page}");
         for part in [
-            "In 2 cycles nothing was acknowledged",
+            "In 1 cycle nothing was acknowledged",
             "It was ended by a signal &lt;9&gt;.",
             "<h3>kill: acknowledged writes lost (2 times)</h3>",
             "<summary>1 more</summary>",
-            "Not made in 2 cycles, so nothing is known of: term.",
+            "Not made in 3 cycles, so nothing is known of: term.",
             "t &lt;u&gt;, no: not begun.",
             "2 acknowledged writes lost</div>",
         ] {

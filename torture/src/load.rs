@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) over: AtomicBool,
     /// Commands that need room, sent since then and acknowledged, by all clients.
     pub(crate) resumed: AtomicU64,
+    /// Some command was acknowledged.
+    pub(crate) any: AtomicBool,
     /// All connections, for [`Shared::give_up`]; none once that was called.
     connections: Mutex<Option<Vec<TcpStream>>>,
 }
@@ -71,7 +73,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new() -> Shared {
         let connections = Mutex::new(Some(Vec::new()));
-        Shared { faulty: false.into(), over: false.into(), resumed: 0.into(), connections }
+        Shared { faulty: false.into(), over: false.into(), resumed: 0.into(), any: false.into(), connections }
     }
 
     fn connect(&self, load: &Load) -> io::Result<Client> {
@@ -253,6 +255,7 @@ impl Writer {
                 return Ok(false);
             }
             sent.acknowledged_at = Some(Instant::now());
+            shared.any.store(true, Ordering::Relaxed);
         }
         Ok(true)
     }

@@ -241,9 +241,10 @@ impl Run {
         format!("{}{version}{number}, {}", self.server, self.policy)
     }
 
-    /// The cycles in which nothing was acknowledged that clients asked for: whatever held there, it proves little.
+    /// The cycles without a violation in which nothing was acknowledged that clients asked for: whatever held there, it proves little.
     pub(crate) fn silent(&self) -> impl Iterator<Item = &Cycle> {
-        self.cycles.iter().filter(|cycle| cycle.acknowledged == 0 && cycle.fault != Fault::DumpPresent.name())
+        let is_silent = |cycle: &&Cycle| cycle.acknowledged == 0 && cycle.outcome != Outcome::Violation;
+        self.cycles.iter().filter(is_silent).filter(|cycle| cycle.fault != Fault::DumpPresent.name())
     }
 
     /// The faults that were asked for and not made: there were too few cycles for all of them.
@@ -320,7 +321,7 @@ impl Report {
     pub(crate) fn passed(&self) -> (usize, usize) {
         let sum = |of: &dyn Fn(&Run) -> usize| self.runs.iter().map(of).sum::<usize>();
         let held = |run: &Run| run.cycles.iter().filter(|cycle| cycle.outcome != Outcome::Violation).count();
-        let silent = |run: &Run| run.silent().filter(|cycle| cycle.outcome != Outcome::Violation).count();
+        let silent = |run: &Run| run.silent().count();
         (sum(&held) - sum(&silent), sum(&|run| run.violations.len()))
     }
 

@@ -7,12 +7,14 @@ quiet       connections are accepted, and nothing is answered
 drop        reads find nothing, the tool's first SET is accepted, and a connection that writes is closed
 stall       as drop, but writes are never answered
 hang        as drop at the first start in a folder; at later ones PING is answered, and nothing else
+slow        as drop, but writes are accepted, after 300 ms
 break       as drop in a folder named "first"; in others the start ends with a reason
 """
 
 import os
 import socketserver
 import sys
+import time
 
 mode, port, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 seen = os.path.join(folder, "seen")
@@ -64,6 +66,9 @@ class Connection(socketserver.StreamRequestHandler):
             return b"+OK\r\n"
         if words[0] == b"DEL" and words[1].startswith(b"log:"):
             return b":0\r\n"
+        if mode == "slow" and words[0] not in READS:
+            time.sleep(0.3)
+            return b"+OK\r\n"
         return READS.get(words[0], b"" if mode == "stall" else None)
 
 

@@ -74,6 +74,12 @@ fn a_run_without_an_acknowledged_write_proves_nothing() {
 }
 
 #[test]
+fn the_first_load_of_a_store_lasts_until_something_can_be_lost() {
+    let (ended, report) = torture(&["--server", &fake("slow"), "--cycles", "1", "--workload", "registers"]);
+    assert_eq!(ended, Ok(Ended::Violations), "{report}");
+}
+
+#[test]
 fn a_server_that_hangs_after_its_restart_is_a_violation_with_a_replay() {
     let (ended, report) = torture(&["--server", &fake("hang"), "--cycles", "1", "--answer-limit", "2"]);
     assert_eq!(ended, Ok(Ended::Violations), "{report}");

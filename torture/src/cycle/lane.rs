@@ -43,6 +43,8 @@ pub(super) struct Lane {
     pub(super) last: Option<u64>,
     /// Whether a start on it has ever ended in a server that answers.
     pub(super) is_known: bool,
+    /// Whether a write was ever acknowledged on it.
+    pub(super) is_proven: bool,
     /// The newest fault that was made on it, and its cycle.
     pub(super) newest: Option<(Fault, u64)>,
     /// Damage that a server has started on: which, and in which cycle.
@@ -66,6 +68,7 @@ impl Lane {
             numbers: vec![1; clients],
             last: None,
             is_known: false,
+            is_proven: false,
             newest: None,
             damage: None,
             start: Duration::from_millis(30),
