@@ -1,16 +1,18 @@
 //! Files that are not Firn's own, looked at as they are: what they hold, and whether they are whole. `firn check` and `firn inspect` of an RDB file, an
 //! append-only file or folder, JSON Lines, a table.
 
-use crate::dataset::change::touched;
+use crate::dataset::change::{Change, touched};
 use crate::dataset::lines::{Lines, RowFile};
 use crate::dataset::redis::{Notes, Place, RedisFiles};
-use crate::dataset::{Base, Damages, Loss, Tail};
+use crate::dataset::state::Small;
+use crate::dataset::{Base, Damages, Loss, Tail, Unnamed};
 use crate::filter::{Filter, Span};
 use crate::folder::{Finding, Severity};
 use crate::inspect::{InspectArgs, severity_outcome};
 use crate::text::{self, Style};
 use crate::{Outcome, ToolError, json, spool};
 use firn_engine::command::table;
+use firn_engine::key::HashSeed;
 use firn_engine::rdb::{Dialect, Header};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -92,9 +94,23 @@ impl Foreign {
     }
 }
 
-/// Counts the commands, and reports those that this release cannot apply: each unknown name once.
+/// Whether a name is one that a command of some release may have.
+fn is_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'|'))
+}
+
+/// Counts the commands, and reports those that cannot be applied: each unknown name once, and those that are wrong in their own words.
 fn commands(files: &RedisFiles, damages: &Damages, counts: &mut BTreeMap<String, u64>) -> Result<(), ToolError> {
     let (mut known, mut unknown) = (HashMap::<&'static str, u64>::new(), HashMap::<Vec<u8>, u64>::new());
+    let mut trial = Small::new(HashSeed([0; 16]), 1);
+    let lost = |change: &Change<'_>, keys, unnamed| Loss {
+        path: change.file.into(),
+        from: change.offset,
+        to: change.offset,
+        keys,
+        unnamed,
+        harmless: false,
+    };
     files.tail(None, damages).visit(&mut |change| {
         let name = change.words[0];
         match table::find(name) {
@@ -105,13 +121,23 @@ fn commands(files: &RedisFiles, damages: &Damages, counts: &mut BTreeMap<String,
                     return Ok(());
                 }
             }
-            // What is wrong with one that is known has been reported by whoever read it.
+            // What is wrong with the form of one that is known has been reported by whoever read it.
             Some(command) => {
                 *known.entry(command.spec.name).or_default() += 1;
-                return Ok(());
+                let Some(message) = trial.refusal(change.words) else { return Ok(()) };
+                let mut places = Vec::new();
+                touched(change.words, &mut places);
+                let keys = places.iter().map(|at| change.words[*at].to_vec()).collect();
+                damages.lose(lost(change, keys, Unnamed::default()));
+                let (severity, file, offset) = (Severity::Damage, change.file.to_owned(), Some(change.offset));
+                return damages.report(Finding { severity, file, offset, lsn: None, message });
             }
         }
-        let (severity, offset) = (Severity::Unreadable, Some(change.offset));
+        let (severity, offset) =
+            (if is_name(name) { Severity::Unreadable } else { Severity::Damage }, Some(change.offset));
+        if severity == Severity::Damage {
+            damages.lose(lost(change, Vec::new(), Unnamed { about: 0, perhaps: true }));
+        }
         let message = format!("'{}' is a command that this release does not know", text::word(name, false));
         damages.report(Finding { severity, file: change.file.to_owned(), offset, lsn: None, message })
     })?;
@@ -214,7 +240,7 @@ pub(crate) fn records(files: &RedisFiles, args: &InspectArgs, out: &mut dyn Writ
     let (filter, span) = (Filter::of_keys(&args.state.keys), Span::new(&args.moments)?);
     let (damages, style) = (Damages::lenient(), Style::for_stdout());
     let mut keys = Vec::new();
-    let mut show = |change: &crate::dataset::change::Change<'_>| -> Result<(), ToolError> {
+    let mut show = |change: &Change<'_>| -> Result<(), ToolError> {
         let known = touched(change.words, &mut keys).is_some();
         let named = !known || keys.is_empty() || keys.iter().any(|at| filter.wants_name(change.words[*at]));
         if !named || !filter.wants_db(change.db) || !span.wants(None, change.time_ms) {

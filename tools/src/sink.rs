@@ -28,6 +28,8 @@ const BUFFER_LEN: usize = 1 << 18;
 pub(crate) const RDB_VERSION_DEFAULT: u32 = 10;
 /// The first version that holds libraries of functions.
 const RDB_VERSION_WITH_FUNCTIONS: u32 = 10;
+/// The first version that holds what streams have counted.
+const RDB_VERSION_WITH_COUNTS: u32 = 10;
 /// How Redis names the parts of an append-only folder.
 const AOF_NAME: &str = "appendonly.aof";
 
@@ -76,7 +78,7 @@ enum Kind {
     Csv(Out),
     Commands(CommandWriter<Out>),
     Table { table: Box<Table>, out: Out },
-    Rdb { writer: Box<Writer<Out>>, version: u32 },
+    Rdb { writer: Box<Writer<Out>>, version: u32, streams: u64 },
 }
 
 /// See above.
@@ -130,7 +132,7 @@ impl Sink {
                 if is_folder {
                     writer.aux(b"aof-base", b"1")?;
                 }
-                Kind::Rdb { writer: Box::new(writer), version: rdb_version }
+                Kind::Rdb { writer: Box::new(writer), version: rdb_version, streams: 0 }
             }
         });
         Ok(sink)
@@ -155,7 +157,10 @@ impl Sink {
             None => Ok(()),
             Some(Kind::Store(store)) => store.push(db, position, entry),
             Some(Kind::Table { table, out }) => table_row(table, out, db, entry),
-            Some(Kind::Rdb { writer, .. }) => put_rdb(writer, db, entry),
+            Some(Kind::Rdb { writer, streams, .. }) => {
+                *streams += u64::from(entry.value.kind() == firn_engine::value::Kind::Stream);
+                put_rdb(writer, db, entry)
+            }
             Some(Kind::Csv(out)) => row(out, db, entry),
             Some(Kind::Lines(out)) => {
                 json::write_entry(out, db, entry)?;
@@ -209,7 +214,14 @@ impl Sink {
                 }
                 writer.finish()?;
             }
-            Some(Kind::Rdb { mut writer, .. }) => {
+            Some(Kind::Rdb { mut writer, version, streams }) => {
+                if version < RDB_VERSION_WITH_COUNTS && streams > 0 {
+                    text::tell(&format_args!(
+                        "firn: left out, because RDB version {version} cannot hold it: of {} how many entries were ever added, the greatest \
+                         deleted ID, and how many entries their groups have read",
+                        text::counted(streams, "stream", "streams")
+                    ));
+                }
                 if holds_libraries {
                     for (_, source) in libraries.iter() {
                         writer.function(source)?;

@@ -409,3 +409,76 @@ fn what_is_not_a_file_to_mend_is_told_and_nothing_is_made() {
     fs::write(&cut, &bytes[..bytes.len() - 9]).expect("written");
     assert!(piped(&cut, &["check", "-"]).contains("standard input: at byte"), "{}", piped(&cut, &["check", "-"]));
 }
+
+#[test]
+fn a_key_without_a_name_outlives_damage_elsewhere_and_a_key_that_damage_made_up_is_told() {
+    let at = tempfile::tempdir().expect("a folder");
+    let (lines, rdb) = (at.path().join("all.jsonl"), at.path().join("all.rdb"));
+    let line = |n: usize| match n {
+        400 => r#"{"key":"","type":"string","value":"that of no name"}"#.to_owned(),
+        500 => {
+            r#"{"key":"key:500","type":"string","value":"a value that ends like an entry\u0000\u0001\u0002\u0003abc"}"#
+                .to_owned()
+        }
+        n => format!(r#"{{"key":"key:{n}","type":"string","value":"value {n}"}}"#),
+    };
+    fs::write(&lines, (0..KEYS).map(line).collect::<Vec<_>>().join("\n")).expect("written");
+    firn(&["convert", shown(&lines), shown(&rdb)]).ended(0);
+    let mut bytes = fs::read(&rdb).expect("readable");
+    // The type of the entry, which no writer knows, and the checksum.
+    let from = place(&bytes, "key:500") - 2;
+    bytes[from] = 0x60;
+    bytes.iter_mut().rev().take(8).for_each(|byte| *byte ^= 0x5a);
+    let (made, report, code) = repaired(at.path(), "odd.rdb", &bytes);
+    let (left, told) = (keys(&made), names(&report["lost_keys"]));
+    assert_eq!((left.len(), code), (KEYS, 1), "{report}");
+    assert!(left.contains(&String::new()) && !told.contains(&String::new()), "{report}");
+    assert!(left.contains(&"\u{2}".to_owned()) && told.contains(&"\u{2}".to_owned()), "{report}");
+    assert!(told.contains(&"key:500".to_owned()) && report["names_complete"] == false, "{report}");
+}
+
+#[test]
+fn check_names_commands_that_repair_cannot_apply() {
+    let at = tempfile::tempdir().expect("a folder");
+    let command = |words: &[&str]| {
+        let count = words.len();
+        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{count}\r\n{words}")
+    };
+    let file = at.path().join("some.aof");
+    for (bad, key) in [
+        (command(&["ZADD", "scores", "1.x", "one"]), "scores"),
+        (command(&["XADD", "events", "7-!", "field", "value"]), "events"),
+        (command(&["PEXPIREAT", "before", "41024x4800123"]), "before"),
+    ] {
+        let all = [command(&["SET", "before", "1"]), bad, command(&["SET", "after", "2"])].concat();
+        fs::write(&file, &all).expect("written");
+        let told = firn(&["check", shown(&file), "--json"]).ended(1).json();
+        assert_eq!(names(&told["lost"][0]["keys"]), [key], "{told}");
+        let (_, report, code) = repaired(at.path(), "mend.aof", all.as_bytes());
+        assert_eq!((code, names(&report["lost_keys"])), (1, vec![key.to_owned()]), "{report}");
+    }
+    // What depends on what a key holds, or on when, is no matter of its words.
+    let fine = [
+        command(&["LSET", "list", "3", "x"]),
+        command(&["XSETID", "stream", "5-5"]),
+        command(&["XGROUP", "CREATE", "stream", "group", "0"]),
+        command(&["RENAME", "one", "other"]),
+        command(&["INCRBY", "number", "5"]),
+        command(&["ZADD", "scores", "inf", "one", "-0", "other"]),
+    ];
+    fs::write(&file, fine.concat()).expect("written");
+    firn(&["check", shown(&file)]).ended(0);
+    // No release has a command of such a name.
+    fs::write(&file, command(&["Z#DD", "scores", "1", "one"])).expect("written");
+    firn(&["check", shown(&file)]).ended(1);
+    fs::write(&file, command(&["NEWER.ADD", "scores", "1", "one"])).expect("written");
+    firn(&["check", shown(&file)]).ended(3);
+}
+
+#[test]
+fn what_is_not_there_cannot_be_mended_whatever_the_form() {
+    let at = tempfile::tempdir().expect("a folder");
+    let run = firn(&["repair", shown(&at.path().join("absent")), "-o", shown(&at.path().join("new.rdb"))]).ended(3);
+    assert!(run.err.contains("No such file"), "{}", run.err);
+}

@@ -309,6 +309,51 @@ impl Small {
         }
     }
 
+    /// What is wrong with a command's own words, whatever its keys may hold: it is tried on nothing. `None`: nothing that this finds.
+    ///
+    /// Most commands that a log holds cannot be wrong in that way, and cost nothing here.
+    pub(crate) fn refusal(&mut self, words: &[&[u8]]) -> Option<String> {
+        /// What is said of words; the rest is said of what a key holds.
+        const OF_WORDS: [&str; 8] = [
+            "wrong number of arguments",
+            "syntax error",
+            "not an integer",
+            "not a valid float",
+            "Invalid stream ID",
+            "invalid expire time",
+            "DUMP payload",
+            "Bad data format",
+        ];
+        let command = firn_engine::command::table::find(words[0]).filter(|command| change::writes(command, words))?;
+        let is_plain = match command.spec.name {
+            "SET" => words.len() == 3,
+            "HSET" => words.len().is_multiple_of(2),
+            "RPUSH" | "LPUSH" | "SADD" | "SREM" | "HDEL" | "ZREM" | "DEL" | "UNLINK" | "APPEND" | "INCR" | "DECR" => {
+                true
+            }
+            "RPOP" | "LPOP" => words.len() == 2,
+            _ => false,
+        };
+        let mut places = Vec::new();
+        if is_plain
+            || !command.spec.arity.fits(words.len())
+            || touched(words, &mut places).is_none()
+            || places.is_empty()
+        {
+            return None;
+        }
+        let mut reply = NoReply::default();
+        self.engine.execute(&mut self.session, command, &Args::new(words), &mut reply);
+        for at in places {
+            let key = self.engine.keyspace.seed().key(words[at]);
+            self.engine.keyspace.db_mut(self.session.db).remove(key);
+        }
+        while self.engine.keyspace.pop_dead().is_some() {}
+        let error = reply.error.filter(|error| OF_WORDS.iter().any(|text| error.contains(text)))?;
+        let key = words.get(1).map_or_else(String::new, |word| crate::text::word(word, false));
+        Some(format!("'{} {key}' cannot be applied: {error}", command.spec.name))
+    }
+
     /// Keeps only keys up to `last`.
     fn keep_up_to(&mut self, last: u64) {
         for db in 0..self.engine.keyspace.databases() {

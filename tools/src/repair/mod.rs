@@ -165,11 +165,13 @@ fn alone(disk: Arc<dyn Disk>, name: &str) -> Result<Arc<dyn Disk>, ToolError> {
 
 /// What can be read of a store, as a new one.
 fn of_store<'a>(args: &'a RepairArgs, filter: &Filter, memory: u64) -> Result<Report<'a>, ToolError> {
+    // What is not there, or is nothing that can be mended, is told before what its copy cannot be.
+    let target = Target::of(&args.path)?;
     if args.format.or_else(|| Format::of(&args.output)).is_some_and(|format| format != Format::Firn) {
         let text = "a store is mended as a store, which firn convert then gives another form";
         return Err(ToolError::Usage(text.to_owned()));
     }
-    let (raw, is_alone) = match Target::of(&args.path)? {
+    let (raw, is_alone) = match target {
         Target::Folder(disk) => (disk, false),
         Target::File { disk, name, kind: Kind::Snapshot } => (alone(disk, &name)?, true),
         Target::File { name, kind: Kind::Segment { .. }, .. } => {

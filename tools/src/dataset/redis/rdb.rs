@@ -5,7 +5,7 @@
 //! and be found out only behind them: so what is within the last entry is searched first, for a place from which on reading comes past the damage.
 
 use super::super::{Base, Damages, Loss, Unnamed, Visit};
-use super::rdb_search::{Names, is_end, names_between, search};
+use super::rdb_search::{Names, is_end, is_nothing, is_odd_name, names_between, search};
 use super::rdb_sofar::{Sofar, Wrong};
 use super::rdb_tally::{BATCHES_MAX, Batch, Tally, build};
 use super::{SEED, Source, bytes_at, failed, finding, open_at, with_keys};
@@ -220,7 +220,7 @@ impl<'d> RdbBase<'d> {
                     let phantom = match &event {
                         Event::Entry(part) if lenient && self.doubtful && !part.stored.continues => {
                             let key = part.stored.key;
-                            let why = match (key.is_empty(), names.add(part.db, key)) {
+                            let why = match (is_nothing(&part.stored, sofar.is_first), names.add(part.db, key)) {
                                 (true, _) => Some("an entry without a name".to_owned()),
                                 (_, false) => Some(format!("key {} comes a second time", text::word(key, false))),
                                 (_, true) => None,
@@ -249,6 +249,7 @@ impl<'d> RdbBase<'d> {
                                 continue;
                             }
                             (sofar.good, sofar.last) = (reader.offset(), given);
+                            let first = given.filter(|_| sofar.is_first && is_odd_name(&sofar.last_key));
                             let place = match given.filter(|_| lenient && (self.doubtful || sofar.damaged)) {
                                 Some((start, _)) => sofar.reaches_over(path, &reader, start)?,
                                 None => None,
@@ -258,6 +259,8 @@ impl<'d> RdbBase<'d> {
                                 self.swallowed(path, &mut sofar, start, to)?;
                                 reader = Reader::resume(self.source(path, to)?, reader.header(), to, reader.db());
                                 (sofar.good, sofar.last) = (to, None);
+                            } else if let Some((start, _)) = first {
+                                self.doubt(path, &sofar, start)?;
                             }
                             continue;
                         }
@@ -382,6 +385,18 @@ impl<'d> RdbBase<'d> {
         self.damages.lose(Loss { unnamed, ..loss(path, from, until, keys) });
         sofar.named += u64::from(!is_phantom);
         Ok(to)
+    }
+
+    /// Tells that the entry at `start`, the first that could be read behind damage, may be none.
+    fn doubt(&self, path: &Path, sofar: &Sofar, start: u64) -> Result<(), ToolError> {
+        let message = format!(
+            "key {} is the first that can be read behind damage, and may never have been one: bytes of a damaged value can look like it",
+            text::word(&sofar.last_key, false)
+        );
+        self.damages.report(finding(path, Severity::Damage, start, message))?;
+        let unnamed = Unnamed { about: 0, perhaps: true };
+        self.damages.lose(Loss { unnamed, ..loss(path, start, start, vec![sofar.last_key.clone()]) });
+        Ok(())
     }
 
     /// Leaves out an entry that has taken others for a part of its value.

@@ -1,11 +1,13 @@
 //! Behind damage in an RDB file: where entries go on, and which keys are in what is left out.
 //!
 //! A place is believed if several entries in a row, or the end, can be read from it. Zeros can be read as entries without name or value, and
-//! a name occurs once in a database: neither is believed.
+//! a name occurs once in a database: neither is believed. Of a first entry whose name is not what names are as a rule it is told that it may be none.
 
 use super::{Source, bytes_at};
 use crate::ToolError;
+use firn_engine::keyspace::entry::Stored;
 use firn_engine::rdb::{BadRdb, Event, RdbError, Reader};
+use firn_engine::value::Kind;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
@@ -159,6 +161,16 @@ impl Names {
         }
         self.0.insert(BuildHasherDefault::<DefaultHasher>::default().hash_one((db, key)))
     }
+}
+
+/// Whether an entry without a name is nothing: zeros can be read as one. `is_first` says that it is the first behind damage.
+pub(super) fn is_nothing(stored: &Stored<'_>, is_first: bool) -> bool {
+    stored.key.is_empty() && (is_first || stored.kind == Kind::String && !is_text(stored.body))
+}
+
+/// Whether a key is one that bytes within a value are easily taken for.
+pub(super) fn is_odd_name(key: &[u8]) -> bool {
+    key.len() == 1 || !is_text(key)
 }
 
 /// Whether bytes are text, as names of keys are, as a rule.
