@@ -8,9 +8,10 @@ use crate::text;
 use crate::{Outcome, ToolError};
 use firn_engine::disk::Disk;
 use firn_engine::disk::real::RealDisk;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// What to compact, and where to.
@@ -41,6 +42,35 @@ fn beside(path: &Path, ending: &str) -> Result<PathBuf, ToolError> {
     let mut name = name.to_owned();
     name.push(ending);
     Ok(path.with_file_name(name))
+}
+
+/// Puts the store `new` in the place of `old`, which stays as `aside`. At no moment is nothing at `old`: a server that started then would begin an
+/// empty store there.
+fn put_in_place(old: &Path, new: &Path, aside: &Path) -> std::io::Result<()> {
+    let swap = || renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).map_err(std::io::Error::from);
+    match swap() {
+        // What `new` names now is the old store.
+        Ok(()) => {
+            if let Err(error) = std::fs::rename(new, aside) {
+                if swap().is_ok() {
+                    return Err(error);
+                }
+                // It must not be taken away as something unfinished.
+                text::tell(&format_args!("firn: the old store stays in {}: {error}", new.display()));
+            }
+        }
+        // A file system without this.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            std::fs::rename(old, aside)?;
+            // If it fails, as it was.
+            std::fs::rename(new, old).inspect_err(|_| drop(std::fs::rename(aside, old)))?;
+        }
+        Err(error) => return Err(error),
+    }
+    let parent = old.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // It is done; what the disk says now is told by whoever reads it next.
+    let _ = std::fs::File::open(parent).and_then(|folder| folder.sync_all());
+    Ok(())
 }
 
 /// Runs it.
@@ -74,13 +104,18 @@ pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, To
             aside.display()
         )));
     }
+    if args.replace && output.symlink_metadata().is_ok() {
+        return Err(ToolError::Usage(format!(
+            "{} is there, from a compaction that was interrupted: {} is whole without it; remove it first",
+            output.display(),
+            args.path.display()
+        )));
+    }
     // Nobody may write into the folder between reading it and putting another in its place.
     let lock = if args.replace {
         let disk = RealDisk::open(&args.path, false).map_err(|error| failed(&args.path, error))?;
         Some(disk.lock().map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => {
-                ToolError::Usage(format!("{} is in use by a server", args.path.display()))
-            }
+            ErrorKind::WouldBlock => ToolError::Usage(format!("{} is in use by a server", args.path.display())),
             _ => failed(&args.path, error),
         })?)
     } else {
@@ -107,12 +142,7 @@ pub(crate) fn run(args: &CompactArgs, out: &mut dyn Write) -> Result<Outcome, To
     let made = made.into_inner().ok_or_else(|| ToolError::Usage("there is nothing to compact".to_owned()))?;
     let made = made.finish_in(&libraries(&info, &choice.filter), || {
         let Some(aside) = &aside else { return Ok(()) };
-        std::fs::rename(&args.path, aside).map_err(|error| failed(&args.path, error))?;
-        std::fs::rename(&output, &args.path).map_err(|error| {
-            // As it was.
-            let _ = std::fs::rename(aside, &args.path);
-            failed(&output, error)
-        })
+        put_in_place(&args.path, &output, aside).map_err(|error| failed(&output, error))
     })?;
     drop(lock);
     let (before, place) = (dataset.bytes(), aside.as_ref().map_or(&output, |_| &args.path));

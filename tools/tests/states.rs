@@ -49,8 +49,11 @@ fn a_compact_store_is_equal_and_smaller() {
         replaced = replace();
     }
     replaced.ended(0);
-    assert!(at.path().join("store.before-compaction").exists());
+    assert_eq!(files(&store, "").len(), 2, "an identity and a snapshot");
     assert_eq!(digests_of(&store), known);
+    let old = at.path().join("store.before-compaction");
+    assert!(files(&old, ".seg").len() > 1, "the old one");
+    assert_eq!(digests_of(&old), known);
 }
 
 #[test]

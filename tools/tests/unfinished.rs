@@ -145,7 +145,8 @@ fn only_a_store_is_compacted_in_its_place() {
     // Somebody's files are not taken for what was left from the last time.
     fs::create_dir(at.path().join("store.compacting")).expect("a folder");
     fs::write(at.path().join("store.compacting/theirs"), "x").expect("writable");
-    firn(&["compact", shown(&folder), "--replace"]).ended(2);
+    let refused = firn(&["compact", shown(&folder), "--replace"]).ended(2);
+    assert!(refused.err.contains("from a compaction that was interrupted"), "{}", refused.err);
     assert!(at.path().join("store.compacting/theirs").exists());
     fs::remove_dir_all(at.path().join("store.compacting")).expect("removed");
     firn(&["compact", shown(&folder), "--replace"]).ended(0);
