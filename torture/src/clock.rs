@@ -25,6 +25,12 @@ pub(crate) fn available() -> Result<(), String> {
     })
 }
 
+/// What a start that failed has printed says that the library cannot live in this server: allocators that ask for the time before it is
+/// ready (jemalloc's, of some builds) hang or end there. That is not the server's doing.
+pub(crate) fn clashes(said: &str) -> bool {
+    said.contains("libfaketime: ") && said.contains("clash with libfaketime")
+}
+
 /// A jump in ms, either way.
 pub(crate) fn jump(rng: &mut Rng) -> i64 {
     let far = 60_000 + rng.below(JUMP_MAX_MS) as i64;
@@ -42,4 +48,17 @@ pub(crate) fn environment(jump_ms: i64) -> Vec<(String, String)> {
         // Timers go on as they are: only the wall clock jumps.
         ("FAKETIME_DONT_FAKE_MONOTONIC".into(), "1".into()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_librarys_own_complaint_is_a_clash() {
+        let said = "1:M * Ready | libfaketime: Cannot recover from unexpected recursive calls to clock_gettime(). | libfaketime:  Please check whether \
+                    any other libraries are in use that clash with libfaketime.";
+        assert!(clashes(said));
+        assert!(!clashes("1:M # Bad file format reading the append only file"));
+    }
 }

@@ -90,6 +90,9 @@ impl Torture {
             Ok((server, _)) => Ok(server),
             Err(NoStart::Failed(error)) => Err(error.into()),
             Err(NoStart::Asked) => Err(Stop::Asked),
+            Err(why) if clock::clashes(&why.to_string()) => Err(Stop::Broken(format!(
+                "clock jumps cannot be made for this server, which libfaketime cannot live in: {why}"
+            ))),
             Err(why) => Err(wrong(Wrong::RefusedStart, format!("the clock is {jump_ms} ms off: {why}"))),
         }
     }
