@@ -13,6 +13,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
 
 The server is told to listen on {port} and to keep its data in {dir}; {policy} is --policy's value, in Redis' words. It is started and killed many
 times, on folders of the tool's own. Power cuts and failing disks need root and /dev/fuse (or loop devices and mkfs.ext4 or mkfs.xfs).
+A seed fixes what is done, not how the server's and the clients' threads are timed: a replay may need several attempts to show a violation again.
 
 Exit codes: 0 nothing was found, 1 there are violations, 2 the command line is wrong, 3 nothing is proven or the run broke off (a fault cannot be made
 here, the server does not start, no write was ever acknowledged), 129, 130 or 143 SIGHUP, SIGINT or SIGTERM ended it. Whatever was seen by then is reported.";
