@@ -276,6 +276,7 @@ fn segment_line(view: &SegmentView) -> FileLine {
 
 /// How the finding of a torn tail begins.
 const TORN_TAIL: &str = "a torn tail";
+const TO_NOBODY: &str = ", promised to nobody: ";
 
 /// Whether this is an end that nobody was promised.
 pub(crate) fn is_torn_tail(finding: &Finding) -> bool {
@@ -297,7 +298,7 @@ pub(crate) fn end_finding(name: &str, scan: &Scan, durable: Lsn) -> Option<Findi
             let behind = scan.behind.map_or_else(String::new, |behind| {
                 format!("; behind it {} that nobody was promised", text::counted(behind.frames, "frame", "frames"))
             });
-            finding(Severity::Note, scan.offset, format!("{TORN_TAIL}, promised to nobody: {why}{behind}"))
+            finding(Severity::Note, scan.offset, format!("{TORN_TAIL}{TO_NOBODY}{why}{behind}"))
         }
         End::Broken(why) => {
             finding(Severity::Damage, scan.offset, format!("{why}; records up to {durable} were on the device"))
@@ -381,6 +382,11 @@ fn look_closer(disk: &Arc<dyn Disk>, findings: &mut Vec<Finding>) -> Result<(), 
         if let (true, Ok(reader)) = (is_snapshot, store.snapshot(&finding.file)) {
             findings.extend(folder::verify_snapshot(&reader, &indicatif::ProgressBar::hidden()).1);
         }
+        for torn in findings.iter_mut().filter(|it| it.file == finding.file) {
+            if let Some(why) = torn.message.strip_prefix(TORN_TAIL).and_then(|text| text.strip_prefix(TO_NOBODY)) {
+                (torn.severity, torn.message) = (Severity::Damage, why.to_owned());
+            }
+        }
         findings.push(finding);
     }
     for stretch in store.damaged_stretches()? {
@@ -422,7 +428,12 @@ fn check_folder(disk: &Arc<dyn Disk>) -> Result<Report, ToolError> {
         findings.extend(segment.findings.iter().cloned());
         findings.extend(segment_finding(&view, at, segment));
     }
-    if findings.iter().any(|finding| finding.severity == Severity::Damage) {
+    // What looks like a torn tail is none if what was written behind it is there, out of its place.
+    let is_broken = |segment: &SegmentView| {
+        segment.scan.as_ref().is_ok_and(|scan| matches!(scan.end, End::Broken(_)) && scan.behind.is_none())
+    };
+    let is_damage = |finding: &Finding| finding.severity == Severity::Damage;
+    if findings.iter().any(is_damage) || view.segments.iter().any(is_broken) {
         look_closer(disk, &mut findings)?;
     }
     let (recovery, recovery_text, refused) = verdict(&view);

@@ -209,3 +209,37 @@ fn a_copy_of_a_folder_in_use_is_not_in_use() {
     assert!(!firn(&["check", shown(&copied)]).out.contains("process"));
     store.close().expect("a clean end");
 }
+
+#[test]
+fn bytes_cut_out_of_the_newest_segment_or_a_snapshot_are_damage_for_check_as_for_repair() {
+    let at = tempfile::tempdir().expect("a folder");
+    let whole = at.path().join("whole");
+    thousand(&whole, true);
+    thousand(&at.path().join("log"), false);
+    for (number, count) in [1, 7, 64, 300].into_iter().enumerate() {
+        let damaged = at.path().join(format!("cut-{number}"));
+        copy(&at.path().join("log"), &damaged);
+        let last = files(&damaged, ".seg").pop().expect("a segment");
+        let mut content = fs::read(&last).expect("readable");
+        let place = content.windows(7).position(|window| window == b"key:900").expect("it is there");
+        content.drain(place..place + count);
+        fs::write(&last, content).expect("writable");
+        let told = firn(&["check", shown(&damaged)]).ended(1).out;
+        assert!(told.contains("missing before byte") && !told.contains("torn tail, promised"), "{told}");
+        let made = at.path().join(format!("made-{number}"));
+        firn(&["repair", shown(&damaged), "-o", shown(&made)]).ended(1);
+        assert!(keys(&made).len() >= 990, "{}", keys(&made).len());
+    }
+    // Whole blocks and more: what is set aside overlaps.
+    let snapshot = files(&whole, ".snap").pop().expect("a snapshot");
+    let content = fs::read(&snapshot).expect("readable");
+    let file = at.path().join(snapshot.file_name().expect("a name"));
+    for number in 0..12 {
+        let (mut cut, from) = (content.clone(), 200 + number * (content.len() / 20));
+        cut.drain(from..from + 1000);
+        fs::write(&file, cut).expect("writable");
+        let made = at.path().join(format!("snapshot-{number}"));
+        firn(&["check", shown(&file)]).ended(1);
+        firn(&["repair", shown(&file), "-o", shown(&made)]).ended(1);
+    }
+}

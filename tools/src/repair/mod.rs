@@ -519,10 +519,15 @@ fn set_aside(disk: &dyn Disk, folder: &Path, stretches: &[Stretch]) -> Result<()
     }
     let failed = |error: std::io::Error| ToolError::Unreadable(format!("{}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    for stretch in stretches {
+    for stretch in stretches.iter().filter(|stretch| stretch.to > stretch.from) {
         let file = disk.open(&stretch.file, OpenMode::Read).map_err(unreadable(&stretch.file))?;
-        let path = folder.join(format!("{}.bytes-{}", stretch.file, stretch.from));
-        let mut to = std::fs::File::create_new(&path).map_err(failed)?;
+        let name = format!("{}.bytes-{}", stretch.file, stretch.from);
+        // Stretches overlap where bytes are missing, or where an entry was looked at twice.
+        let names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
+        let mut made = names.map(|name| std::fs::File::create_new(folder.join(name)));
+        let is_taken =
+            |made: &std::io::Result<_>| made.as_ref().is_err_and(|why| why.kind() == std::io::ErrorKind::AlreadyExists);
+        let mut to = made.find(|made| !is_taken(made)).expect("numbers go on").map_err(failed)?;
         let (mut at, mut buffer) = (stretch.from, vec![0; 256 * 1024]);
         while at < stretch.to {
             let len = usize::try_from(stretch.to - at).map_or(buffer.len(), |left| left.min(buffer.len()));
