@@ -450,6 +450,9 @@ fn check_names_commands_that_repair_cannot_apply() {
         (command(&["ZADD", "scores", "1.x", "one"]), "scores"),
         (command(&["XADD", "events", "7-!", "field", "value"]), "events"),
         (command(&["PEXPIREAT", "before", "41024x4800123"]), "before"),
+        (command(&["SET", "until", "1", "PXAT", "41024x4800123"]), "until"),
+        (command(&["XADD", "events", "0-0", "field", "value"]), "events"),
+        (command(&["ZADD", "scores", "1", "one", "nan", "two"]), "scores"),
     ] {
         let all = [command(&["SET", "before", "1"]), bad, command(&["SET", "after", "2"])].concat();
         fs::write(&file, &all).expect("written");
@@ -465,6 +468,9 @@ fn check_names_commands_that_repair_cannot_apply() {
         command(&["XGROUP", "CREATE", "stream", "group", "0"]),
         command(&["RENAME", "one", "other"]),
         command(&["INCRBY", "number", "5"]),
+        command(&["SET", "key", "value", "PXAT", "4102444800123"]),
+        command(&["XADD", "events", "MAXLEN", "5", "1-1", "field", "value"]),
+        command(&["XADD", "events", "1-2", "field", "value"]),
         command(&["ZADD", "scores", "inf", "one", "-0", "other"]),
     ];
     fs::write(&file, fine.concat()).expect("written");

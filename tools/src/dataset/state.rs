@@ -249,6 +249,18 @@ fn unknown(change: &Change<'_>) -> Finding {
     )
 }
 
+/// Whether this is a number that no command can have anything against; others may be one too.
+fn is_plain_number(word: &[u8]) -> bool {
+    const DIGITS_MAX: usize = 18;
+    matches!(word.len(), 1..=DIGITS_MAX) && word.iter().all(u8::is_ascii_digit) && (word.len() == 1 || word[0] != b'0')
+}
+
+/// Whether this is a score that no command can have anything against; others may be one too.
+fn is_plain_score(word: &[u8]) -> bool {
+    let has_digit = word.iter().any(u8::is_ascii_digit);
+    has_digit && std::str::from_utf8(word).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
+}
+
 /// An engine that holds some keys and replays changes of these.
 pub(crate) struct Small {
     /// The engine.
@@ -314,19 +326,35 @@ impl Small {
     /// Most commands that a log holds cannot be wrong in that way, and cost nothing here.
     pub(crate) fn refusal(&mut self, words: &[&[u8]]) -> Option<String> {
         /// What is said of words; the rest is said of what a key holds.
-        const OF_WORDS: [&str; 8] = [
+        const OF_WORDS: [&str; 9] = [
             "wrong number of arguments",
             "syntax error",
             "not an integer",
             "not a valid float",
             "Invalid stream ID",
+            "must be greater than 0-0",
             "invalid expire time",
             "DUMP payload",
             "Bad data format",
         ];
-        let command = firn_engine::command::table::find(words[0]).filter(|command| change::writes(command, words))?;
+        let command = firn_engine::command::table::find(words[0])
+            .filter(|command| change::writes(command, words) && command.spec.arity.fits(words.len()))?;
         let is_plain = match command.spec.name {
-            "SET" => words.len() == 3,
+            "SET" => {
+                words.len() == 3
+                    || words.len() == 5 && words[3].eq_ignore_ascii_case(b"PXAT") && is_plain_number(words[4])
+            }
+            "PEXPIREAT" => words.len() == 3 && is_plain_number(words[2]),
+            "ZADD" => words.len().is_multiple_of(2) && words[2..].iter().step_by(2).all(|word| is_plain_score(word)),
+            "XADD" => {
+                let mut id = words[2].split(|byte| *byte == b'-');
+                let both = [id.next(), id.next()];
+                // 0-0 is none.
+                let is_id = words[2].iter().any(|byte| matches!(byte, b'1'..=b'9'))
+                    && both.iter().all(|half| half.is_some_and(is_plain_number))
+                    && id.next().is_none();
+                is_id && !words.len().is_multiple_of(2)
+            }
             "HSET" => words.len().is_multiple_of(2),
             "RPUSH" | "LPUSH" | "SADD" | "SREM" | "HDEL" | "ZREM" | "DEL" | "UNLINK" | "APPEND" | "INCR" | "DECR" => {
                 true
@@ -335,11 +363,7 @@ impl Small {
             _ => false,
         };
         let mut places = Vec::new();
-        if is_plain
-            || !command.spec.arity.fits(words.len())
-            || touched(words, &mut places).is_none()
-            || places.is_empty()
-        {
+        if is_plain || touched(words, &mut places).is_none() || places.is_empty() {
             return None;
         }
         let mut reply = NoReply::default();
