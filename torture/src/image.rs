@@ -45,12 +45,21 @@ pub(crate) struct Image {
     direct: bool,
 }
 
+/// Where Debian has a program.
+fn package(program: &str) -> &'static str {
+    match program {
+        "mkfs.ext4" | "e2fsck" => " (Debian: e2fsprogs)",
+        "mkfs.xfs" => " (Debian: xfsprogs)",
+        _ => "",
+    }
+}
+
 /// Runs a program to its end; an exit code up to `most` is a success.
 pub(crate) fn run(program: &str, arguments: &[&OsStr], most: i32) -> io::Result<()> {
     let output = Command::new(program)
         .args(arguments)
         .output()
-        .map_err(|error| io::Error::other(format!("{program}: {error}")))?;
+        .map_err(|error| io::Error::other(format!("{program}: {error}{}", package(program))))?;
     if output.status.code().is_some_and(|code| code <= most) {
         return Ok(());
     }

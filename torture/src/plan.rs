@@ -97,7 +97,7 @@ pub struct TortureArgs {
     /// The port to use; a free one is looked for if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// The report as JSON on standard output.
+    /// The report as JSON on standard output, `verdict` first.
     #[arg(long)]
     pub json: bool,
     /// Also write the report, with its timeline, as a page.

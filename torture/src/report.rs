@@ -1,6 +1,7 @@
 //! What a run found: the data, and how a person, a program (`--json`) and CI (exit code) read it.
 
 use crate::fault::Fault;
+use crate::stop;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -311,7 +312,36 @@ pub struct Report {
     pub not_begun: Vec<String>,
 }
 
+/// What `--json` tells: the verdict, as the exit code says it, before the report itself.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told<'a> {
+    /// `passed`, `violations`, `ended-by-a-signal` or `nothing-proven`.
+    verdict: &'static str,
+    passed: usize,
+    failed: usize,
+    /// What ended it early, or why it proves nothing.
+    trouble: Option<String>,
+    /// Faults that were asked for and had no turn, run by run.
+    not_made: Vec<String>,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
 impl Report {
+    /// For programs. `trouble`: what ended it early.
+    pub(crate) fn told(&self, trouble: Option<&str>) -> Told<'_> {
+        let (passed, failed) = self.passed();
+        let trouble = trouble.map(str::to_string).or_else(|| self.proves_nothing());
+        let verdict = match &trouble {
+            _ if stop::signal().is_some() => "ended-by-a-signal",
+            _ if !self.is_fine() => "violations",
+            Some(_) => "nothing-proven",
+            None => "passed",
+        };
+        let missed = |run: &Run| run.not_made().map(|faults| format!("{}: {faults}", run.title()));
+        Told { verdict, passed, failed, trouble, not_made: self.runs.iter().filter_map(missed).collect(), report: self }
+    }
+
     /// Whether nothing is wrong.
     pub fn is_fine(&self) -> bool {
         self.runs.iter().all(|run| run.violations.is_empty())

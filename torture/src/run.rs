@@ -95,7 +95,7 @@ pub fn run(arguments: &TortureArgs, out: &mut dyn Write) -> Result<Ended, Failur
         }
     }
     if arguments.json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
+        serde_json::to_writer_pretty(&mut *out, &report.told(trouble.as_deref())).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         out.write_all(report.text().as_bytes())?;

@@ -74,6 +74,21 @@ fn a_run_without_an_acknowledged_write_proves_nothing() {
 }
 
 #[test]
+fn a_program_reads_the_verdict_at_the_top() {
+    let of = |words: &[&str]| {
+        let (_, report) = torture(words);
+        serde_json::from_str::<serde_json::Value>(&report).expect("JSON")
+    };
+    let told = of(&["--server", &fake("drop"), "--cycles", "1", "--faults", "kill,term", "--json"]);
+    assert_eq!(told["verdict"], "nothing-proven");
+    assert!(told["trouble"].as_str().is_some_and(|why| why.contains("no write was ever acknowledged")), "{told}");
+    assert!(told["not_made"][0].as_str().is_some_and(|faults| faults.contains("not made in 1 cycle")), "{told}");
+    let told = of(&["--server", &fake("slow"), "--cycles", "1", "--workload", "registers", "--json"]);
+    assert_eq!((&told["verdict"], &told["failed"]), (&"violations".into(), &1.into()));
+    assert_eq!(told["runs"][0]["violations"].as_array().map(Vec::len), Some(1), "{told}");
+}
+
+#[test]
 fn the_first_load_of_a_store_lasts_until_something_can_be_lost() {
     let (ended, report) = torture(&["--server", &fake("slow"), "--cycles", "1", "--workload", "registers"]);
     assert_eq!(ended, Ok(Ended::Violations), "{report}");
