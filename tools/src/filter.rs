@@ -11,6 +11,11 @@ use firn_engine::log::Lsn;
 use firn_engine::value::Kind;
 use std::ops::RangeInclusive;
 
+/// Whether a name matches a glob. Of stars alone every name does, the empty one too, as in KEYS and SCAN, which know that case as well.
+pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    !pattern.is_empty() && pattern.iter().all(|sign| *sign == b'*') || glob::matches(pattern, name)
+}
+
 /// Options about keys.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct KeyArgs {
@@ -118,8 +123,8 @@ impl Filter {
 
     /// Whether a key of this name may pass in some database.
     pub(crate) fn wants_name(&self, key: &[u8]) -> bool {
-        (self.patterns.is_empty() || self.patterns.iter().any(|pattern| glob::matches(pattern, key)))
-            && !self.not_patterns.iter().any(|pattern| glob::matches(pattern, key))
+        (self.patterns.is_empty() || self.patterns.iter().any(|pattern| matches(pattern, key)))
+            && !self.not_patterns.iter().any(|pattern| matches(pattern, key))
     }
 
     /// Whether every key passes, whatever its name.

@@ -1,6 +1,6 @@
 //! Secrets out of data that is handed on: values of keys, and of fields in hashes and streams, whose names match a glob.
 
-use firn_engine::glob;
+use crate::filter::matches;
 use firn_engine::key::HashSeed;
 use firn_engine::keyspace::{Entry, Value};
 use firn_engine::value::hash::Lifetime;
@@ -36,7 +36,7 @@ impl Redacted {
 
 impl Redaction {
     fn hides(&self, name: &[u8]) -> bool {
-        self.patterns.iter().any(|pattern| glob::matches(pattern, name))
+        self.patterns.iter().any(|pattern| matches(pattern, name))
     }
 
     /// The value with what is to be hidden replaced; `None` if nothing is.

@@ -13,12 +13,12 @@ use crate::dataset::change::{Touches, touched};
 use crate::dataset::firn::snapshot_error;
 use crate::dataset::state::Small;
 use crate::dataset::{Damages, Dataset};
+use crate::filter::matches;
 use crate::moment::now_ms;
 use crate::reply::Writer;
 use crate::unfinished::{Form, Unfinished};
 use crate::{Outcome, ToolError, restore, text};
 use firn_engine::command::{Args, Flags, Reply, Session};
-use firn_engine::glob;
 use firn_engine::key::HashSeed;
 use firn_engine::number::{parse_cursor, parse_integer};
 use firn_engine::snapshot::reader::{BlockBuffer, SnapshotReader};
@@ -335,7 +335,7 @@ impl Mounted {
         loop {
             match entries.next() {
                 Ok(Some((_, entry))) => {
-                    if glob::matches(pattern, entry.key) && entry.deadline.is_none_or(|at| at > self.now_ms) {
+                    if matches(pattern, entry.key) && entry.deadline.is_none_or(|at| at > self.now_ms) {
                         found.push(entry.key.to_vec());
                     }
                 }
@@ -375,7 +375,7 @@ impl Mounted {
                         break;
                     }
                     (seen, last) = (seen + 1, position);
-                    let wanted = pattern.is_none_or(|pattern| glob::matches(pattern, entry.key))
+                    let wanted = pattern.is_none_or(|pattern| matches(pattern, entry.key))
                         && kind.is_none_or(|kind| kind == Some(entry.value.kind()))
                         && entry.deadline.is_none_or(|at| at > self.now_ms);
                     if wanted {

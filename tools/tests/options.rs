@@ -339,3 +339,18 @@ fn whoever_stops_reading_sees_no_error_and_dash_is_standard_input() {
     assert!(piped(&["history", "-", "user:0001"], &forms["all.aof"]).contains("SET"));
     firn(&["compact", "-", "--replace"]).ended(2);
 }
+
+#[test]
+fn a_star_alone_matches_the_empty_name_too() {
+    let at = tempfile::tempdir().expect("a folder");
+    let lines = at.path().join("all.jsonl");
+    let all =
+        [r#"{"key":"","type":"string","value":"a secret"}"#, r#"{"key":"a","type":"hash","value":{"":"a secret"}}"#];
+    fs::write(&lines, all.join("\n")).expect("written");
+    let convert =
+        |more: &[&str]| firn(&[&["convert", shown(&lines), "-", "--format", "jsonl"], more].concat()).ended(0);
+    assert!(!convert(&["--redact", "*"]).out.contains("a secret"));
+    assert_eq!(convert(&["--match", "*"]).lines().len(), 2);
+    assert_eq!(convert(&["--not-match=*"]).lines().len(), 0);
+    assert_eq!(convert(&["--match", "a*"]).lines().len(), 1);
+}
