@@ -354,3 +354,17 @@ fn a_star_alone_matches_the_empty_name_too() {
     assert_eq!(convert(&["--not-match=*"]).lines().len(), 0);
     assert_eq!(convert(&["--match", "a*"]).lines().len(), 1);
 }
+
+#[test]
+fn a_table_that_ends_within_a_quoted_cell_was_cut() {
+    let at = tempfile::tempdir().expect("a folder");
+    let (lines, table) = (at.path().join("all.jsonl"), at.path().join("all.csv"));
+    fs::write(&lines, r#"{"key":"a","type":"list","value":["one","two"]}"#).expect("written");
+    firn(&["convert", shown(&lines), shown(&table)]).ended(0);
+    let whole = fs::read_to_string(&table).expect("readable");
+    firn(&["check", shown(&table)]).ended(0);
+    fs::write(&table, whole.trim_end().trim_end_matches('"')).expect("written");
+    let told = firn(&["check", shown(&table)]).ended(1).out;
+    assert!(told.contains("ends within a quoted cell"), "{told}");
+    firn(&["convert", shown(&table), shown(&at.path().join("new.rdb"))]).ended(1);
+}

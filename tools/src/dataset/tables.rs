@@ -21,14 +21,16 @@ pub(crate) fn csv<E: From<std::io::Error>>(path: &Path, row: &mut Take<'_, E>) -
     let mut number = 0;
     while csv_record(&mut reader, &mut cells)? {
         number += 1;
-        if number > 1 && !(cells.len() == 1 && cells[0].is_empty()) {
+        if cells.is_empty() {
+            row(number, Err("the file ends within a quoted cell: it was cut".to_owned()))?;
+        } else if number > 1 && !(cells.len() == 1 && cells[0].is_empty()) {
             row(number, csv_row(&cells))?;
         }
     }
     Ok(())
 }
 
-/// Takes one record as RFC 4180 has it; false at the end.
+/// Takes one record as RFC 4180 has it; false at the end. No cells: the file ends within one.
 fn csv_record(reader: &mut impl BufRead, cells: &mut Vec<Vec<u8>>) -> std::io::Result<bool> {
     cells.clear();
     let (mut cell, mut quoted, mut any) = (Vec::new(), false, false);
@@ -36,7 +38,9 @@ fn csv_record(reader: &mut impl BufRead, cells: &mut Vec<Vec<u8>>) -> std::io::R
         // Up to a byte that has a meaning.
         let buffer = reader.fill_buf()?;
         if buffer.is_empty() {
-            if any {
+            if quoted {
+                cells.clear();
+            } else if any {
                 cells.push(cell);
             }
             return Ok(any);
