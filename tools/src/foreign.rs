@@ -223,6 +223,9 @@ pub(crate) fn look(path: &Path, files: &Foreign, as_json: bool, out: &mut dyn Wr
         format!("{} and {} read.", text::counted(keys, "key", "keys"), text::counted(commands, "command", "commands"));
     let torn = content.losses.iter().find(|loss| loss.harmless);
     let said = match (outcome, torn) {
+        (Outcome::Fine, None) if commands > 0 => style.good(
+            "No damage found (commands have no checksums: what was changed in place within a value, nothing tells).",
+        ),
         (Outcome::Fine, None) => style.good("No damage found."),
         (Outcome::Fine, Some(torn)) => style.note(&format!(
             "No damage found, but a torn tail of {}.",

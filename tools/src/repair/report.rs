@@ -2,6 +2,7 @@
 
 use super::patched::{Patch, Shift};
 use super::{RepairArgs, Stretch, when};
+use crate::dataset::redis::STRAY;
 use crate::dataset::{StateInfo, Unnamed};
 use crate::filter::Filter;
 use crate::folder::{Finding, Severity};
@@ -62,6 +63,11 @@ impl<'a> Report<'a> {
         self.lost_keys.extend(keys.into_iter().filter(|key| filter.wants_name(key)));
     }
 
+    /// Whether a tail is missing: what it held further on nobody knows.
+    fn lacks_a_tail(&self) -> bool {
+        self.cut_off.iter().any(|finding| !finding.message.ends_with(STRAY))
+    }
+
     /// How many parts could not be read.
     pub(super) fn losses(&self) -> u64 {
         self.findings.iter().filter(|finding| finding.severity != Severity::Note).count() as u64
@@ -94,7 +100,7 @@ impl<'a> Report<'a> {
                 "shifted": self.shifts.iter()
                     .map(|(file, it)| json!({ "file": file, "offset": it.at, "missing": it.by.max(0), "added": (-it.by).max(0) }))
                     .collect::<Vec<_>>(),
-                "names_complete": self.unnamed.none(),
+                "names_complete": self.unnamed.none() && !self.lacks_a_tail(),
                 "unnamed_keys": self.unnamed.about,
                 "lost_keys": self.lost_keys.iter().map(|key| json::bytes(key)).collect::<Vec<_>>(),
                 "set_aside": self.stretches.iter()
@@ -173,7 +179,10 @@ impl<'a> Report<'a> {
                 0 if !self.made_again.is_empty() => style.good("Nothing was lost of the files that are there."),
                 0 if self.cut_off.is_empty() && self.stretches.is_empty() => style.good("Nothing was lost."),
                 0 if self.cut_off.is_empty() => style.good("No key was lost."),
-                0 => style.good("Nothing was lost but a tail that was torn off, or never written."),
+                0 if self.lacks_a_tail() => style.good(
+                    "Nothing was lost but a tail that was torn off, or never written; what else was in it, nothing tells.",
+                ),
+                0 => style.good("Nothing was lost."),
                 losses => style.bad(&format!("{} could not be read.", text::counted(losses, "part", "parts"))),
             }
         )?;

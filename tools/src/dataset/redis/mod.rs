@@ -13,7 +13,7 @@ mod rdb_tally;
 mod resync;
 
 pub(crate) use aof::{AofTail, Place};
-pub(crate) use rdb::{Notes, RdbBase};
+pub(crate) use rdb::{Notes, RdbBase, STRAY};
 
 use super::lines::RowFile;
 use super::{Damages, Loss, Tail};

@@ -24,6 +24,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
+/// What is said of bytes behind a file that is whole: it lacks nothing.
+pub(crate) const STRAY: &str = "bytes follow the end of the file, and belong to nothing in it";
+
 /// No entry is as short as what is pushed out of one by a few bytes too many.
 const PUSHED_OUT_MAX: u64 = 8;
 /// The version that a file is taken for whose header cannot be read: the newest of Redis, which has all forms of the older ones.
@@ -122,8 +125,7 @@ impl<'d> RdbBase<'d> {
             Some(end) if end < len && !super::may_have_commands(path) => {
                 // Everything before them is whole, or has been reported.
                 let zeros = if super::zeros_from(path, end, len)? { " zero" } else { "" };
-                let message =
-                    format!("{}{zeros} bytes follow the end of the file, and belong to nothing in it", len - end);
+                let message = format!("{}{zeros} {STRAY}", len - end);
                 self.damages.report(finding(path, Severity::Damage, end, message))?;
                 self.damages.lose(Loss { harmless: true, ..loss(path, end, len, Vec::new()) });
                 Ok(())
