@@ -172,6 +172,7 @@ pub(crate) fn view(disk: &dyn Disk, verify: bool, bar: &dyn Fn(u64) -> ProgressB
     let needed_links = needed(&links, covered).to_vec();
     let found = Found {
         snapshot: covered,
+        snapshot_epoch: newest_whole.map_or(0, |at| snapshots[at].epoch),
         broken_snapshots: snapshots[..newest_whole.unwrap_or(snapshots.len())].iter().map(|view| view.lsn).collect(),
         durable: newest_whole.map_or(0, |at| stated_durable(&snapshots[at])),
         has_log: newest_whole.is_some_and(|at| snapshots[at].reader.as_ref().is_ok_and(SnapshotReader::has_log)),

@@ -8,6 +8,7 @@
 //! | broken or missing bytes at E, D >= E | refuse: damaged |
 //! | broken bytes that a snapshot covers | open, with a warning |
 //! | the last segment's header broken, not the first of its epoch, its predecessor not sealed, D < E | open: it was being made; set aside |
+//! | a segment's header broken, and the snapshot was begun in a later epoch, D < E | open, with a warning: the log never went on in that segment after the snapshot; set aside if it is the last |
 //! | a segment's header broken otherwise | refuse: damaged |
 //! | frames of an older epoch at or above the first LSN of a newer one | superseded: not part of history |
 //! | a sealed segment without successor (of its epoch, or the one that an open or a rescue began); LSNs missing between segments or before the first | refuse: a file is missing |
@@ -63,6 +64,8 @@ pub struct SegmentFound {
 pub struct Found {
     /// LSN of the newest snapshot that verifies.
     pub snapshot: Option<Lsn>,
+    /// The epoch in which that snapshot was begun: what epochs before it have logged is in it.
+    pub snapshot_epoch: u64,
     /// LSNs of newer snapshots that do not.
     pub broken_snapshots: Vec<Lsn>,
     /// The highest LSN that a snapshot states as durable.
@@ -337,6 +340,17 @@ impl<'a> Walk<'a> {
             End::BadHeader(bad @ (BadHeader::OtherStore { .. } | BadHeader::OtherName { .. })) => {
                 return fail(self, Why::Foreign(bad.to_string()));
             }
+            // A failed disk lost what was not durable yet, and the snapshot that the next epoch made has it.
+            End::BadHeader(bad) if self.is_replaced(at) => {
+                self.plan
+                    .warnings
+                    .push(format!("{}: {bad}; a snapshot of a later epoch has all that was ever in it", segment.name));
+                if successor.is_some() {
+                    return Ok(true);
+                }
+                self.set_aside(at, 0);
+                return Ok(false);
+            }
             // A segment's header is durable before the next segment is made, and before anything in it is called durable.
             End::BadHeader(bad)
                 if successor.is_some() || self.plan.durable >= self.plan.next || !self.in_the_making(at) =>
@@ -378,6 +392,13 @@ impl<'a> Walk<'a> {
             End::Sealed { .. } => fail(self, Why::NoSuccessor(scan.next)),
             _ => self.tail(at, fail),
         }
+    }
+
+    /// Whether the snapshot has whatever segment `at` held: epochs do not go back, so a log that was in a later one when the snapshot was
+    /// begun had written all of this before. What lies behind it must go on without a gap all the same.
+    fn is_replaced(&self, at: usize) -> bool {
+        let has_gap = self.segments.get(at + 1).is_some_and(|(next, _)| next.first > self.plan.next);
+        self.segments[at].0.epoch < self.found.snapshot_epoch && self.plan.durable < self.plan.next && !has_gap
     }
 
     /// Whether segment `at` may have its name without its header: not the first of an epoch, which gets its name when all of it is

@@ -154,6 +154,34 @@ fn every_row_of_the_table() {
         found(None, vec![a(), segment(51, 1, 51, 0, NO_HEADER), segment(81, 1, 90, 50, End::Clean)]),
         &damaged(&no_header, "log-51-1"),
     );
+    let lost = || segment(51, 2, 51, 0, NO_HEADER);
+    let rescued = |epoch, segments| Found { snapshot_epoch: epoch, ..found(Some(80), segments) };
+    row(
+        "a header that a failed disk lost, and a snapshot of a later epoch",
+        rescued(4, vec![lost()]),
+        "open [] next 81 copy 81 aside [0@0] unanchored 1",
+    );
+    row(
+        "the same, behind another",
+        rescued(4, vec![segment(20, 1, 20, 0, NO_HEADER), lost()]),
+        "open [] next 81 copy 81 aside [1@0] unanchored 2",
+    );
+    row(
+        "the same, behind one that counts",
+        rescued(4, vec![segment(1, 1, 51, 50, End::Superseded), lost()]),
+        "open [] next 81 copy 81 aside [1@0] unanchored 1",
+    );
+    row("the same, and a snapshot of its own epoch", rescued(2, vec![lost()]), &damaged(&no_header, "log-51-2"));
+    row(
+        "the same, and more was durable than the snapshot has",
+        Found { durable: 81, ..rescued(4, vec![lost()]) },
+        &damaged(&no_header, "log-51-2"),
+    );
+    row(
+        "the same, and a gap behind it",
+        rescued(4, vec![lost(), segment(85, 4, 90, 0, End::Clean)]),
+        &damaged(&no_header, "log-51-2"),
+    );
     row(
         "an older epoch ends where a newer begins",
         found(None, vec![segment(1, 1, 41, 30, End::Superseded), segment(41, 2, 61, 60, End::Clean)]),

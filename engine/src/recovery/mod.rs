@@ -253,6 +253,7 @@ fn load_state(
     let links = &all[start..];
     let found = Found {
         snapshot: covered,
+        snapshot_epoch: snapshot.map_or(0, |(_, epoch, _)| epoch),
         broken_snapshots: survey.snapshots.iter().take(broken.len()).map(|(lsn, ..)| *lsn).collect(),
         durable: stated,
         has_log,

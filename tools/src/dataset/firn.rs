@@ -383,7 +383,9 @@ impl FirnStore {
         }
         let identity = self.survey.has_store || self.survey.bad_store.is_some();
         let has_log = base.reader().is_some_and(SnapshotReader::has_log);
-        match judge(&Found { snapshot, broken_snapshots: broken, durable, has_log, identity, segments }) {
+        let snapshot_epoch = base.reader().map_or(0, |reader| reader.header().epoch);
+        match judge(&Found { snapshot, snapshot_epoch, broken_snapshots: broken, durable, has_log, identity, segments })
+        {
             Verdict::Open(plan) => Ok(Reach { last: plan.next - 1, time_ms }),
             Verdict::Refuse(refusal) => Err(ToolError::Damage(refusal.to_string())),
         }
