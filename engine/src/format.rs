@@ -126,6 +126,13 @@ pub enum BadHeader {
     },
 }
 
+impl BadHeader {
+    /// Whether it may be that the header was never written: the file ends before it, or zeros are there.
+    pub fn is_blank(&self) -> bool {
+        matches!(self, BadHeader::Short(_) | BadHeader::BadMagic { found: [0, 0, 0, 0, 0, 0, 0, 0], .. })
+    }
+}
+
 impl FileHeader {
     /// The header's bytes.
     pub fn encode(&self) -> [u8; HEADER_LEN] {

@@ -68,8 +68,13 @@ fn put_in_place(old: &Path, new: &Path, aside: &Path) -> std::io::Result<()> {
         Err(error) => return Err(error),
     }
     let parent = old.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // It is done; what the disk says now is told by whoever reads it next.
-    let _ = std::fs::File::open(parent).and_then(|folder| folder.sync_all());
+    // It is done, and both stores are there; only after a power cut the old one may have its name back.
+    if let Err(error) = std::fs::File::open(parent).and_then(|folder| folder.sync_all()) {
+        text::tell(&format_args!(
+            "firn: {}: the new names may not last through a power cut: {error}",
+            parent.display()
+        ));
+    }
     Ok(())
 }
 

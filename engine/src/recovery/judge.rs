@@ -8,7 +8,7 @@
 //! | broken or missing bytes at E, D >= E | refuse: damaged |
 //! | broken bytes that a snapshot covers | open, with a warning |
 //! | the last segment's header broken, not the first of its epoch, its predecessor not sealed, D < E | open: it was being made; set aside |
-//! | a segment's header broken, and the snapshot was begun in a later epoch, D < E | open, with a warning: the log never went on in that segment after the snapshot; set aside if it is the last |
+//! | a segment's header never written (nothing there, or zeros), and the snapshot was begun in a later epoch, D < E | open, with a warning: the log never went on in that segment after the snapshot; set aside if it is the last |
 //! | a segment's header broken otherwise | refuse: damaged |
 //! | frames of an older epoch at or above the first LSN of a newer one | superseded: not part of history |
 //! | a sealed segment without successor (of its epoch, or the one that an open or a rescue began); LSNs missing between segments or before the first | refuse: a file is missing |
@@ -341,7 +341,7 @@ impl<'a> Walk<'a> {
                 return fail(self, Why::Foreign(bad.to_string()));
             }
             // A failed disk lost what was not durable yet, and the snapshot that the next epoch made has it.
-            End::BadHeader(bad) if self.is_replaced(at) => {
+            End::BadHeader(bad) if bad.is_blank() && self.is_replaced(at) => {
                 self.plan
                     .warnings
                     .push(format!("{}: {bad}; a snapshot of a later epoch has all that was ever in it", segment.name));

@@ -171,6 +171,15 @@ fn every_row_of_the_table() {
         rescued(4, vec![segment(1, 1, 51, 50, End::Superseded), lost()]),
         "open [] next 81 copy 81 aside [1@0] unanchored 1",
     );
+    let zeros = BadHeader::BadMagic { found: [0; 8], expected: *b"FIRNSEG1" };
+    let blank = segment(51, 2, 51, 0, End::BadHeader(zeros));
+    row("zeros for a header", rescued(4, vec![blank]), "open [] next 81 copy 81 aside [0@0] unanchored 1");
+    let changed = BadHeader::BadCrc { stored: 1, computed: 2 };
+    row(
+        "a header that was changed, and a snapshot of a later epoch",
+        rescued(4, vec![segment(51, 2, 51, 0, End::BadHeader(changed.clone()))]),
+        &damaged(&changed.to_string(), "log-51-2"),
+    );
     row("the same, and a snapshot of its own epoch", rescued(2, vec![lost()]), &damaged(&no_header, "log-51-2"));
     row(
         "the same, and more was durable than the snapshot has",
