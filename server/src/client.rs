@@ -303,13 +303,15 @@ impl Clients {
         }
     }
 
-    /// Adds all buffers up anew: clients go away in the midst of things.
+    /// Adds all buffers up anew: clients go away in the midst of things. Where other threads change theirs meanwhile, it is left to the next
+    /// time.
     pub(crate) fn recount_rooms(&self) {
         let room = |client: &Arc<ClientInfo>| {
             client.query_room.load(Ordering::Relaxed) + client.output_room.load(Ordering::Relaxed)
         };
+        let before = self.rooms.load(Ordering::Relaxed);
         let rooms = self.by_id.lock().values().map(room).sum();
-        self.rooms.store(rooms, Ordering::Relaxed);
+        let _ = self.rooms.compare_exchange(before, rooms, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// A number that no client had before.

@@ -18,7 +18,7 @@ use crate::settings::Published;
 use crate::stats::Stats;
 use crate::table::Table;
 use firn_engine::engine::Engine;
-use firn_engine::eviction::Room;
+use firn_engine::eviction::{Meter, Room};
 use firn_engine::key::HashSeed;
 use firn_engine::store::{EngineGuard, Status, Store};
 use parking_lot::Mutex;
@@ -38,6 +38,8 @@ pub(crate) struct Measured {
     pub(crate) peak: AtomicU64,
     /// When `other` was measured, in ms of [`Server::clock_ms`].
     pub(crate) measured_ms: AtomicU64,
+    /// From when on it is measured anew for the sake of keys that are to be evicted, in microseconds since the start.
+    pub(crate) again_us: AtomicU64,
 }
 
 /// The server: one per process.
@@ -97,7 +99,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Makes room for a command that brings `incoming` bytes: see [`Engine::make_room`]. None is refused for what was true at the last tick.
+    /// Makes room for a command that brings `incoming` bytes: see [`Engine::make_room`]. No key goes, and no command is refused, for what
+    /// was true at the last tick.
     pub(crate) fn make_room(&self, engine: &mut Engine, incoming: usize) -> Room {
         engine.memory.beside = self.bytes_beside();
         let room = engine.make_room(incoming);
@@ -107,6 +110,19 @@ impl Server {
         maintenance::measure(self, engine);
         engine.memory.beside = self.bytes_beside();
         engine.make_room(incoming)
+    }
+
+    /// Has the engine ask before it evicts how much is in use besides its own: what was measured at the last tick may have been freed.
+    pub(crate) fn give_meter(self: &Arc<Self>) {
+        let server = Arc::downgrade(self);
+        let meter = move |engine: &Engine| {
+            let Some(server) = server.upgrade() else { return engine.memory.beside };
+            if server.clock_us() >= server.memory.again_us.load(Ordering::Relaxed) {
+                maintenance::measure(&server, engine);
+            }
+            server.bytes_beside()
+        };
+        self.store.lock().memory.meter = Meter::new(meter);
     }
 
     /// Memory that counts against the limit besides the engine's: clients' buffers now, and the rest as of the last tick.
@@ -131,6 +147,12 @@ impl Server {
     pub(crate) fn has_engine(&self) -> bool {
         let alone = self.runtimes.get().is_none_or(|runtimes| runtimes.len() == 1);
         if alone { !self.scripting.is_busy() } else { self.lock_unless_busy().is_some() }
+    }
+
+    /// Monotonic time since the start, in microseconds.
+    #[inline]
+    pub(crate) fn clock_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
     }
 
     /// Monotonic time since the start, in ms.

@@ -187,6 +187,7 @@ fn serve(line: &CommandLine) -> Result<(), Failure> {
     server.scripting.set_memory_limit(script_memory);
     scripting::load_libraries(&server);
     maintenance::measure_memory(&server);
+    server.give_meter();
     *server.seen_status.lock() = Some(server.store.status());
     log::notice(format_args!("Server initialized"));
     title::show(&server.config.lock());

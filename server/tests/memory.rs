@@ -243,6 +243,61 @@ fn a_lower_limit_evicts_no_more_than_is_above_it_whoever_hears_of_it() {
     }
 }
 
+/// Keys of 100 KB that are there when so many of them have just been written.
+fn fill(connection: &mut Connection<UnixStream>, keys: usize) -> String {
+    assert_eq!(ask(connection, &["FLUSHALL"]), "+OK");
+    for n in 0..keys {
+        assert_eq!(ask(connection, &["SETRANGE", &n.to_string(), "100000", "x"]), ":100001");
+    }
+    ask(connection, &["DBSIZE"])
+}
+
+#[test]
+fn nothing_is_evicted_for_memory_that_was_freed_since_it_was_measured() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru", "--enable-debug-command", "yes"]);
+    let mut connection = server.connect();
+    assert_eq!(fill(&mut connection, 20), ":20");
+    let script = format!("return '{}'", "x".repeat(8_000_000));
+    assert!(ask(&mut connection, &["SCRIPT", "LOAD", &script]).starts_with('$'));
+    connection.take(42);
+    // With the script there is no room for one key more; that is measured, and then nothing is by the clock.
+    let limit = (counted(&mut connection).0 + 50_000).to_string();
+    assert_eq!(ask(&mut connection, &["CONFIG", "SET", "maxmemory", &limit]), "+OK");
+    assert_eq!(ask(&mut connection, &["DEBUG", "PAUSE-CRON", "1"]), "+OK");
+    assert_eq!(ask(&mut connection, &["SCRIPT", "FLUSH", "SYNC"]), "+OK");
+    // While the limit is reached it is measured again every few milliseconds.
+    std::thread::sleep(Duration::from_millis(200));
+    for n in 20..40 {
+        assert_eq!(ask(&mut connection, &["SETRANGE", &n.to_string(), "100000", "x"]), ":100001");
+    }
+    assert_eq!(ask(&mut connection, &["DBSIZE"]), ":40");
+}
+
+#[test]
+fn buffers_of_clients_that_have_left_evict_nothing() {
+    let server = Server::start(&["--maxmemory", "11mb", "--maxmemory-policy", "allkeys-lru"]);
+    let mut connection = server.connect();
+    let message = "x".repeat(100_000);
+    for round in 0..20 {
+        let mut readers: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        for reader in &mut readers {
+            assert_eq!(ask(reader, &["SUBSCRIBE", "news"]), "*3");
+        }
+        assert!(fill(&mut connection, 50) == ":50", "nobody has anything waiting");
+        assert_eq!(ask(&mut connection, &["CONFIG", "RESETSTAT"]), "+OK");
+        while number(&info(&mut connection, "stats"), "evicted_keys") == 0 {
+            assert_eq!(ask(&mut connection, &["PUBLISH", "news", &message]), ":20");
+        }
+        drop(readers);
+        // The server sees them end when it gets to it, which is before it answers the second of two requests.
+        let began = Instant::now();
+        while number(&info(&mut connection, "clients"), "connected_clients") > 1 {
+            assert!(began.elapsed() < PATIENCE);
+        }
+        assert_eq!(fill(&mut connection, 50), ":50", "round {round}");
+    }
+}
+
 #[test]
 fn what_info_tells_comes_under_the_limit_while_there_are_keys_to_evict() {
     let server = Server::start(&["--maxmemory-policy", "allkeys-random"]);

@@ -133,12 +133,33 @@ pub enum Room {
     OutOfMemory,
 }
 
+/// Tells how many bytes count now as [`Memory::beside`]. It is asked before anything is evicted, as often as that happens.
+#[derive(Clone, Default)]
+pub struct Meter(Option<Arc<Measure>>);
+
+type Measure = dyn Fn(&Engine) -> u64 + Send + Sync;
+
+impl Meter {
+    /// One that calls `measure`, which is given the engine under its lock.
+    pub fn new(measure: impl Fn(&Engine) -> u64 + Send + Sync + 'static) -> Meter {
+        Meter(Some(Arc::new(measure)))
+    }
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Meter" } else { "no Meter" })
+    }
+}
+
 /// The state of the memory limit.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// Bytes that count against the limit besides the keyspace's, told by the shell: buffers of clients and all else, but not those of
     /// the log and of replicas, which evicting would only make larger.
     pub beside: u64,
+    /// Who knows what [`Memory::beside`] is at the moment. Without one it stays what it was last told to be.
+    pub meter: Meter,
     /// Bytes of large dead values that are just being freed elsewhere.
     pub freeing: Arc<AtomicU64>,
     /// When the server began, Unix ms: keys whose use is not known count as used then.
@@ -199,12 +220,19 @@ impl Engine {
         self.keyspace.dead_bytes() + self.memory.freeing.load(Relaxed)
     }
 
+    /// Whether more than the limit were in use with so many bytes more.
+    #[inline]
+    pub fn is_full_with(&self, incoming: usize) -> bool {
+        let limit = self.settings.memory.limit;
+        limit != 0 && self.limited_bytes() + incoming as u64 > limit
+    }
+
     /// Makes room for a command that brings so many bytes, by evicting what the policy allows. To be called before commands that may
     /// need memory; within a transaction nothing is evicted. Without a limit it costs one compare.
     #[inline]
     pub fn make_room(&mut self, incoming: usize) -> Room {
         let limit = self.settings.memory.limit;
-        if limit == 0 || self.limited_bytes() + incoming as u64 <= limit && self.memory.exceeded_since.is_none() {
+        if limit == 0 || !self.is_full_with(incoming) && self.memory.exceeded_since.is_none() {
             return Room::Enough;
         }
         self.evict(incoming as u64)
@@ -218,8 +246,7 @@ impl Engine {
 
     /// Whether memory is short now: for whoever may not evict, as within a transaction.
     pub fn is_out_of_memory(&self) -> bool {
-        let limit = self.settings.memory.limit;
-        limit != 0 && self.limited_bytes() > limit
+        self.is_full_with(0)
     }
 
     /// One step of eviction for whoever looks after memory in the background; says whether another one is due.
@@ -241,6 +268,9 @@ impl Engine {
         let limit = self.settings.memory.limit;
         if self.is_paused() {
             return Room::Enough; // Nothing changes by itself, and writes wait.
+        }
+        if let Some(measure) = self.memory.meter.0.clone() {
+            self.memory.beside = measure(self);
         }
         if self.keyspace.dead_bytes() > limit / DEAD_SHARE {
             self.keyspace.free_dead(FREED_BLOCKS);

@@ -336,6 +336,10 @@ pub(crate) async fn serve(connection: &Rc<Connection>, runtime: &Rc<Runtime>, cl
     task.client.leave(&runtime.server).await;
     connection.info.closing.store(true, Ordering::Relaxed);
     client_memory::forget(&runtime.server, &connection.info);
+    // Freed before it counts no more: others may keep the connection for a while (a channel's listeners until mail has been handed out),
+    // and what is allocated but counted as nobody's would be taken from the keys.
+    drop(task);
+    connection.output.take();
     let clients = &runtime.server.clients;
     runtime.handle.count_held_mail(connection.uncounted.replace(0), 0);
     clients.count_room(&connection.info.output_room, 0);
