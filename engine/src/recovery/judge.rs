@@ -188,7 +188,9 @@ pub enum Why {
     #[error("the snapshot at {0} does not verify, and no log leads up to it")]
     SnapshotBroken(Lsn),
     /// An identity and no data.
-    #[error("the folder says that a store lives here, but its data has vanished")]
+    #[error(
+        "the folder says that a store lives here, but its data has vanished: not one segment (log-*.seg) and no snapshot (snap-*.snap) is there"
+    )]
     Vanished,
     /// A snapshot, and none of the segments behind it.
     #[error(
