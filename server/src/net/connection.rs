@@ -20,6 +20,7 @@ use crate::observe::command_log::Kind;
 use crate::resp::parser::{Bounds, Parser, ProtocolError};
 use crate::resp::writer::Writer;
 use crate::server::Server;
+use crate::session::client_list::listed_output;
 use crate::session::client_memory;
 use crate::settings::Settings;
 use firn_engine::log::Lsn;
@@ -190,7 +191,7 @@ impl Connection {
         if self.soft_since_ms.get().is_some() {
             // What has left leaves the soft limit: the time begins anew should it be passed again.
             let soft = runtime.settings().output_limits[self.info.output_class()].soft;
-            if (output.len() as u64) < soft {
+            if (listed_output(output.len()) as u64) < soft {
                 self.soft_since_ms.set(None);
             }
         }
@@ -238,7 +239,7 @@ impl Connection {
     /// two of different clocks may be too short.
     fn check_output(&self, server: &Server, settings: &Settings) {
         let limit = &settings.output_limits[self.info.output_class()];
-        let len = self.output.borrow().len() as u64;
+        let len = listed_output(self.output.borrow().len()) as u64;
         let over = |bound: u64| bound > 0 && len >= bound;
         let mut close = over(limit.hard);
         if over(limit.soft) {

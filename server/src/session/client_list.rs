@@ -9,6 +9,11 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Bytes of unsent replies that are shown as Redis' fixed buffer (`obl`); what is beyond is shown as its list of blocks.
 const FIXED_OUTPUT_LEN: usize = 16 * 1024;
 
+/// What of so many bytes of unsent replies is shown as `omem`, which is what `client-output-buffer-limit` is about.
+pub(crate) fn listed_output(len: usize) -> usize {
+    len.saturating_sub(FIXED_OUTPUT_LEN)
+}
+
 /// The letters that say what a client is and does.
 pub(crate) fn flags(info: &ClientInfo) -> String {
     let mut flags = String::new();
@@ -41,7 +46,7 @@ pub(crate) fn describe(server: &Server, info: &ClientInfo, text: &mut String) {
     let names = info.names.lock().clone();
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let output_len = info.output_len.load(Relaxed);
-    let listed_len = output_len.saturating_sub(FIXED_OUTPUT_LEN);
+    let listed_len = listed_output(output_len);
     let seconds_since = |ms: u64| now_ms.saturating_sub(ms) / 1000;
     let fields: [(&str, &dyn std::fmt::Display); 35] = [
         ("id", &info.id),
