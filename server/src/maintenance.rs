@@ -64,13 +64,20 @@ pub(crate) fn measure_memory(server: &Server) {
 /// The same for whoever holds the engine's lock: no number is of another moment than the others.
 pub(crate) fn measure(server: &Server, engine: &Engine) {
     server.clients.recount_rooms();
-    measure_again(server, engine);
+    server.memory.measured_ms.store(server.clock_ms(), Ordering::Relaxed);
+    if let Some((other, uncounted)) = measured(server, engine) {
+        server.memory.other.store(other, Ordering::Relaxed);
+        server.memory.uncounted.store(uncounted, Ordering::Relaxed);
+    }
 }
 
-/// The same as long as the clients' buffers are counted rightly, which takes no time for each of them.
-pub(crate) fn measure_again(server: &Server, engine: &Engine) {
+/// Looks for what has been freed since, for the sake of keys that are to be evicted. What is more than it was may be what other threads are
+/// just moving, and counts when it is still there at the next tick.
+pub(crate) fn look_for_less(server: &Server, engine: &Engine) {
     let began_us = server.clock_us();
-    measure_other(server, engine);
+    if let Some((other, _)) = measured(server, engine) {
+        server.memory.other.fetch_min(other, Ordering::Relaxed);
+    }
     let now_us = server.clock_us();
     // A cache that is always full has it measured again and again: that takes no more than a small share of the time.
     let pause_us = (MEASURING_SHARE * (now_us - began_us)).clamp(1000, 100_000);
@@ -80,9 +87,9 @@ pub(crate) fn measure_again(server: &Server, engine: &Engine) {
 /// Measuring takes one part of so many of the time at most, ticks aside.
 const MEASURING_SHARE: u64 = 100;
 
-fn measure_other(server: &Server, engine: &Engine) {
-    server.memory.measured_ms.store(server.clock_ms(), Ordering::Relaxed);
-    let Some(allocated) = crate::allocator::allocated_bytes() else { return };
+/// What counts besides data and clients' buffers, and what does not count.
+fn measured(server: &Server, engine: &Engine) -> Option<(u64, u64)> {
+    let allocated = crate::allocator::allocated_bytes()?;
     // Keys that are evicted make more of the mail, where clients cache them. What is kept for later is as good as free.
     let (mut mail, mut spare) = Hub::look(engine).map_or((0, 0), Hub::mail_rooms);
     for runtime in server.runtimes.get().into_iter().flatten() {
@@ -90,7 +97,6 @@ fn measure_other(server: &Server, engine: &Engine) {
         spare += runtime.spare_room();
     }
     let uncounted = server.store.buffered_bytes(engine) + mail as u64;
-    server.memory.uncounted.store(uncounted, Ordering::Relaxed);
     let known = engine.keyspace.used_bytes() + engine.dead_bytes() + server.clients.rooms() as u64 + uncounted;
-    server.memory.other.store(allocated.saturating_sub(known + spare as u64), Ordering::Relaxed);
+    Some((allocated.saturating_sub(known + spare as u64), uncounted))
 }

@@ -118,7 +118,7 @@ impl Server {
         let meter = move |engine: &Engine| {
             let Some(server) = server.upgrade() else { return engine.memory.beside };
             if server.clock_us() >= server.memory.again_us.load(Ordering::Relaxed) {
-                maintenance::measure_again(&server, engine);
+                maintenance::look_for_less(&server, engine);
             }
             server.bytes_beside()
         };

@@ -239,10 +239,11 @@ impl Connection {
     /// two of different clocks may be too short.
     fn check_output(&self, server: &Server, settings: &Settings) {
         let limit = &settings.output_limits[self.info.output_class()];
-        let len = listed_output(self.output.borrow().len()) as u64;
-        let over = |bound: u64| bound > 0 && len >= bound;
-        let mut close = over(limit.hard);
-        if over(limit.soft) {
+        let len = self.output.borrow().len();
+        let over = |len: usize, bound: u64| bound > 0 && len as u64 >= bound;
+        let mut close = over(len, limit.hard);
+        // The time begins when everybody can see in CLIENT LIST that it does.
+        if over(listed_output(len), limit.soft) {
             let now_ms = server.clock_ms();
             let since_ms = self.soft_since_ms.get().unwrap_or(now_ms);
             self.soft_since_ms.set(Some(since_ms));

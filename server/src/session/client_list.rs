@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Bytes of unsent replies that are shown as Redis' fixed buffer (`obl`); what is beyond is shown as its list of blocks.
 const FIXED_OUTPUT_LEN: usize = 16 * 1024;
 
-/// What of so many bytes of unsent replies is shown as `omem`, which is what `client-output-buffer-limit` is about.
+/// What of so many bytes of unsent replies is shown as `omem`, which is what the soft limit of `client-output-buffer-limit` is about.
 pub(crate) fn listed_output(len: usize) -> usize {
     len.saturating_sub(FIXED_OUTPUT_LEN)
 }
