@@ -87,9 +87,17 @@ pub(crate) fn look_for_less(server: &Server, engine: &Engine) {
 /// Measuring takes one part of so many of the time at most, ticks aside.
 const MEASURING_SHARE: u64 = 100;
 
-/// What counts besides data and clients' buffers, and what does not count.
+/// What counts besides data and clients' buffers, and what does not count. What is known is looked at before and after what is allocated, and
+/// the larger is right: what other threads send and free in between would else be taken for something else, and keys evicted for it.
 fn measured(server: &Server, engine: &Engine) -> Option<(u64, u64)> {
+    let (before, _) = known(server, engine);
     let allocated = crate::allocator::allocated_bytes()?;
+    let (after, uncounted) = known(server, engine);
+    Some((allocated.saturating_sub(before.max(after)), uncounted))
+}
+
+/// What is counted as it changes, and how much of it does not count against the limit.
+fn known(server: &Server, engine: &Engine) -> (u64, u64) {
     // Keys that are evicted make more of the mail, where clients cache them. What is kept for later is as good as free.
     let (mut mail, mut spare) = Hub::look(engine).map_or((0, 0), Hub::mail_rooms);
     for runtime in server.runtimes.get().into_iter().flatten() {
@@ -97,6 +105,6 @@ fn measured(server: &Server, engine: &Engine) -> Option<(u64, u64)> {
         spare += runtime.spare_room();
     }
     let uncounted = server.store.buffered_bytes(engine) + mail as u64;
-    let known = engine.keyspace.used_bytes() + engine.dead_bytes() + server.clients.rooms() as u64 + uncounted;
-    Some((allocated.saturating_sub(known + spare as u64), uncounted))
+    let counted = engine.keyspace.used_bytes() + engine.dead_bytes() + server.clients.rooms() as u64;
+    (counted + uncounted + spare as u64, uncounted)
 }
