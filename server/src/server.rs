@@ -38,7 +38,7 @@ pub(crate) struct Measured {
     pub(crate) peak: AtomicU64,
     /// When `other` was measured, in ms of [`Server::clock_ms`].
     pub(crate) measured_ms: AtomicU64,
-    /// From when on it is measured anew for the sake of keys that are to be evicted, in microseconds since the start.
+    /// From when on it is looked again, before keys are evicted, for what has been freed; in microseconds since the start.
     pub(crate) again_us: AtomicU64,
 }
 
